@@ -1,0 +1,137 @@
+/**
+ * Runs the tests: `npm test`, `npm test -- config saga/src`, `npm test -- --name 'refuses'`. The last line is
+ * `N passed, N failed` (and `N skipped`, where some were). What a test leaves running or mounted is a failure.
+ */
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join, resolve } from 'node:path'
+import { parseArgs } from 'node:util'
+import {
+  mountsBelow,
+  networkNamespaces,
+  orphanedNamespaces,
+  processesUsing,
+  removeNamespace,
+} from './test/leftovers.ts'
+import { endTestFiles, runTestFile } from './test/run-file.ts'
+import { selectTests, type Phase } from './test/select.ts'
+
+const root = resolve(import.meta.dirname, '..')
+/** CI allows 25 minutes for everything. */
+const budgetMs = 22 * 60_000
+
+interface Tally {
+  passed: number
+  skipped: number
+  failed: string[]
+}
+
+interface Run {
+  tally: Tally
+  scratch: string
+  namePattern: string | undefined
+  deadline: number
+}
+
+async function runOne(file: string, phase: Phase, run: Run): Promise<void> {
+  const left = run.deadline - Date.now()
+  if (left <= 0) {
+    run.tally.failed.push(`${file}: not run: the tests took longer than ${budgetMs / 60_000} minutes`)
+    return
+  }
+  const started = performance.now()
+  const result = await runTestFile({
+    root,
+    file,
+    timeoutMs: Math.min(phase.timeoutMs, left),
+    scratch: run.scratch,
+    ...(run.namePattern === undefined ? {} : { namePattern: run.namePattern }),
+  })
+  const seconds = ((performance.now() - started) / 1000).toFixed(1)
+  // Without the counts that node prints for each file.
+  const output = result.output.replace(
+    /^ℹ (tests|suites|pass|fail|cancelled|skipped|todo|duration_ms) .*\n/gm,
+    '',
+  )
+  process.stdout.write(`\n${file} (${seconds} s)\n${output}`)
+  run.tally.passed += result.passed
+  run.tally.skipped += result.skipped
+  run.tally.failed.push(...result.failed.map((name) => `${file}: ${name}`))
+}
+
+async function runPhase(phase: Phase, run: Run): Promise<void> {
+  if (phase.files.length === 0) return
+  console.log(`\n${phase.name}: ${phase.files.length} files`)
+  const queue = [...phase.files]
+  const lane = async (): Promise<void> => {
+    for (let file = queue.shift(); file !== undefined; file = queue.shift()) await runOne(file, phase, run)
+  }
+  await Promise.all(Array.from({ length: phase.concurrency }, lane))
+}
+
+/** What is still there of the tests; processes are ended, so that the next run starts clean. */
+async function leftBehind(folder: string, namespacesBefore: readonly string[]): Promise<string[]> {
+  const left = (await processesUsing(folder)).map(({ pid, command }) => {
+    process.kill(pid, 'SIGKILL')
+    return `process ${pid}: ${command.slice(0, 160)}`
+  })
+  left.push(...(await mountsBelow(folder)).map((mount) => `mount ${mount}`))
+  for (const name of await orphanedNamespaces()) {
+    if (namespacesBefore.includes(name)) continue
+    left.push(`network namespace ${name}`)
+    await removeNamespace(name)
+  }
+  return left
+}
+
+const usage = `Usage: npm test [-- [PART …] [--name PATTERN]]
+  PART            only the test files whose path contains it: config, saga/src, dataplane
+  --name PATTERN  only the tests whose name matches the regular expression`
+
+/** Undefined where an option is unknown. */
+function readArguments() {
+  try {
+    const options = { name: { type: 'string' }, help: { type: 'boolean' } } as const
+    return parseArgs({ allowPositionals: true, options })
+  } catch {
+    return undefined
+  }
+}
+
+async function main(): Promise<number> {
+  const asked = readArguments()
+  if (asked === undefined || asked.values.help === true) {
+    console.log(usage)
+    return asked === undefined ? 2 : 0
+  }
+  const { values, positionals } = asked
+  const tally: Tally = { passed: 0, skipped: 0, failed: [] }
+  // Short, because unix sockets lie below it.
+  const folder = mkdtempSync(join(tmpdir(), 'vt-'))
+  process.env['TMPDIR'] = folder
+  const namespaces = await networkNamespaces()
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.once(signal, () => {
+      endTestFiles()
+      void leftBehind(folder, namespaces).finally(() => {
+        rmSync(folder, { recursive: true, force: true })
+        console.log(`\n${tally.passed} passed, ${tally.failed.length + 1} failed (ended by ${signal})`)
+        process.exit(1)
+      })
+    })
+  }
+  const run: Run = { tally, scratch: folder, namePattern: values.name, deadline: Date.now() + budgetMs }
+  const phases = selectTests(root, positionals)
+  for (const phase of phases) await runPhase(phase, run)
+  tally.failed.push(...(await leftBehind(folder, namespaces)).map((thing) => `left behind: ${thing}`))
+  rmSync(folder, { recursive: true, force: true })
+  if (tally.failed.length > 0) console.log(`\nFailed:\n${tally.failed.map((name) => `  ${name}`).join('\n')}`)
+  if (phases.every((phase) => phase.files.length === 0)) {
+    console.log(`\nno test file matches ${positionals.join(' ')}`)
+  }
+  const skipped = tally.skipped === 0 ? '' : `, ${tally.skipped} skipped`
+  console.log(`\n${tally.passed} passed, ${tally.failed.length} failed${skipped}`)
+  return tally.failed.length === 0 && tally.passed > 0 ? 0 : 1
+}
+
+process.exitCode = await main()
