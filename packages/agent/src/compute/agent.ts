@@ -1,0 +1,156 @@
+import { join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Caller, ComputeAgent } from '@volant/contract'
+import { DomainError, messageOf } from '@volant/contract'
+import { ensurePrivateFolder } from '@volant/qemu'
+import type { Log } from '../daemon/log.ts'
+import { createSerial } from '../daemon/serial.ts'
+import { createFenceGuard } from '../fence-guard.ts'
+import { findAccelerator } from './accelerator.ts'
+import type { AcceleratorVerdict, ProbeKernel } from './accelerator.ts'
+import { defaultReconnectDelaySeconds } from './command-line.ts'
+import { tailOfConsole } from './console-log.ts'
+import { Guest } from './guest.ts'
+import { listServerIds } from './guest-record.ts'
+import { machineFacts, readQemuVersion } from './host-facts.ts'
+
+export interface ComputeAgentOptions {
+  host: string
+  /** Records, consoles and root disks of the guests. Private to the service's user. */
+  stateDir: string
+  /** QMP sockets; a short path, since a socket's is limited to 107 bytes. */
+  runDir: string
+  log: Log
+  /** Path of the network namespace with the bridges; absent: this process's own. */
+  netns?: string
+  /** How much of the machine's memory is for guests; absent: all of it. */
+  memoryMiB?: number
+  /** A kernel that speaks on ttyS0, to find out whether KVM works here; without one guests are emulated. */
+  probeKernel?: () => Promise<ProbeKernel>
+  /** Seconds that a guest's requests wait for a lost head before the guest is paused; default 30. */
+  reconnectDelaySeconds?: number
+}
+
+/** The agent, and the end of it: `close` lets go of the guests, which run on and are found by the next agent. */
+export interface LocalComputeAgent extends ComputeAgent {
+  /** Settles when the guests of an earlier agent are looked after again. Every call waits for it. */
+  readonly adopted: Promise<void>
+  close(): Promise<void>
+}
+
+const beingTried: AcceleratorVerdict = { accelerator: 'tcg', reason: 'whether KVM works is being tried' }
+
+/** The compute agent of this machine. Its guests are processes of their own, which outlive it. */
+export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAgent => {
+  const { host, stateDir, runDir, log } = options
+  ensurePrivateFolder(stateDir)
+  ensurePrivateFolder(runDir)
+  const fence = createFenceGuard(join(stateDir, 'fence.json'))
+  const serial = createSerial()
+  const guests = new Map<string, Guest>()
+  let qemuVersion: Promise<string> | undefined
+  let verdict: Promise<AcceleratorVerdict> | undefined
+
+  const version = (): Promise<string> => (qemuVersion ??= readQemuVersion())
+
+  const accelerator = (): Promise<AcceleratorVerdict> => {
+    verdict ??= (async () => {
+      const kernel = await options.probeKernel?.()
+      const found = await findAccelerator(join(stateDir, 'accelerator.json'), await version(), kernel)
+      log.info({ host, ...found }, 'accelerator chosen')
+      return found
+    })()
+    verdict.catch(() => (verdict = undefined))
+    return verdict
+  }
+
+  const context = {
+    stateDir,
+    runDir,
+    log,
+    accelerator,
+    reconnectDelaySeconds: options.reconnectDelaySeconds ?? defaultReconnectDelaySeconds,
+    ...(options.netns === undefined ? {} : { netns: options.netns }),
+  }
+
+  const guest = (serverId: string): Guest => {
+    const present = guests.get(serverId) ?? new Guest(context, serverId)
+    guests.set(serverId, present)
+    return present
+  }
+
+  const adoptAll = async (): Promise<void> => {
+    for (const serverId of listServerIds(stateDir)) {
+      try {
+        await guest(serverId).adopt()
+      } catch (error) {
+        log.warn(
+          { serverId, reason: messageOf(error) },
+          'guest could not be adopted; trying again when it is needed',
+        )
+      }
+    }
+  }
+  const adopted = adoptAll()
+
+  const change = async <T>(caller: Caller, serverId: string, act: (one: Guest) => Promise<T>): Promise<T> => {
+    fence.admit(caller)
+    await adopted
+    return serial(serverId, () => act(guest(serverId)))
+  }
+
+  const usedMemoryMiB = (): number =>
+    [...guests.values()]
+      .filter(({ record }) => record !== undefined && record.phase !== 'stopped')
+      .reduce((sum, { record }) => sum + (record?.spec.memoryMiB ?? 0), 0)
+
+  return {
+    host,
+    adopted,
+    async facts() {
+      await adopted
+      // The first trial of KVM takes seconds. Whoever starts a guest waits for it; whoever only looks does not.
+      const trying = sleep(100, beingTried, { ref: false })
+      const { accelerator: kind, reason } = await Promise.race([accelerator(), trying])
+      return {
+        host,
+        accelerator: kind,
+        ...(reason === undefined ? {} : { acceleratorReason: reason }),
+        qemuVersion: await version(),
+        ...machineFacts(stateDir, options.memoryMiB, usedMemoryMiB()),
+      }
+    },
+    ensureGuest: (caller, spec) => change(caller, spec.serverId, (one) => one.ensureStarted(spec)),
+    ensureGuestStopped: (caller, serverId, graceMs) => change(caller, serverId, (one) => one.stop(graceMs)),
+    rebootGuest: (caller, serverId, how) => change(caller, serverId, (one) => one.reboot(how)),
+    ensureGuestPaused: (caller, serverId, paused) => change(caller, serverId, (one) => one.setPaused(paused)),
+    ensureNoGuest: (caller, serverId) =>
+      change(caller, serverId, async (one) => {
+        await one.remove()
+        guests.delete(serverId)
+      }),
+    async guestStatus(serverId) {
+      await adopted
+      return guest(serverId).status()
+    },
+    async listGuests() {
+      await adopted
+      return Promise.all(listServerIds(stateDir).map((serverId) => guest(serverId).status()))
+    },
+    async consoleOutput(serverId, lines) {
+      await adopted
+      const { record, paths } = guest(serverId)
+      if (record === undefined) throw new DomainError('notFound', `Server ${serverId} is not on ${host}.`)
+      return tailOfConsole(paths.console, lines)
+    },
+    ensureDisk: (caller, serverId, disk) => change(caller, serverId, (one) => one.ensureDisk(disk)),
+    ensureNoDisk: (caller, serverId, attachmentId, timeoutMs) =>
+      change(caller, serverId, (one) => one.ensureNoDisk(attachmentId, timeoutMs)),
+    ensureDiskSize: (caller, serverId, attachmentId, sizeBytes) =>
+      change(caller, serverId, (one) => one.ensureDiskSize(attachmentId, sizeBytes)),
+    async close() {
+      await adopted
+      for (const one of guests.values()) one.close()
+    },
+  }
+}

@@ -1,0 +1,243 @@
+import { chmodSync, rmSync } from 'node:fs'
+import type { GuestSpec } from '@volant/contract'
+import { DomainError, messageOf } from '@volant/contract'
+import {
+  QmpClient,
+  QmpClosed,
+  ensureGone,
+  ensurePrivateFolder,
+  findByCommandWord,
+  isAlive,
+  startDetached,
+  tailOf,
+  waitUntilGone,
+} from '@volant/qemu'
+import type { ProcessIdentity } from '@volant/qemu'
+import type { Log } from '../daemon/log.ts'
+import { createSerial } from '../daemon/serial.ts'
+import type { AcceleratorVerdict } from './accelerator.ts'
+import { qemuArguments, qmpChardev } from './command-line.ts'
+import { readGuestRecord, writeGuestRecord } from './guest-record.ts'
+import type { GuestRecord } from './guest-record.ts'
+import { watchGuest } from './monitor.ts'
+import type { GuestMonitor } from './monitor.ts'
+import { guestPaths } from './names.ts'
+import type { GuestPaths } from './names.ts'
+import { ensureNoTaps, ensureTaps, inNetns } from './network.ts'
+import { ensureRootDisk } from './root-disk.ts'
+
+export interface GuestContext {
+  stateDir: string
+  runDir: string
+  /** Path of the network namespace with the bridges. */
+  netns?: string
+  log: Log
+  accelerator(): Promise<AcceleratorVerdict>
+  /** Seconds that a guest's requests wait for a lost head. */
+  reconnectDelaySeconds: number
+}
+
+const startTimeoutMs = 30_000
+const quitTimeoutMs = 3000
+/** After the monitor's connection ended, so long for the process to be gone too. */
+const deathTimeoutMs = 1000
+
+const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''
+
+/** A connection to a running guest's monitor, and who watches it. */
+export interface Connection {
+  qmp: QmpClient
+  monitor: GuestMonitor
+}
+
+/** The QEMU of one server: its record, its process, and the connection to its monitor. */
+export class GuestProcess {
+  readonly paths: GuestPaths
+  readonly #serverId: string
+  readonly #context: GuestContext
+  readonly #onShutdown: (cause: string) => void
+  readonly #runStateSerial = createSerial()
+  #record: GuestRecord | undefined
+  #connection: Connection | undefined
+  #connecting: Promise<Connection> | undefined
+  #starting = false
+  /** Above 0 while this agent itself ends the process, or waits for the guest to do so. */
+  #endings = 0
+  #ending: Promise<void> | undefined
+  #closed = false
+
+  constructor(context: GuestContext, serverId: string, onShutdown: (cause: string) => void) {
+    this.#context = context
+    this.#serverId = serverId
+    this.#onShutdown = onShutdown
+    this.paths = guestPaths(context.stateDir, context.runDir, serverId)
+    this.#record = readGuestRecord(this.paths.record)
+  }
+
+  get record(): GuestRecord | undefined {
+    return this.#record
+  }
+
+  /** The server's QEMU where it runs. One that was started but not yet recorded is found by its command line. */
+  identity(): ProcessIdentity | undefined {
+    const record = this.#record
+    if (record === undefined) return undefined
+    if (isAlive(record.process)) return record.process
+    if (record.phase !== 'starting') return undefined
+    const [found] = findByCommandWord(qmpChardev(this.paths))
+    if (found !== undefined) this.write({ process: found })
+    return found
+  }
+
+  write(change: Partial<GuestRecord>): void {
+    if (this.#record === undefined) return
+    this.#record = { ...this.#record, ...change }
+    writeGuestRecord(this.paths.record, this.#record)
+  }
+
+  /** Runs with no other change of the run state (pause, continue) beside it. */
+  exclusively<T>(task: () => Promise<T>): Promise<T> {
+    return this.#runStateSerial('', task)
+  }
+
+  /** Connects to the monitor of a running QEMU, whoever started it. */
+  async connect(): Promise<Connection> {
+    if (this.#connection?.qmp.isOpen) return this.#connection
+    this.#connecting ??= this.#openMonitor().finally(() => (this.#connecting = undefined))
+    return this.#connecting
+  }
+
+  async #openMonitor(): Promise<Connection> {
+    const identity = this.identity()
+    if (identity === undefined) throw new QmpClosed(`Server ${this.#serverId} does not run.`)
+    const qmp = await QmpClient.connect({
+      path: this.paths.qmp,
+      timeoutMs: startTimeoutMs,
+      worthTrying: () => isAlive(identity) && !this.#closed,
+    })
+    chmodSync(this.paths.qmp, 0o600)
+    const monitor = watchGuest(qmp, {
+      serverId: this.#serverId,
+      log: this.#context.log,
+      disks: () => this.#record?.spec.disks ?? [],
+      pausedByUser: () => this.#record?.pausedByUser ?? false,
+      exclusively: (task) => this.exclusively(task),
+      onShutdown: (cause) => {
+        if (this.#endings === 0 && !this.#closed) this.#onShutdown(cause)
+      },
+    })
+    this.#connection = { qmp, monitor }
+    void qmp.closed.then(() => this.#afterClose(identity))
+    if (this.#record?.phase === 'starting') this.write({ phase: 'started' })
+    return this.#connection
+  }
+
+  async #afterClose(identity: ProcessIdentity): Promise<void> {
+    if (this.#closed || this.#endings > 0) return
+    await waitUntilGone(identity, deathTimeoutMs)
+    this.noteDeath()
+  }
+
+  /** Writes down that the process ended without being told to, where it did. */
+  noteDeath(): void {
+    const record = this.#record
+    if (this.#endings > 0 || this.#starting || this.#closed) return
+    if (record === undefined || record.phase === 'stopped' || this.identity() !== undefined) return
+    const said = lastLine(tailOf(this.paths.qemuLog))
+    const reason = `the QEMU process ended unexpectedly${said === '' ? '' : `: ${said}`}`
+    this.#context.log.warn({ serverId: this.#serverId, reason }, 'guest ended')
+    this.#noteStopped(reason)
+    void ensureNoTaps(this.#context.netns, record.spec).catch(() => undefined)
+  }
+
+  #noteStopped(reason: string | undefined): void {
+    if (this.#record === undefined) return
+    const { process: _gone, reason: _old, ...rest } = this.#record
+    const why = reason === undefined ? {} : { reason }
+    this.#record = { ...rest, phase: 'stopped', pausedByUser: false, ...why }
+    writeGuestRecord(this.paths.record, this.#record)
+  }
+
+  /** Starts the server's QEMU, which must not run; undoes what it did where that fails. */
+  async start(spec: GuestSpec): Promise<void> {
+    ensurePrivateFolder(this.paths.folder)
+    ensurePrivateFolder(this.#context.runDir)
+    const { accelerator } = await this.#context.accelerator()
+    this.#starting = true
+    try {
+      this.#record = { spec, accelerator, phase: 'starting', pausedByUser: false }
+      writeGuestRecord(this.paths.record, this.#record)
+      if (spec.rootDisk !== undefined) await ensureRootDisk(this.paths.rootDisk, spec.rootDisk)
+      await ensureTaps(this.#context.netns, spec)
+      await this.#launch(spec, accelerator)
+    } catch (error) {
+      await this.end('it could not be started')
+      throw error
+    } finally {
+      this.#starting = false
+    }
+  }
+
+  async #launch(spec: GuestSpec, accelerator: 'kvm' | 'tcg'): Promise<void> {
+    const { log, netns, reconnectDelaySeconds } = this.#context
+    rmSync(this.paths.qmp, { force: true })
+    const words = qemuArguments(spec, this.paths, { accelerator, reconnectDelaySeconds })
+    const [command, args] = inNetns(netns, ['qemu-system-x86_64', ...words])
+    const began = performance.now()
+    this.write({ process: startDetached({ command, args, logPath: this.paths.qemuLog }) })
+    try {
+      await this.connect()
+    } catch (error) {
+      const said = tailOf(this.paths.qemuLog)
+      throw new DomainError(
+        'unavailable',
+        `Server ${this.#serverId} did not start: ${lastLine(said) || messageOf(error)}`,
+        { cause: error, detail: said },
+      )
+    }
+    const startMs = Math.round(performance.now() - began)
+    log.info({ serverId: this.#serverId, accelerator, startMs }, 'guest started')
+  }
+
+  /** While `task` runs, the process may end without being missed, and its end is left to the caller. */
+  async whileEnding<T>(task: () => Promise<T>): Promise<T> {
+    this.#endings += 1
+    try {
+      return await task()
+    } finally {
+      this.#endings -= 1
+    }
+  }
+
+  /** Ends the process, which may be ending already: by `quit`, which flushes, or by SIGKILL where that hangs. */
+  end(reason: string | undefined): Promise<void> {
+    this.#ending ??= this.whileEnding(() => this.#end(reason)).finally(() => (this.#ending = undefined))
+    return this.#ending
+  }
+
+  async #end(reason: string | undefined): Promise<void> {
+    const identity = this.identity()
+    const qmp = this.#connection?.qmp
+    if (identity !== undefined) {
+      await qmp?.execute('quit', {}, quitTimeoutMs).catch(() => undefined)
+      const quits = qmp !== undefined && (await waitUntilGone(identity, quitTimeoutMs))
+      if (!quits) await ensureGone(identity)
+    }
+    qmp?.close()
+    rmSync(this.paths.qmp, { force: true })
+    if (this.#record !== undefined) await ensureNoTaps(this.#context.netns, this.#record.spec)
+    this.#noteStopped(reason)
+  }
+
+  /** Removes the server's files; its process must have ended. */
+  remove(): void {
+    rmSync(this.paths.folder, { recursive: true, force: true })
+    this.#record = undefined
+  }
+
+  /** Lets go of the process; it runs on. */
+  close(): void {
+    this.#closed = true
+    this.#connection?.qmp.close()
+  }
+}

@@ -1,0 +1,48 @@
+import { execFile } from 'node:child_process'
+import { readFileSync, statfsSync } from 'node:fs'
+import { availableParallelism, totalmem } from 'node:os'
+import { promisify } from 'node:util'
+import { DomainError, messageOf } from '@volant/contract'
+import type { HypervisorFacts } from '@volant/contract'
+
+const run = promisify(execFile)
+const mebibyte = 2 ** 20
+const gibibyte = 2 ** 30
+
+/** Version of the QEMU that guests run in, such as 7.2.22. Throws `unavailable` where there is none. */
+export const readQemuVersion = async (): Promise<string> => {
+  try {
+    const { stdout } = await run('qemu-system-x86_64', ['--version'], { timeout: 10_000 })
+    return /version (\S+)/.exec(stdout)?.[1] ?? 'unknown'
+  } catch (error) {
+    throw new DomainError('unavailable', `qemu-system-x86_64 does not run here: ${messageOf(error)}`, {
+      cause: error,
+    })
+  }
+}
+
+const availableMemoryBytes = (): number => {
+  const kibibytes = /^MemAvailable:\s+(\d+) kB/m.exec(readFileSync('/proc/meminfo', 'utf8'))?.[1]
+  return Number(kibibytes ?? 0) * 1024
+}
+
+/** Resources of the machine; `memoryMiB` overrides how much of its memory is for guests. */
+export const machineFacts = (
+  stateDir: string,
+  memoryMiB: number | undefined,
+  usedMemoryMiB: number,
+): Pick<HypervisorFacts, 'vcpus' | 'memoryMiB' | 'freeMemoryMiB' | 'localDiskGiB' | 'freeDiskGiB'> => {
+  const disk = statfsSync(stateDir)
+  const total = memoryMiB ?? Math.floor(totalmem() / mebibyte)
+  const available = Math.floor(availableMemoryBytes() / mebibyte)
+  return {
+    vcpus: availableParallelism(),
+    memoryMiB: total,
+    freeMemoryMiB: Math.max(
+      0,
+      memoryMiB === undefined ? available : Math.min(available, total - usedMemoryMiB),
+    ),
+    localDiskGiB: Math.floor((disk.blocks * disk.bsize) / gibibyte),
+    freeDiskGiB: Math.floor((disk.bavail * disk.bsize) / gibibyte),
+  }
+}

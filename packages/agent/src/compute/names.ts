@@ -1,0 +1,59 @@
+import { createHash } from 'node:crypto'
+import { join } from 'node:path'
+import { DomainError } from '@volant/contract'
+import { requireSafeId, shortName } from '../daemon/names.ts'
+
+/** Files of one server on its compute host. The folder stays until `ensureNoGuest`. */
+export interface GuestPaths {
+  folder: string
+  record: string
+  /** The serial console's log; only ever appended to. */
+  console: string
+  /** What QEMU itself prints. */
+  qemuLog: string
+  rootDisk: string
+  /** QMP socket. */
+  qmp: string
+}
+
+const socketPathLimit = 107
+
+export const guestsFolder = (stateDir: string): string => join(stateDir, 'guests')
+
+export const guestPaths = (stateDir: string, runDir: string, serverId: string): GuestPaths => {
+  const folder = join(guestsFolder(stateDir), requireSafeId('server id', serverId))
+  const qmp = join(runDir, `g-${shortName(serverId)}`)
+  if (Buffer.byteLength(qmp) > socketPathLimit) {
+    throw new DomainError(
+      'invalid',
+      `The socket path ${qmp} is longer than ${socketPathLimit} bytes; use a shorter run folder.`,
+    )
+  }
+  return {
+    folder,
+    record: join(folder, 'guest.json'),
+    console: join(folder, 'console.log'),
+    qemuLog: join(folder, 'qemu.log'),
+    rootDisk: join(folder, 'root.raw'),
+    qmp,
+  }
+}
+
+/** What a disk is called inside QEMU. Node names end at 31 bytes, so an attachment's id stands there as a digest. */
+export interface DiskNames {
+  device: string
+  node: string
+  iothread: string
+}
+
+export const diskNames = (attachmentId: string): DiskNames => {
+  const digest = createHash('sha256').update(attachmentId).digest('hex').slice(0, 20)
+  return { device: `disk-${digest}`, node: `node-${digest}`, iothread: `io-${digest}` }
+}
+
+/** What a guest sees as a volume's serial: virtio-blk has room for 20 bytes. */
+export const diskSerial = (volumeId: string): string => volumeId.slice(0, 20)
+
+/** Interface names end at 15 bytes. */
+export const tapName = (serverId: string, mac: string): string =>
+  `vt${createHash('sha256').update(`${serverId} ${mac}`).digest('hex').slice(0, 12)}`

@@ -1,0 +1,58 @@
+import { execFile } from 'node:child_process'
+import { promisify } from 'node:util'
+import type { GuestSpec } from '@volant/contract'
+import { DomainError, messageOf } from '@volant/contract'
+import { tapName } from './names.ts'
+
+const run = promisify(execFile)
+const timeout = 10_000
+
+/** Words before a command that runs it in a network namespace (a path such as /run/netns/h1). */
+export const inNetns = (netns: string | undefined, words: string[]): [string, string[]] => {
+  const [command = '', ...args] = netns === undefined ? words : ['nsenter', `--net=${netns}`, '--', ...words]
+  return [command, args]
+}
+
+const ip = async (netns: string | undefined, ...words: string[]): Promise<void> => {
+  await run(...inNetns(netns, ['ip', ...words]), { timeout })
+}
+
+const exists = (netns: string | undefined, name: string): Promise<boolean> =>
+  ip(netns, 'link', 'show', 'dev', name).then(
+    () => true,
+    () => false,
+  )
+
+/** A tap interface for each port of the server, on its bridge. Throws `invalid` for a bridge that is not there. */
+export const ensureTaps = async (netns: string | undefined, spec: GuestSpec): Promise<void> => {
+  for (const { bridge, mac } of spec.nics) {
+    if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$/.test(bridge) || !(await exists(netns, bridge))) {
+      throw new DomainError(
+        'invalid',
+        `There is no bridge "${bridge}" on this host; create it (ip link add ${bridge} type bridge) or choose another network.`,
+      )
+    }
+    const tap = tapName(spec.serverId, mac)
+    try {
+      if (!(await exists(netns, tap))) await ip(netns, 'tuntap', 'add', 'dev', tap, 'mode', 'tap')
+      await ip(netns, 'link', 'set', 'dev', tap, 'master', bridge, 'up')
+    } catch (error) {
+      await ensureNoTaps(netns, spec)
+      throw new DomainError(
+        'unavailable',
+        `Port ${mac} could not be put on bridge ${bridge}: ${messageOf(error)}`,
+        {
+          cause: error,
+        },
+      )
+    }
+  }
+}
+
+/** Removes the server's tap interfaces; its QEMU must have ended. */
+export const ensureNoTaps = async (netns: string | undefined, spec: GuestSpec): Promise<void> => {
+  for (const { mac } of spec.nics) {
+    const tap = tapName(spec.serverId, mac)
+    if (await exists(netns, tap)) await ip(netns, 'link', 'delete', 'dev', tap)
+  }
+}

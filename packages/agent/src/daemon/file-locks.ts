@@ -1,0 +1,36 @@
+import { readFile, stat } from 'node:fs/promises'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { DomainError } from '@volant/contract'
+
+/**
+ * Whether a storage daemon of this machine has the file open: QEMU holds open-file-description locks on what it
+ * has open, and /proc/locks names them by device and inode.
+ */
+export async function isOpenInQemu(path: string): Promise<boolean> {
+  let found
+  try {
+    found = await stat(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
+    throw error
+  }
+  const hex = (n: number): string => n.toString(16).padStart(2, '0')
+  const major = ((found.dev >>> 8) & 0xfff) | (Math.floor(found.dev / 2 ** 32) & ~0xfff)
+  const minor = (found.dev & 0xff) | ((found.dev >>> 12) & 0xfff00)
+  const place = `${hex(major)}:${hex(minor)}:${found.ino}`
+  return (await readFile('/proc/locks', 'utf8')).split('\n').some((line) => line.split(/\s+/).includes(place))
+}
+
+/**
+ * Waits until nothing of a daemon that has ended can reach the file any more. A request that was given to the
+ * kernel may outlive its process, and it keeps the file, and so the lock, until it is done. Throws `unavailable`.
+ */
+export async function waitUntilClosed(path: string, timeoutMs = 5000): Promise<void> {
+  for (const end = performance.now() + timeoutMs; await isOpenInQemu(path); await sleep(2)) {
+    if (performance.now() < end) continue
+    throw new DomainError(
+      'unavailable',
+      `${path} is still open in a storage daemon; requests of it may be under way.`,
+    )
+  }
+}

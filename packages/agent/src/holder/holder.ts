@@ -1,0 +1,233 @@
+import { randomBytes } from 'node:crypto'
+import { rmSync } from 'node:fs'
+import { stat, truncate } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DomainError, messageOf } from '@volant/contract'
+import type { HolderSpec, HolderStatus, ImageAccess, IoLimits } from '@volant/contract'
+import { probeAio } from '@volant/qemu/capabilities.ts'
+import type { RecordFile } from '@volant/qemu/durable-file.ts'
+import { QmpError } from '@volant/qemu/qmp.ts'
+import type { QmpClient } from '@volant/qemu/qmp.ts'
+import {
+  daemonNames,
+  imageBlockdev,
+  nbdExport,
+  reconnectDelay,
+  throttleBlockdev,
+  throttleGroup,
+  throttleLimits,
+  tlsCredentials,
+} from '@volant/qemu/storage-daemon.ts'
+import type { DaemonGraph } from '@volant/qemu/storage-daemon.ts'
+import type { Log } from '../daemon/log.ts'
+import { waitUntilClosed } from '../daemon/file-locks.ts'
+import { shortName } from '../daemon/names.ts'
+import { SupervisedDaemon } from '../daemon/supervised-daemon.ts'
+import type { DaemonPaths } from '../daemon/supervised-daemon.ts'
+import { freeNodeName, isNodeOf, readGraph } from './graph.ts'
+import { checkImage } from './image-access.ts'
+import type { ImageNetwork } from './image-access.ts'
+import type { HolderRecord, HolderRecords } from './record.ts'
+
+export interface HolderContext {
+  /** Whether a newer control plane acts on this state from another process: then daemons are its business. */
+  isSuperseded(): boolean
+  records: HolderRecords
+  network: ImageNetwork
+  /** Folder of sockets; short, for a socket's path ends at 107 bytes. */
+  runDir: string
+  logDir: string
+  log: Log
+}
+
+export const holderPaths = (runDir: string, holderId: string): DaemonPaths => ({
+  qmpPath: join(runDir, `${shortName(holderId)}.q`),
+  controlPath: join(runDir, `${shortName(holderId)}.k`),
+})
+
+/** SIGTERM lets a daemon flush and close its images; a dead storage node must not hold that up for long. */
+const stopGraceMs = 2000
+/** Where a node of a revoked export is known to be open, closing it would hang: what can be flushed is by then. */
+const stopGraceWithDeadNodesMs = 250
+
+/** One holder: its record, its daemon, and the graph `export → throttle filter → image` inside. */
+export class Holder {
+  readonly context: HolderContext
+  readonly daemon: SupervisedDaemon
+  /** When this process asked a job for completion; for the phase that QEMU does not tell. */
+  completing: string | undefined
+  /** The daemon's clock (ms) when the job had drained the client's I/O: its event WAITING. */
+  quiescedAtMs: number | undefined
+  /** Nodes of earlier sources whose exports were revoked: they can't be closed and end with the daemon. */
+  hasDeadNodes = false
+  #record: HolderRecord
+  readonly #file: RecordFile<HolderRecord>
+
+  constructor(context: HolderContext, record: HolderRecord) {
+    this.context = context
+    this.#record = record
+    this.#file = context.records.file(record.holderId)
+    const { runDir, log, network } = context
+    this.daemon = new SupervisedDaemon(
+      {
+        label: `holder ${record.holderId}`,
+        ...holderPaths(runDir, record.holderId),
+        logPath: this.#logPath,
+        ...(record.serves ? { listen: { unix: this.socketPath } } : {}),
+        ...(network.netns === undefined ? {} : { netns: network.netns }),
+        prepare: () => this.#prepare(),
+        save: (daemon) => this.save({ daemon }),
+        mayRestart: () => this.#record.cutover === undefined,
+        isSuperseded: context.isSuperseded,
+        log,
+      },
+      record.daemon,
+    )
+  }
+
+  static create(context: HolderContext, spec: HolderSpec): Holder {
+    const { holderId, volumeId, serves, image, limits = {} } = spec
+    const exportName = serves ? { exportName: randomBytes(16).toString('hex') } : {}
+    const record: HolderRecord = { holderId, volumeId, serves, image, limits, daemon: {}, ...exportName }
+    return new Holder(context, record)
+  }
+
+  get record(): HolderRecord {
+    return this.#record
+  }
+
+  get id(): string {
+    return this.#record.holderId
+  }
+
+  get #logPath(): string {
+    return join(this.context.logDir, `holder-${this.id}.log`)
+  }
+
+  get socketPath(): string {
+    return join(this.context.runDir, `${shortName(this.#record.holderId)}.n`)
+  }
+
+  get stopGraceMs(): number {
+    return this.hasDeadNodes ? stopGraceWithDeadNodesMs : stopGraceMs
+  }
+
+  get qmp(): QmpClient {
+    return this.daemon.qmp
+  }
+
+  /** Writes the record down durably before anything relies on it. */
+  save(change: Partial<HolderRecord>): Promise<void> {
+    this.#record = { ...this.#record, ...change }
+    return this.#file.write(this.#record)
+  }
+
+  /** For the supervisor of this process alone, where there is no time for the disk; `save` follows. */
+  setImageInMemory(image: ImageAccess): void {
+    this.#record = { ...this.#record, image }
+  }
+
+  forget(...keys: ('mirror' | 'cutover' | 'growTo')[]): Promise<void> {
+    const rest = { ...this.#record }
+    for (const key of keys) delete rest[key]
+    this.#record = rest
+    return this.#file.write(rest)
+  }
+
+  async status(): Promise<HolderStatus> {
+    const { holderId, image, serves, exportName } = this.#record
+    const standing = (await this.standingImage()) ?? image
+    return {
+      holderId,
+      pid: this.daemon.pid,
+      imageId: standing.imageId,
+      ...(serves && exportName !== undefined ? { socketPath: this.socketPath, exportName } : {}),
+    }
+  }
+
+  /** The image that the export stands on, as read from the daemon; undefined where that is none we know. */
+  async standingImage(): Promise<ImageAccess | undefined> {
+    const { image, mirror, cutover } = this.#record
+    const { standsOn } = await readGraph(this.qmp)
+    for (const candidate of [image, mirror?.target, cutover?.target]) {
+      if (candidate && isNodeOf(standsOn, candidate.imageId)) return candidate
+    }
+    return undefined
+  }
+
+  async setLimits(limits: IoLimits): Promise<void> {
+    await this.save({ limits })
+    const path = `/objects/${daemonNames.throttleGroup}`
+    await this.qmp.execute('qom-set', { path, property: 'limits', value: throttleLimits(limits) })
+  }
+
+  /** Ends the daemon for good, and then the record of it. */
+  async stop(): Promise<void> {
+    await this.daemon.stop(this.stopGraceMs)
+    for (const image of [this.#record.image, this.#record.mirror?.target]) {
+      if (image?.kind === 'file') await waitUntilClosed(image.path)
+    }
+    await this.#file.remove()
+    rmSync(this.#logPath, { force: true })
+  }
+
+  /** Ends the daemon without mercy and starts it on `image`: the caller's word on which copy is the truth. */
+  async restartOn(image: ImageAccess, change: Partial<HolderRecord> = {}): Promise<void> {
+    this.completing = undefined
+    await this.daemon.replace(0, async () => {
+      void this.save({ image, ...change })
+      await this.forget('mirror', 'cutover')
+    })
+  }
+
+  /** Makes the client's TLS credentials known to a running daemon that was started without them. */
+  async ensureTlsCredentials(): Promise<void> {
+    const objects = (await this.qmp.execute('qom-list', { path: '/objects' })) as { name: string }[]
+    if (objects.some((object) => object.name === daemonNames.tlsCredentials)) return
+    const folder = await this.context.network.clientTlsFolder()
+    await this.qmp.execute('object-add', tlsCredentials(folder, 'client'))
+  }
+
+  /** Closes a node; one that is not there is all right. False where it is still in use or does not close. */
+  async closeNode(nodeName: string, timeoutMs = 2000): Promise<boolean> {
+    try {
+      await this.qmp.execute('blockdev-del', { 'node-name': nodeName }, timeoutMs)
+      return true
+    } catch (error) {
+      if (error instanceof QmpError && !(await readGraph(this.qmp)).nodeNames.includes(nodeName)) return true
+      this.context.log.warn(
+        { holderId: this.id, nodeName, reason: messageOf(error) },
+        'block node does not close',
+      )
+      return false
+    }
+  }
+
+  /** Only while no daemon has the image open. */
+  async #finishGrowth(): Promise<void> {
+    const { image, growTo } = this.#record
+    if (growTo === undefined) return
+    if (image.kind === 'file' && (await stat(image.path)).size < growTo) await truncate(image.path, growTo)
+    void this.save({ image: { ...image, sizeBytes: growTo } })
+    await this.forget('growTo')
+  }
+
+  async #prepare(): Promise<Omit<DaemonGraph, 'qmpPath'>> {
+    await this.#finishGrowth()
+    this.hasDeadNodes = false
+    const { image, limits, serves, exportName, volumeId } = this.#record
+    await checkImage(image, this.context.network)
+    if (image.kind === 'file') await waitUntilClosed(image.path)
+    const nodeName = freeNodeName(image.imageId, [])
+    const { aio } = await probeAio()
+    const options = { nodeName, aio, reconnectDelaySeconds: reconnectDelay.client }
+    const objects = [throttleGroup(limits)]
+    if (image.kind === 'nbd')
+      objects.push(tlsCredentials(await this.context.network.clientTlsFolder(), 'client'))
+    const blockdevs = [imageBlockdev(image, options), throttleBlockdev(nodeName)]
+    if (!serves) return { objects, blockdevs }
+    if (exportName === undefined) throw new DomainError('internal', `Holder ${this.id} has no export name.`)
+    const exports = [nbdExport(daemonNames.throttleNode, exportName, volumeId)]
+    return { objects, blockdevs, nbdServer: {}, exports }
+  }
+}

@@ -1,0 +1,49 @@
+import { readdirSync } from 'node:fs'
+import { join } from 'node:path'
+import type { CutoverReport, ImageAccess, IoLimits } from '@volant/contract'
+import { ensurePrivateFolder, readJson, RecordFile } from '@volant/qemu/durable-file.ts'
+import type { DaemonState } from '../daemon/supervised-daemon.ts'
+
+/** What is written down about a holder, in `<stateDir>/holders/<holderId>.json`. */
+export interface HolderRecord {
+  holderId: string
+  volumeId: string
+  serves: boolean
+  /** What the daemon is started on. */
+  image: ImageAccess
+  limits: IoLimits
+  /** Unguessable, and the same as long as the holder lives: the guest asks for it at each reconnect. */
+  exportName?: string
+  daemon: DaemonState
+  /** A growth that was begun, in bytes; the next start of the daemon brings it to its end. */
+  growTo?: number
+  /** A mirror that was started and not yet ended. Its job dies with the daemon; this does not. */
+  mirror?: { jobId: string; target: ImageAccess }
+  /**
+   * Completion was asked for and the caller has not said how it ended. While this stands, only the caller knows
+   * which copy is the truth, so a dead daemon is not started again without its word.
+   */
+  cutover?: { jobId: string; target: ImageAccess }
+  /** The last finished cutover, for a caller that repeats its call; the source where it has still to be closed. */
+  lastCutover?: { jobId: string; report: CutoverReport; source?: ImageAccess }
+}
+
+export interface HolderRecords {
+  read(holderId: string): HolderRecord | undefined
+  file(holderId: string): RecordFile<HolderRecord>
+  ids(): string[]
+}
+
+export function openHolderRecords(stateDir: string): HolderRecords {
+  const folder = join(stateDir, 'holders')
+  ensurePrivateFolder(folder)
+  const pathOf = (holderId: string): string => join(folder, `${holderId}.json`)
+  return {
+    read: (holderId) => readJson(pathOf(holderId)) as HolderRecord | undefined,
+    file: (holderId) => new RecordFile(pathOf(holderId)),
+    ids: () =>
+      readdirSync(folder)
+        .filter((name) => name.endsWith('.json'))
+        .map((name) => name.slice(0, -'.json'.length)),
+  }
+}

@@ -1,0 +1,223 @@
+import { DomainError } from '@volant/contract'
+import type {
+  Caller,
+  ComputeAgent,
+  GuestDisk,
+  GuestSpec,
+  GuestState,
+  GuestStatus,
+  HypervisorFacts,
+} from '@volant/contract'
+
+/** A method of the agent, for hooks and the record of calls. */
+export type ComputeCall = Exclude<keyof ComputeAgent, 'host'>
+
+export interface SimulatedComputeOptions {
+  host: string
+  facts?: Partial<Omit<HypervisorFacts, 'host'>>
+  /** Runs before a call has any effect; what it throws is the call's answer. */
+  before?: (call: ComputeCall, serverId: string | undefined) => void | Promise<void>
+  /** Runs after the call took effect; what it throws stands for an answer that was lost. */
+  after?: (call: ComputeCall, serverId: string | undefined) => void | Promise<void>
+}
+
+interface SimulatedGuest {
+  spec: GuestSpec
+  state: Exclude<GuestState, 'absent'>
+  disks: Map<string, GuestDisk & { sizeBytes?: number }>
+  console: string[]
+  reboots: number
+  pid: number
+  reason: string | undefined
+}
+
+/**
+ * A compute host in memory, for tests of the control plane: the same answers, refusals and idempotence as the
+ * real agent, without QEMU. It lives as long as the object, so a control plane may be "restarted" around it.
+ */
+export interface SimulatedComputeAgent extends ComputeAgent {
+  /** The calls so far, in order. */
+  readonly calls: readonly { call: ComputeCall; serverId: string | undefined }[]
+  /** What the server has attached, with the size last announced. */
+  disksOf(serverId: string): (GuestDisk & { sizeBytes?: number })[]
+  rebootsOf(serverId: string): number
+  /** The storage under the guest fails, or is back. */
+  setStorageFault(serverId: string, faulty: boolean): void
+  /** The guest's process dies. */
+  crash(serverId: string): void
+  /** The guest does not give disks back when asked: `ensureNoDisk` times out with `conflict`. */
+  setKeepsDisks(serverId: string, keeps: boolean): void
+  appendConsole(serverId: string, line: string): void
+}
+
+const defaultFacts: Omit<HypervisorFacts, 'host'> = {
+  accelerator: 'tcg',
+  acceleratorReason: 'simulated',
+  qemuVersion: '7.2.22',
+  vcpus: 8,
+  memoryMiB: 16384,
+  freeMemoryMiB: 16384,
+  localDiskGiB: 200,
+  freeDiskGiB: 200,
+}
+
+const runs = (guest: SimulatedGuest): boolean => guest.state !== 'stopped'
+
+export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): SimulatedComputeAgent => {
+  const guests = new Map<string, SimulatedGuest>()
+  const keepsDisks = new Set<string>()
+  const calls: { call: ComputeCall; serverId: string | undefined }[] = []
+  let highestFence = 0
+  let nextPid = 10_000
+
+  const run = async <T>(
+    call: ComputeCall,
+    serverId: string | undefined,
+    caller: Caller | undefined,
+    act: () => T,
+  ): Promise<T> => {
+    calls.push({ call, serverId })
+    await options.before?.(call, serverId)
+    if (caller !== undefined) {
+      if (caller.fence < highestFence) {
+        throw new DomainError(
+          'staleFence',
+          `The caller's fence number ${caller.fence} is older than ${highestFence}: another control plane has taken over.`,
+        )
+      }
+      highestFence = caller.fence
+    }
+    const result = act()
+    await options.after?.(call, serverId)
+    return result
+  }
+
+  const known = (serverId: string): SimulatedGuest => {
+    const guest = guests.get(serverId)
+    if (guest === undefined)
+      throw new DomainError('notFound', `Server ${serverId} is not on ${options.host}.`)
+    return guest
+  }
+
+  const running = (serverId: string): SimulatedGuest => {
+    const guest = known(serverId)
+    if (!runs(guest)) {
+      throw new DomainError('conflict', `Server ${serverId} is stopped; it must run for this.`)
+    }
+    return guest
+  }
+
+  const statusOf = (serverId: string): GuestStatus => {
+    const guest = guests.get(serverId)
+    if (guest === undefined) return { serverId, state: 'absent', diskAttachmentIds: [] }
+    return {
+      serverId,
+      state: guest.state,
+      ...(guest.reason === undefined ? {} : { reason: guest.reason }),
+      ...(runs(guest) ? { pid: guest.pid, accelerator: 'tcg' as const } : {}),
+      diskAttachmentIds: runs(guest) ? [...guest.disks.keys()] : [],
+    }
+  }
+
+  const start = (spec: GuestSpec): GuestStatus => {
+    const existing = guests.get(spec.serverId)
+    if (existing === undefined || !runs(existing)) {
+      nextPid += 1
+      guests.set(spec.serverId, {
+        spec,
+        state: 'running',
+        disks: new Map(spec.disks.map((disk) => [disk.attachmentId, { ...disk }])),
+        console: existing?.console ?? [],
+        reboots: existing?.reboots ?? 0,
+        pid: nextPid,
+        reason: undefined,
+      })
+    }
+    return statusOf(spec.serverId)
+  }
+
+  const stop = (serverId: string): void => {
+    const guest = guests.get(serverId)
+    if (guest === undefined) return
+    guest.state = 'stopped'
+    guest.reason = undefined
+    guest.disks.clear()
+  }
+
+  const detach = (serverId: string, attachmentId: string, timeoutMs: number): void => {
+    const guest = guests.get(serverId)
+    if (guest === undefined || !runs(guest) || !guest.disks.has(attachmentId)) return
+    if (keepsDisks.has(serverId)) {
+      throw new DomainError(
+        'conflict',
+        `The guest did not give disk ${attachmentId} back within ${timeoutMs} ms.`,
+      )
+    }
+    guest.disks.delete(attachmentId)
+  }
+
+  const resize = (serverId: string, attachmentId: string, sizeBytes: number): void => {
+    const disk = running(serverId).disks.get(attachmentId)
+    if (disk === undefined) {
+      throw new DomainError('notFound', `The guest has no disk ${attachmentId}.`)
+    }
+    disk.sizeBytes = sizeBytes
+  }
+
+  return {
+    host: options.host,
+    calls,
+    disksOf: (serverId) => [...(guests.get(serverId)?.disks.values() ?? [])],
+    rebootsOf: (serverId) => guests.get(serverId)?.reboots ?? 0,
+    setStorageFault: (serverId, faulty) => {
+      const guest = running(serverId)
+      guest.state = faulty ? 'paused-io-error' : 'running'
+      guest.reason = faulty ? 'the storage does not answer' : undefined
+    },
+    crash: (serverId) => {
+      stop(serverId)
+      known(serverId).reason = 'the QEMU process died'
+    },
+    setKeepsDisks: (serverId, keeps) => {
+      if (keeps) keepsDisks.add(serverId)
+      else keepsDisks.delete(serverId)
+    },
+    appendConsole: (serverId, line) => void known(serverId).console.push(line),
+
+    facts: () =>
+      run('facts', undefined, undefined, () => {
+        const facts = { ...defaultFacts, ...options.facts, host: options.host }
+        const used = [...guests.values()].filter(runs).reduce((sum, guest) => sum + guest.spec.memoryMiB, 0)
+        return { ...facts, freeMemoryMiB: Math.max(0, facts.memoryMiB - used) }
+      }),
+    ensureGuest: (caller, spec) => run('ensureGuest', spec.serverId, caller, () => start(spec)),
+    ensureGuestStopped: (caller, serverId) =>
+      run('ensureGuestStopped', serverId, caller, () => stop(serverId)),
+    rebootGuest: (caller, serverId) =>
+      run('rebootGuest', serverId, caller, () => {
+        running(serverId).reboots += 1
+      }),
+    ensureGuestPaused: (caller, serverId, paused) =>
+      run('ensureGuestPaused', serverId, caller, () => {
+        running(serverId).state = paused ? 'paused' : 'running'
+      }),
+    ensureNoGuest: (caller, serverId) =>
+      run('ensureNoGuest', serverId, caller, () => void guests.delete(serverId)),
+    guestStatus: (serverId) => run('guestStatus', serverId, undefined, () => statusOf(serverId)),
+    listGuests: () => run('listGuests', undefined, undefined, () => [...guests.keys()].map(statusOf)),
+    consoleOutput: (serverId, lines) =>
+      run('consoleOutput', serverId, undefined, () => {
+        const all = known(serverId).console
+        return (lines === undefined ? all : all.slice(-lines)).map((line) => `${line}\n`).join('')
+      }),
+    ensureDisk: (caller, serverId, disk) =>
+      run('ensureDisk', serverId, caller, () => {
+        const guest = running(serverId)
+        if (!guest.disks.has(disk.attachmentId)) guest.disks.set(disk.attachmentId, { ...disk })
+      }),
+    ensureNoDisk: (caller, serverId, attachmentId, timeoutMs) =>
+      run('ensureNoDisk', serverId, caller, () => detach(serverId, attachmentId, timeoutMs)),
+    ensureDiskSize: (caller, serverId, attachmentId, sizeBytes) =>
+      run('ensureDiskSize', serverId, caller, () => resize(serverId, attachmentId, sizeBytes)),
+  }
+}

@@ -1,0 +1,171 @@
+import { randomBytes } from 'node:crypto'
+import { DomainError } from '@volant/contract'
+import type { ImageInfo, ImageRef, NbdAccess, StorageAgent } from '@volant/contract'
+import { createFenceGuard } from '../fence-guard.ts'
+import { withFaults } from './faults.ts'
+import type { Faults } from './faults.ts'
+
+export interface SimulatedImage extends ImageInfo {
+  ref: ImageRef
+  readOnly: boolean
+}
+
+export interface SimulatedStorage {
+  readonly images: Map<string, SimulatedImage>
+  readonly exports: Map<string, { access: NbdAccess; pid: number }>
+  /** Images that a holder has open; `ensureNoImage` refuses them. */
+  readonly openImages: Set<string>
+  readonly flexvols: Set<string>
+}
+
+export interface SimulatedStorageOptions {
+  node?: string
+  aggregates?: { name: string; totalBytes: number }[]
+  /** Prefix of the paths that `fileAccess` gives; nothing is created there. */
+  rootPath?: string
+}
+
+/** A storage node in memory, for tests of what calls one. Images have no bytes, exports no process. */
+export function createSimulatedStorageAgent(
+  options: SimulatedStorageOptions = {},
+): StorageAgent & SimulatedStorage & Faults {
+  const node = options.node ?? 'node1'
+  const aggregates = options.aggregates ?? [{ name: 'aggr1', totalBytes: 2 ** 40 }]
+  const images = new Map<string, SimulatedImage>()
+  const exports = new Map<string, { access: NbdAccess; pid: number }>()
+  const openImages = new Set<string>()
+  const flexvols = new Set<string>()
+  const guard = createFenceGuard()
+  let nextPid = 1000
+
+  const infoOf = ({ imageId, sizeBytes, allocatedBytes }: SimulatedImage): ImageInfo => ({
+    imageId,
+    sizeBytes,
+    allocatedBytes,
+  })
+  const existing = (imageId: string): SimulatedImage => {
+    const image = images.get(imageId)
+    if (!image) throw new DomainError('notFound', `There is no image ${imageId} on node ${node}.`)
+    return image
+  }
+  const create = (ref: ImageRef, sizeBytes: number, allocatedBytes: number): ImageInfo => {
+    if (!flexvols.has(`${ref.aggregate}/${ref.flexvol}`)) {
+      throw new DomainError('notFound', `There is no FlexVol ${ref.flexvol} on aggregate ${ref.aggregate}.`)
+    }
+    const found = images.get(ref.imageId)
+    if (found && found.sizeBytes !== sizeBytes) {
+      throw new DomainError(
+        'conflict',
+        `Image ${ref.imageId} has ${found.sizeBytes} bytes, not ${sizeBytes}.`,
+      )
+    }
+    const image = found ?? { imageId: ref.imageId, ref, sizeBytes, allocatedBytes, readOnly: false }
+    images.set(ref.imageId, image)
+    return infoOf(image)
+  }
+
+  const agent: StorageAgent & SimulatedStorage = {
+    node,
+    images,
+    exports,
+    openImages,
+    flexvols,
+    async aggregateSpace(name) {
+      const aggregate = aggregates.find((candidate) => candidate.name === name)
+      if (!aggregate) throw new DomainError('notFound', `There is no aggregate ${name} on node ${node}.`)
+      let usedBytes = 0
+      for (const image of images.values()) if (image.ref.aggregate === name) usedBytes += image.allocatedBytes
+      return {
+        totalBytes: aggregate.totalBytes,
+        usedBytes,
+        freeBytes: Math.max(0, aggregate.totalBytes - usedBytes),
+      }
+    },
+    async ensureFlexVol(caller, { aggregate, name }) {
+      guard.admit(caller)
+      flexvols.add(`${aggregate}/${name}`)
+    },
+    async ensureImage(caller, ref, sizeBytes) {
+      guard.admit(caller)
+      return create(ref, sizeBytes, 0)
+    },
+    async ensureImageFrom(caller, ref, sizeBytes) {
+      guard.admit(caller)
+      return create(ref, sizeBytes, Math.min(sizeBytes, 2 ** 20))
+    },
+    async ensureImageSize(caller, ref, sizeBytes) {
+      guard.admit(caller)
+      const image = existing(ref.imageId)
+      if (sizeBytes < image.sizeBytes) throw new DomainError('invalid', 'An image cannot shrink.')
+      image.sizeBytes = sizeBytes
+      return infoOf(image)
+    },
+    async ensureNoImage(caller, ref) {
+      guard.admit(caller)
+      const exported = [...exports.values()].some(({ access }) => access.imageId === ref.imageId)
+      if (exported || openImages.has(ref.imageId))
+        throw new DomainError('conflict', `Image ${ref.imageId} is in use.`)
+      images.delete(ref.imageId)
+    },
+    async imageInfo(ref) {
+      const image = images.get(ref.imageId)
+      return image ? infoOf(image) : undefined
+    },
+    async listImages({ aggregate, name }) {
+      const inFolder = [...images.values()].filter(
+        ({ ref }) => ref.aggregate === aggregate && ref.flexvol === name,
+      )
+      return inFolder.map(infoOf)
+    },
+    async fileAccess(ref) {
+      const { imageId, sizeBytes } = existing(ref.imageId)
+      const path = `${options.rootPath ?? '/simulated'}/${node}/${ref.aggregate}/${ref.flexvol}/${imageId}`
+      return { kind: 'file', imageId, path, sizeBytes }
+    },
+    async ensureImageReadOnly(caller, ref, readOnly) {
+      guard.admit(caller)
+      existing(ref.imageId).readOnly = readOnly
+    },
+    async ensureExport(caller, exportId, ref) {
+      guard.admit(caller)
+      const { imageId, sizeBytes } = existing(ref.imageId)
+      const found = exports.get(exportId)
+      if (found && found.access.imageId !== imageId) {
+        throw new DomainError(
+          'conflict',
+          `Export ${exportId} serves image ${found.access.imageId}, not ${imageId}.`,
+        )
+      }
+      const exportName = found?.access.exportName ?? `${exportId}.${randomBytes(16).toString('hex')}`
+      const place = { host: '127.0.0.1', port: 10_000 + exports.size, tlsHostname: node }
+      const access: NbdAccess = {
+        kind: 'nbd',
+        imageId,
+        exportName,
+        sizeBytes,
+        ...place,
+        ...portOf(found?.access),
+      }
+      exports.set(exportId, { access, pid: found?.pid ?? nextPid++ })
+      return access
+    },
+    async ensureExportSize(caller, exportId, sizeBytes) {
+      guard.admit(caller)
+      const found = exports.get(exportId)
+      if (!found) throw new DomainError('notFound', `There is no export ${exportId} on node ${node}.`)
+      existing(found.access.imageId).sizeBytes = sizeBytes
+      found.access = { ...found.access, sizeBytes }
+      return found.access
+    },
+    async ensureNoExport(caller, exportId) {
+      guard.admit(caller)
+      exports.delete(exportId)
+    },
+    async listExports() {
+      return [...exports].map(([exportId, { access, pid }]) => ({ exportId, imageId: access.imageId, pid }))
+    },
+  }
+  return withFaults(agent)
+}
+
+const portOf = (access: NbdAccess | undefined): { port?: number } => (access ? { port: access.port } : {})

@@ -1,0 +1,304 @@
+import { join } from 'node:path'
+import { DomainError } from '@volant/contract'
+import type {
+  AggregateSpace,
+  Caller,
+  FileAccess,
+  ImageInfo,
+  ImageRef,
+  NbdAccess,
+  StorageAgent,
+} from '@volant/contract'
+import { ensurePrivateFolder } from '@volant/qemu/durable-file.ts'
+import { asDomainError } from '../daemon/errors.ts'
+import { isOpenInQemu } from '../daemon/file-locks.ts'
+import { silentLog } from '../daemon/log.ts'
+import type { Log } from '../daemon/log.ts'
+import { requireSafeId, requireShortRunDir, requireSize } from '../daemon/names.ts'
+import { createSerial } from '../daemon/serial.ts'
+import { endUnrecorded } from '../daemon/supervised-daemon.ts'
+import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
+import type { FenceGuard } from '../fence-guard.ts'
+import { createImageFrom } from './convert.ts'
+import type { SourceImage } from './convert.ts'
+import { exportIds, exportPaths, ImageExport, readExportRecord } from './exports.ts'
+import type { ExportContext } from './exports.ts'
+import { createImage, growImage, ImageFolders, imageInfo, removeImage, setReadOnly } from './images.ts'
+import type { Aggregate, FlexVolRef } from './images.ts'
+
+export interface StorageAgentOptions {
+  node: string
+  /** Records and logs; private to the service's user. */
+  stateDir: string
+  /** Sockets; at most 60 characters, for a socket's path ends at 107 bytes. */
+  runDir: string
+  aggregates: readonly Aggregate[]
+  /** Numeric address that export daemons listen at. */
+  dataAddress: string
+  /** The name in this node's certificate; absent: the node's. */
+  tlsHostname?: string
+  /** Network namespace that export daemons run in, as a path such as /run/netns/node1. */
+  netns?: string
+  /** Folder of this node's server certificate, asked for when the first export is made. */
+  serverTlsFolder?: () => Promise<string>
+  log?: Log
+}
+
+export interface LocalStorageAgent extends StorageAgent {
+  /**
+   * Finds the daemons of all recorded exports, starts those that died, and watches them. After a restart of the
+   * machine nothing is started here: whether an export still stands is then the caller's to say (`ensureExport`).
+   */
+  adopt(): Promise<void>
+  /** Leaves all export daemons to themselves, for the end of this process. */
+  detach(): void
+}
+
+/** A revoked export whose daemon is still on its way out. */
+interface Ending {
+  id: string
+  imageId: string
+  ended: Promise<void>
+}
+
+/** A storage node on this machine: images as thin files, exports as storage daemons that outlive this process. */
+export const createStorageAgent = (options: StorageAgentOptions): LocalStorageAgent =>
+  new StorageNode(options)
+
+class StorageNode implements LocalStorageAgent {
+  readonly node: string
+  readonly #folders: ImageFolders
+  readonly #context: ExportContext
+  readonly #guard: FenceGuard
+  readonly #exports = new Map<string, ImageExport>()
+  readonly #endings = new Set<Ending>()
+  readonly #serial = createSerial()
+
+  constructor(options: StorageAgentOptions) {
+    const { node, stateDir, runDir, netns, log = silentLog } = options
+    this.node = node
+    const logDir = join(stateDir, 'log')
+    for (const folder of [stateDir, requireShortRunDir(runDir), logDir]) ensurePrivateFolder(folder)
+    this.#folders = new ImageFolders(node, options.aggregates)
+    const guard = createFenceGuard(join(stateDir, 'storage-fence.json'))
+    this.#guard = guard
+    onSuperseded(guard, () => this.detach())
+    const noTls = (): Promise<string> =>
+      Promise.reject(new DomainError('unavailable', `Node ${node} has no certificate to serve images with.`))
+    this.#context = {
+      stateDir,
+      runDir,
+      logDir,
+      log,
+      isSuperseded: () => guard.isSuperseded(),
+      dataAddress: options.dataAddress,
+      tlsHostname: options.tlsHostname ?? node,
+      ...(netns === undefined ? {} : { netns }),
+      serverTlsFolder: options.serverTlsFolder ?? noTls,
+    }
+  }
+
+  async aggregateSpace(aggregate: string): Promise<AggregateSpace> {
+    return this.#folders.space(aggregate)
+  }
+
+  async ensureFlexVol(caller: Caller, flexvol: FlexVolRef): Promise<void> {
+    return this.#change(caller, `flexvol ${flexvol.name}`, () => this.#folders.ensureFlexVol(flexvol))
+  }
+
+  async ensureImage(caller: Caller, image: ImageRef, sizeBytes: number): Promise<ImageInfo> {
+    return this.#create(caller, image, sizeBytes, (path) => createImage(path, sizeBytes))
+  }
+
+  async ensureImageFrom(
+    caller: Caller,
+    image: ImageRef,
+    sizeBytes: number,
+    from: SourceImage,
+  ): Promise<ImageInfo> {
+    return this.#create(caller, image, sizeBytes, (path) => createImageFrom(path, image, sizeBytes, from))
+  }
+
+  async ensureImageSize(caller: Caller, image: ImageRef, sizeBytes: number): Promise<ImageInfo> {
+    requireSize(sizeBytes)
+    return this.#change(caller, image.imageId, async () => {
+      const path = this.#folders.path(image)
+      const found = await this.#require(image)
+      if (sizeBytes < found.sizeBytes) {
+        throw new DomainError(
+          'invalid',
+          `An image cannot shrink from ${found.sizeBytes} to ${sizeBytes} bytes.`,
+        )
+      }
+      if (sizeBytes === found.sizeBytes) return found
+      if (await isOpenInQemu(path)) {
+        throw new DomainError(
+          'conflict',
+          `Image ${image.imageId} is open; its holder or export must grow it.`,
+        )
+      }
+      await growImage(path, sizeBytes)
+      return this.#require(image)
+    })
+  }
+
+  async ensureNoImage(caller: Caller, image: ImageRef): Promise<void> {
+    return this.#change(caller, image.imageId, async () => {
+      const path = this.#folders.path(image)
+      await this.#ended(({ imageId }) => imageId === image.imageId)
+      const exported = (await this.listExports()).some((one) => one.imageId === image.imageId)
+      if (exported || (await isOpenInQemu(path))) {
+        throw new DomainError(
+          'conflict',
+          `Image ${image.imageId} is exported or open in a storage daemon; end that first.`,
+        )
+      }
+      await removeImage(path)
+      await removeImage(`${path}.new`)
+    })
+  }
+
+  async imageInfo(image: ImageRef): Promise<ImageInfo | undefined> {
+    return imageInfo(this.#folders.path(image), image.imageId)
+  }
+
+  async listImages(flexvol: FlexVolRef): Promise<ImageInfo[]> {
+    return this.#folders.list(flexvol)
+  }
+
+  async fileAccess(image: ImageRef): Promise<FileAccess> {
+    const { imageId, sizeBytes } = await this.#require(image)
+    return { kind: 'file', imageId, path: this.#folders.path(image), sizeBytes }
+  }
+
+  async ensureImageReadOnly(caller: Caller, image: ImageRef, readOnly: boolean): Promise<void> {
+    return this.#change(caller, image.imageId, async () => {
+      await this.#require(image)
+      await setReadOnly(this.#folders.path(image), readOnly)
+    })
+  }
+
+  async ensureExport(
+    caller: Caller,
+    exportId: string,
+    image: ImageRef,
+    clientHost?: string,
+  ): Promise<NbdAccess> {
+    return this.#change(caller, `export ${exportId}`, async () => {
+      await this.#ended(({ id, imageId }) => id === exportId || imageId === image.imageId)
+      const { imageId, sizeBytes } = await this.#require(image)
+      const found = this.#findExport(exportId)
+      if (found && found.record.imageId !== imageId) {
+        throw new DomainError(
+          'conflict',
+          `Export ${exportId} serves image ${found.record.imageId}, not ${imageId}.`,
+        )
+      }
+      const client = clientHost === undefined ? {} : { clientHost }
+      const place = { exportId, imageId, path: this.#folders.path(image), sizeBytes }
+      const one = found ?? ImageExport.create(this.#context, { ...place, ...client })
+      this.#exports.set(exportId, one)
+      await one.daemon.ensureRunning()
+      return one.access
+    })
+  }
+
+  async ensureExportSize(caller: Caller, exportId: string, sizeBytes: number): Promise<NbdAccess> {
+    requireSize(sizeBytes)
+    return this.#change(caller, `export ${exportId}`, async () => {
+      const found = this.#findExport(exportId)
+      if (!found) throw new DomainError('notFound', `There is no export ${exportId} on node ${this.node}.`)
+      await found.grow(sizeBytes)
+      return found.access
+    })
+  }
+
+  async ensureNoExport(caller: Caller, exportId: string): Promise<void> {
+    return this.#change(caller, `export ${exportId}`, async () => {
+      const found = this.#findExport(exportId)
+      this.#exports.delete(exportId)
+      if (!found) {
+        await this.#ended(({ id }) => id === exportId)
+        await endUnrecorded(exportPaths(this.#context.runDir, exportId))
+        return
+      }
+      const { ended } = await found.revoke()
+      const ending: Ending = { id: exportId, imageId: found.record.imageId, ended }
+      this.#endings.add(ending)
+      const forget = (): void => void this.#endings.delete(ending)
+      void ended.then(forget, forget)
+    })
+  }
+
+  async listExports(): Promise<{ exportId: string; imageId: string; pid: number }[]> {
+    const found = exportIds(this.#context.stateDir).map((exportId) => this.#findExport(exportId))
+    return found
+      .filter((one) => one !== undefined)
+      .map(({ record: { exportId, imageId }, daemon }) => ({ exportId, imageId, pid: daemon.pid }))
+  }
+
+  async adopt(): Promise<void> {
+    for (const exportId of exportIds(this.#context.stateDir)) {
+      const daemon = this.#findExport(exportId)?.daemon
+      if (daemon?.isOfThisBoot !== true) continue
+      await daemon.ensureRunning().catch((error: unknown) => {
+        this.#context.log.warn({ exportId, error }, 'export was not adopted')
+      })
+    }
+  }
+
+  detach(): void {
+    for (const one of this.#exports.values()) one.daemon.detach()
+  }
+
+  #findExport(exportId: string): ImageExport | undefined {
+    const known = this.#exports.get(requireSafeId('export id', exportId))
+    if (known) return known
+    const record = readExportRecord(this.#context.stateDir, exportId)
+    if (!record) return undefined
+    const found = new ImageExport(this.#context, record)
+    this.#exports.set(exportId, found)
+    return found
+  }
+
+  /** Waits for daemons that serve nothing any more and are about to be gone. */
+  async #ended(concerns: (ending: Ending) => boolean): Promise<void> {
+    await Promise.all([...this.#endings].filter(concerns).map(({ ended }) => ended))
+  }
+
+  async #require(image: ImageRef): Promise<ImageInfo> {
+    const info = await imageInfo(this.#folders.path(image), image.imageId)
+    if (info) return info
+    throw new DomainError(
+      'notFound',
+      `There is no image ${image.imageId} in FlexVol ${image.flexvol} of node ${this.node}.`,
+    )
+  }
+
+  #create(
+    caller: Caller,
+    image: ImageRef,
+    sizeBytes: number,
+    make: (path: string) => Promise<void>,
+  ): Promise<ImageInfo> {
+    requireSize(sizeBytes)
+    return this.#change(caller, image.imageId, async () => {
+      const path = this.#folders.path(image)
+      const found = await imageInfo(path, image.imageId)
+      if (found && found.sizeBytes !== sizeBytes) {
+        throw new DomainError(
+          'conflict',
+          `Image ${image.imageId} is there with ${found.sizeBytes} bytes, not ${sizeBytes}.`,
+        )
+      }
+      if (!found) await make(path)
+      return this.#require(image)
+    })
+  }
+
+  /** Changes of one image or export come one after the other, and only from the newest control plane. */
+  #change<T>(caller: Caller, key: string, task: () => Promise<T>): Promise<T> {
+    this.#guard.admit(caller)
+    return this.#serial(key, () => asDomainError(task))
+  }
+}

@@ -1,0 +1,214 @@
+import { randomBytes } from 'node:crypto'
+import { readdirSync, rmSync } from 'node:fs'
+import { join } from 'node:path'
+import { DomainError, messageOf } from '@volant/contract'
+import type { NbdAccess } from '@volant/contract'
+import { probeAio } from '@volant/qemu/capabilities.ts'
+import { ensurePrivateFolder, readJson, RecordFile } from '@volant/qemu/durable-file.ts'
+import {
+  daemonNames,
+  imageBlockdev,
+  nbdExport,
+  tlsAuthorization,
+  tlsCredentials,
+} from '@volant/qemu/storage-daemon.ts'
+import type { QmpEvent } from '@volant/qemu/qmp.ts'
+import type { DaemonGraph } from '@volant/qemu/storage-daemon.ts'
+import { clientDistinguishedName } from '@volant/qemu/tls/authority.ts'
+import type { Log } from '../daemon/log.ts'
+import { waitUntilClosed } from '../daemon/file-locks.ts'
+import { shortName } from '../daemon/names.ts'
+import { SupervisedDaemon } from '../daemon/supervised-daemon.ts'
+import type { DaemonPaths, DaemonState } from '../daemon/supervised-daemon.ts'
+import { checkImage } from '../holder/image-access.ts'
+import { growImage } from './images.ts'
+
+/** What is written down about an export, in `<stateDir>/exports/<exportId>.json`. */
+export interface ExportRecord {
+  exportId: string
+  imageId: string
+  path: string
+  sizeBytes: number
+  exportName: string
+  /** Only this host's certificate may connect. */
+  clientHost?: string
+  /** A growth that was begun, in bytes; the next start of the daemon brings it to its end. */
+  growTo?: number
+  daemon: DaemonState
+}
+
+export interface ExportContext {
+  /** Whether a newer control plane acts on this state from another process: then daemons are its business. */
+  isSuperseded(): boolean
+  stateDir: string
+  runDir: string
+  logDir: string
+  /** Address that the export daemons listen at. */
+  dataAddress: string
+  tlsHostname: string
+  netns?: string
+  serverTlsFolder(): Promise<string>
+  log: Log
+}
+
+/** Bound for the daemon's own word that its export is gone; after it the daemon is killed. */
+const fenceTimeoutMs = 2000
+const isOurs = (event: QmpEvent): boolean => event.data['id'] === daemonNames.export
+const nodeName = 'image0'
+
+/** One export: an image served by a daemon of its own, over TLS, to one holder on another machine. */
+export class ImageExport {
+  readonly daemon: SupervisedDaemon
+  readonly #context: ExportContext
+  #record: ExportRecord
+  readonly #file: RecordFile<ExportRecord>
+
+  constructor(context: ExportContext, record: ExportRecord) {
+    this.#context = context
+    this.#record = record
+    ensurePrivateFolder(folderOf(context.stateDir))
+    this.#file = new RecordFile(recordPath(context.stateDir, record.exportId))
+    this.daemon = new SupervisedDaemon(
+      {
+        label: `export ${record.exportId}`,
+        ...exportPaths(context.runDir, record.exportId),
+        logPath: logPath(context, record.exportId),
+        listen: { host: context.dataAddress },
+        ...(context.netns === undefined ? {} : { netns: context.netns }),
+        prepare: () => this.#prepare(),
+        save: (daemon) => this.#save({ daemon }),
+        mayRestart: () => true,
+        isSuperseded: context.isSuperseded,
+        log: context.log,
+      },
+      record.daemon,
+    )
+  }
+
+  static create(context: ExportContext, record: Omit<ExportRecord, 'exportName' | 'daemon'>): ImageExport {
+    const exportName = `${record.exportId}.${randomBytes(16).toString('hex')}`
+    const whole: ExportRecord = { ...record, exportName, daemon: {} }
+    return new ImageExport(context, whole)
+  }
+
+  get record(): ExportRecord {
+    return this.#record
+  }
+
+  get access(): NbdAccess {
+    const { imageId, exportName, sizeBytes } = this.#record
+    const { dataAddress: host, tlsHostname } = this.#context
+    return { kind: 'nbd', imageId, host, port: this.daemon.port, exportName, sizeBytes, tlsHostname }
+  }
+
+  /**
+   * The fence. The daemon is asked to end the export and must report that it has (the event, not the reply: until
+   * then requests in flight still reach the image). A daemon that does not is killed, and nothing of it may have
+   * the image open any more. A client may be held meanwhile, so what does not matter to the fence, the end of a
+   * daemon that serves nothing, is left to `ended`. What a crash there leaves, `endUnrecorded` finds.
+   */
+  async revoke(): Promise<{ ended: Promise<void> }> {
+    if (!(await this.#endExport())) {
+      await this.#endDaemon()
+      return { ended: Promise.resolve() }
+    }
+    await this.#file.unlink()
+    const ended = this.#endDaemon()
+    ended.catch(() => {}) // told to whom it concerns: the next call about this export or image
+    return { ended }
+  }
+
+  /** False where the daemon did not confirm. */
+  async #endExport(): Promise<boolean> {
+    if (!this.daemon.isAlive) return false
+    try {
+      const qmp = await this.daemon.ensureRunning()
+      const gone = qmp.expect('BLOCK_EXPORT_DELETED', isOurs, fenceTimeoutMs)
+      try {
+        await qmp.execute('block-export-del', { id: daemonNames.export, mode: 'hard' }, fenceTimeoutMs)
+        await gone.event
+        this.daemon.unwatch()
+        return this.daemon.isAlive
+      } finally {
+        gone.cancel()
+      }
+    } catch (error) {
+      const { exportId } = this.#record
+      this.#context.log.warn({ exportId, reason: messageOf(error) }, 'export is revoked by force')
+      return false
+    }
+  }
+
+  async #endDaemon(): Promise<void> {
+    await this.daemon.stop(0)
+    await waitUntilClosed(this.#record.path)
+    await this.#file.remove()
+    rmSync(logPath(this.#context, this.#record.exportId), { force: true })
+  }
+
+  /** Grows the image behind the export; its client reconnects to the same address and name. */
+  async grow(sizeBytes: number): Promise<void> {
+    if (sizeBytes === this.#record.sizeBytes) {
+      await this.daemon.ensureRunning()
+      return
+    }
+    if (sizeBytes < this.#record.sizeBytes) {
+      throw new DomainError(
+        'invalid',
+        `An image cannot shrink from ${this.#record.sizeBytes} to ${sizeBytes} bytes.`,
+      )
+    }
+    await this.#save({ growTo: sizeBytes })
+    await growImage(this.#record.path, sizeBytes)
+    await this.daemon.replace(3000)
+  }
+
+  #save(change: Partial<ExportRecord>): Promise<void> {
+    this.#record = { ...this.#record, ...change }
+    return this.#file.write(this.#record)
+  }
+
+  async #prepare(): Promise<Omit<DaemonGraph, 'qmpPath'>> {
+    const { growTo, ...rest } = this.#record
+    if (growTo !== undefined) {
+      await growImage(rest.path, growTo)
+      this.#record = { ...rest, sizeBytes: growTo }
+      await this.#file.write(this.#record)
+    }
+    const { imageId, path, sizeBytes, exportName, clientHost } = this.#record
+    const image = { kind: 'file', imageId, path, sizeBytes } as const
+    await checkImage(image, { clientTlsFolder: () => Promise.reject(new Error('unused')) })
+    const { aio } = await probeAio()
+    return {
+      objects: [
+        tlsCredentials(await this.#context.serverTlsFolder(), 'server'),
+        tlsAuthorization(clientDistinguishedName(clientHost ?? '*')),
+      ],
+      blockdevs: [imageBlockdev(image, { nodeName, aio, reconnectDelaySeconds: 0 })],
+      nbdServer: { tlsCreds: daemonNames.tlsCredentials, tlsAuthz: daemonNames.tlsAuthorization },
+      exports: [nbdExport(nodeName, exportName, imageId)],
+    }
+  }
+}
+
+export const exportPaths = (runDir: string, exportId: string): DaemonPaths => ({
+  qmpPath: join(runDir, `${shortName(exportId)}.eq`),
+  controlPath: join(runDir, `${shortName(exportId)}.ek`),
+})
+
+const logPath = ({ logDir }: ExportContext, exportId: string): string =>
+  join(logDir, `export-${exportId}.log`)
+
+const folderOf = (stateDir: string): string => join(stateDir, 'exports')
+const recordPath = (stateDir: string, exportId: string): string =>
+  join(folderOf(stateDir), `${exportId}.json`)
+
+export function readExportRecord(stateDir: string, exportId: string): ExportRecord | undefined {
+  return readJson(recordPath(stateDir, exportId)) as ExportRecord | undefined
+}
+
+export function exportIds(stateDir: string): string[] {
+  ensurePrivateFolder(folderOf(stateDir))
+  const names = readdirSync(folderOf(stateDir)).filter((name) => name.endsWith('.json'))
+  return names.map((name) => name.slice(0, -'.json'.length))
+}

@@ -1,0 +1,197 @@
+import { constants } from 'node:fs'
+import { chmod, mkdir, open, readdir, rename, rm, stat, statfs, truncate, unlink } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { DomainError } from '@volant/contract'
+import type { AggregateSpace, ImageInfo, ImageRef } from '@volant/contract'
+import { requireSafeId, requireUuid } from '../daemon/names.ts'
+
+export interface Aggregate {
+  name: string
+  /** The aggregate's folder. */
+  path: string
+  /** Limit of what it may hold; absent: the file system's size. */
+  sizeBytes?: number
+}
+
+export interface FlexVolRef {
+  aggregate: string
+  name: string
+}
+
+const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).code === 'ENOENT'
+
+/** Where images are: `<aggregate's path>/<FlexVol>/<image's UUID>`. No name reaches a path unchecked. */
+export class ImageFolders {
+  readonly #node: string
+  readonly #aggregates: readonly Aggregate[]
+
+  constructor(node: string, aggregates: readonly Aggregate[]) {
+    this.#node = node
+    this.#aggregates = aggregates
+  }
+
+  aggregate(name: string): Aggregate {
+    const found = this.#aggregates.find((aggregate) => aggregate.name === name)
+    if (found) return found
+    const names = this.#aggregates.map((aggregate) => aggregate.name).join(', ')
+    throw new DomainError('notFound', `Node ${this.#node} has no aggregate ${name}; it has ${names}.`)
+  }
+
+  folder({ aggregate, name }: FlexVolRef): string {
+    return join(this.aggregate(aggregate).path, requireSafeId('FlexVol name', name))
+  }
+
+  path({ aggregate, flexvol, imageId }: ImageRef): string {
+    return join(this.folder({ aggregate, name: flexvol }), requireUuid('image id', imageId))
+  }
+
+  async ensureFlexVol(flexvol: FlexVolRef): Promise<void> {
+    const folder = this.folder(flexvol)
+    await mkdir(folder, { recursive: true, mode: 0o700 })
+    await syncFolder(dirname(folder))
+  }
+
+  async list(flexvol: FlexVolRef): Promise<ImageInfo[]> {
+    const folder = this.folder(flexvol)
+    const found: ImageInfo[] = []
+    for (const name of await namesIn(folder)) {
+      if (!/^[0-9a-f-]{36}$/i.test(name)) continue
+      const info = await imageInfo(join(folder, name), name)
+      if (info) found.push(info)
+    }
+    return found
+  }
+
+  /** What the aggregate's images occupy, unfinished ones too, and what is left. */
+  async space(name: string): Promise<AggregateSpace> {
+    const { path, sizeBytes } = this.aggregate(name)
+    const fileSystem = await statfs(path)
+    let usedBytes = 0
+    for (const flexvol of await namesIn(path)) {
+      for (const image of await namesIn(join(path, flexvol))) {
+        usedBytes += (await imageInfo(join(path, flexvol, image), image))?.allocatedBytes ?? 0
+      }
+    }
+    const whole = fileSystem.blocks * fileSystem.bsize
+    const totalBytes = sizeBytes === undefined ? whole : Math.min(sizeBytes, whole)
+    const free = fileSystem.bavail * fileSystem.bsize
+    return { totalBytes, usedBytes, freeBytes: Math.max(0, Math.min(totalBytes - usedBytes, free)) }
+  }
+}
+
+async function namesIn(folder: string): Promise<string[]> {
+  try {
+    const entries = await readdir(folder, { withFileTypes: true })
+    return entries.filter((entry) => entry.isFile() || entry.isDirectory()).map((entry) => entry.name)
+  } catch (error) {
+    if (isMissing(error) || (error as NodeJS.ErrnoException).code === 'ENOTDIR') return []
+    throw error
+  }
+}
+
+export async function imageInfo(path: string, imageId: string): Promise<ImageInfo | undefined> {
+  try {
+    const found = await stat(path)
+    return found.isFile() ? { imageId, sizeBytes: found.size, allocatedBytes: found.blocks * 512 } : undefined
+  } catch (error) {
+    if (isMissing(error)) return undefined
+    throw error
+  }
+}
+
+/**
+ * Creates an image under a hidden name, lets `fill` write to it, and gives it its name when all is on disk: an
+ * image that exists is complete. What a crash left under the hidden name is replaced.
+ */
+export async function createImage(
+  path: string,
+  sizeBytes: number,
+  fill?: (hiddenPath: string) => Promise<void>,
+): Promise<void> {
+  const folder = dirname(path)
+  const hidden = `${path}.new`
+  await rm(hidden, { force: true })
+  let file
+  try {
+    file = await open(hidden, constants.O_CREAT | constants.O_EXCL | constants.O_RDWR, 0o600)
+  } catch (error) {
+    if (!isMissing(error)) throw error
+    throw new DomainError('notFound', `There is no FlexVol folder ${folder}; create the FlexVol first.`)
+  }
+  try {
+    await file.truncate(sizeBytes)
+    await fill?.(hidden)
+    await file.sync()
+    await rename(hidden, path)
+    await syncFolder(folder)
+  } catch (error) {
+    await rm(hidden, { force: true })
+    throw error
+  } finally {
+    await file.close()
+  }
+}
+
+export async function growImage(path: string, sizeBytes: number): Promise<void> {
+  const file = await open(path, 'r+')
+  try {
+    await file.truncate(sizeBytes)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+/** What one step of a removal frees, where that makes no more steps than are bearable. */
+const freedAtOnce = 16 * 1024 * 1024
+const mostSteps = 2048
+/** Between two steps, so that others get their turn. */
+const restMs = 2
+
+/**
+ * Removes an image: at once for all who look for it, its blocks piece by piece. A file system that frees a GiB in one
+ * go keeps everybody else waiting meanwhile (measured on ext4 with `discard`: a client of another volume 36 to
+ * 150 ms; like this 6 ms). Repeated after a crash, it goes on.
+ */
+export async function removeImage(path: string): Promise<void> {
+  const hidden = `${path}.gone`
+  try {
+    await rename(path, hidden)
+    await syncFolder(dirname(path))
+  } catch (error) {
+    if (!isMissing(error)) throw error
+  }
+  try {
+    await freePiecewise(hidden)
+    await unlink(hidden)
+  } catch (error) {
+    if (isMissing(error)) return
+    throw error
+  }
+  await syncFolder(dirname(path))
+}
+
+async function freePiecewise(path: string): Promise<void> {
+  const { size, blocks } = await stat(path)
+  const pieces = Math.min(mostSteps, Math.ceil((blocks * 512) / freedAtOnce))
+  if (pieces <= 1) return
+  await chmod(path, 0o600) // a source that was kept is read-only
+  for (let left = pieces - 1; left > 0; left -= 1) {
+    await truncate(path, Math.floor((size * left) / pieces))
+    await sleep(restMs)
+  }
+}
+
+export async function setReadOnly(path: string, readOnly: boolean): Promise<void> {
+  await chmod(path, readOnly ? 0o400 : 0o600)
+}
+
+async function syncFolder(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}

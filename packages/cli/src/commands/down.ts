@@ -1,0 +1,33 @@
+import type { Command } from 'commander'
+import { print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { requireStateFolder, stateFolder } from '../instance/state-folder.ts'
+import { stopControlPlane } from '../instance/stop.ts'
+
+interface DownOptions extends CommonOptions {
+  all?: boolean
+}
+
+export function addDown(program: Command): void {
+  const command = program
+    .command('down')
+    .description('stop Volant; servers and their volumes run on, and are found again by the next `up`')
+    .option('--all', 'stop the servers (powered off) and all storage daemons too')
+    .action(async (options: DownOptions) => {
+      const stateDir = stateFolder(options.state)
+      await requireStateFolder(stateDir)
+      const stopped = await stopControlPlane(stateDir)
+      if (options.all === true) {
+        const { stopDataPlane } = await import('@volant/control/stop-all.ts')
+        await stopDataPlane(stateDir)
+      }
+      const result = { was_running: stopped.pid !== null, pid: stopped.pid, killed: stopped.killed }
+      print(options, { ...result, data_plane_stopped: options.all === true }, () =>
+        [
+          stopped.pid === null ? 'Volant was not running' : `Volant (pid ${stopped.pid}) is stopped`,
+          ...(stopped.killed ? ['it did not end when asked, and was killed; nothing is lost by that'] : []),
+          ...(options.all === true ? ['servers and storage daemons are stopped'] : []),
+        ].join('\n'),
+      )
+    })
+  withCommonOptions(command, ['volant down', 'volant down --state /srv/volant --all'])
+}

@@ -1,0 +1,92 @@
+import type { SystemStatus } from '@volant/contract/ndo/status.ts'
+import type { Command } from 'commander'
+import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { CliError, exitCodes } from '../exit-codes.ts'
+import { environmentCredentials } from '../instance/credentials.ts'
+import { runningInstance } from '../instance/record.ts'
+import { stateFolder } from '../instance/state-folder.ts'
+import { formatTable } from '../output/table.ts'
+import { formatBytes } from '../output/units.ts'
+
+const upOrWhyNot = (thing: { up: boolean; reason: string | null }): string =>
+  thing.up ? 'up' : `down${thing.reason === null ? '' : `: ${thing.reason}`}`
+
+export function statusText(status: SystemStatus): string {
+  const pools = status.clusters.flatMap((cluster) =>
+    cluster.pools.map((pool) => [
+      pool.host,
+      `${pool.node}/${pool.aggregate}`,
+      String(pool.volumes),
+      formatBytes(pool.used_bytes),
+      formatBytes(pool.free_bytes),
+      formatBytes(pool.total_bytes),
+    ]),
+  )
+  const nodes = status.clusters.flatMap((cluster) =>
+    cluster.nodes.map((node) => [cluster.name, node.name, node.machine, upOrWhyNot(node)]),
+  )
+  const hosts = status.compute_hosts.map((host) => [
+    host.name,
+    host.machine,
+    upOrWhyNot(host),
+    host.accelerator ?? '-',
+    String(host.vcpus),
+    `${formatBytes(host.free_memory_mib * 1024 ** 2)} of ${formatBytes(host.memory_mib * 1024 ** 2)}`,
+    String(host.servers),
+  ])
+  const operations = Object.entries(status.operations).map(([state, count]) => `${count} ${state}`)
+  return [
+    formatTable(['Pool', 'Node/Aggregate', 'Volumes', 'Used', 'Free', 'Total'], pools),
+    formatTable(['Cluster', 'Node', 'Machine', 'State'], nodes),
+    formatTable(
+      ['Compute host', 'Machine', 'State', 'Accelerator', 'vCPUs', 'Free memory', 'Servers'],
+      hosts,
+    ),
+    `Operations under way: ${operations.length === 0 ? 'none' : operations.join(', ')}`,
+  ].join('\n')
+}
+
+async function status(options: CommonOptions): Promise<void> {
+  const stateDir = stateFolder(options.state)
+  const record = await runningInstance(stateDir)
+  // As for the other commands: what `source openrc` means comes before the default state folder.
+  const sourced = options.state === undefined ? environmentCredentials() : undefined
+  if (sourced !== undefined && sourced.url !== record?.url) {
+    const system = await (await clientFor(options)).ndo.status()
+    const head = { running: true, url: sourced.url, pid: null, state: null, started_at: null }
+    print(options, { ...head, ...system }, () =>
+      [`Volant ${system.version} runs: ${sourced.url} (as OS_AUTH_URL says)`, statusText(system)].join('\n'),
+    )
+    return
+  }
+  if (record === undefined) {
+    if (options.json === true) print(options, { running: false, state: stateDir }, () => '')
+    throw new CliError(
+      exitCodes.notFound,
+      `Volant does not run with the state folder ${stateDir}; start it with: volant up --state ${stateDir}`,
+    )
+  }
+  const client = await clientFor({ ...options, state: stateDir })
+  const system = await client.ndo.status()
+  const head = {
+    running: true,
+    url: record.url,
+    pid: record.pid,
+    state: stateDir,
+    started_at: record.startedAt,
+  }
+  print(options, { ...head, ...system }, () =>
+    [
+      `Volant ${system.version} runs: ${record.url} (pid ${record.pid}), state ${stateDir}, since ${record.startedAt}`,
+      statusText(system),
+    ].join('\n'),
+  )
+}
+
+export function addStatus(program: Command): void {
+  const command = program
+    .command('status')
+    .description('what runs, with capacities, hosts and operations under way; exit code 3 where nothing runs')
+    .action(status)
+  withCommonOptions(command, ['volant status', 'volant status --json | jq -r .url'])
+}

@@ -1,0 +1,152 @@
+import assert from 'node:assert/strict'
+import { describe, it } from 'node:test'
+import type { Operation } from '@volant/contract/ndo/operation.ts'
+import { readableLogLine } from './log.ts'
+import { bar, createProgressView, outcomeText, progressLine } from './progress.ts'
+import { displayWidth, formatProperties, formatTable } from './table.ts'
+import { formatBytes, formatClock, formatMilliseconds } from './units.ts'
+
+const mib = 1024 ** 2
+
+const operation = (changes: Partial<Operation> = {}): Operation => ({
+  id: 'op-1',
+  kind: 'volume.migrate',
+  state: 'running',
+  step: 'inSync',
+  phase: 'copying',
+  resource: { type: 'volume', id: 'v', name: 'data' },
+  source: 'h@cinder-lma#a',
+  target: 'h@cinder-lmb#b',
+  progress: {
+    percent: 47.3,
+    done_bytes: 473 * mib,
+    total_bytes: 1000 * mib,
+    dirty_bytes: null,
+    rate_bytes_per_second: 50 * mib,
+    eta_seconds: 10.6,
+    client_limit_bytes_per_second: null,
+  },
+  controls: { paused: false, rate_limit: 0 },
+  client_pause_ms: null,
+  client_pause_bound_ms: null,
+  attempts: [],
+  error: null,
+  created_at: '2026-11-22T10:00:00.000Z',
+  updated_at: '2026-11-22T10:00:01.000Z',
+  finished_at: null,
+  commands: ['volant operations watch op-1'],
+  ...changes,
+})
+
+describe('units', () => {
+  it('keep three digits', () => {
+    assert.deepEqual([0, 1023, 1536, 12.34 * mib, 999 * mib, 1024 ** 4].map(formatBytes), [
+      '0 B',
+      '1023 B',
+      '1.50 KiB',
+      '12.3 MiB',
+      '999 MiB',
+      '1.00 TiB',
+    ])
+    assert.deepEqual([0, 7.4, 754, 3723].map(formatClock), ['0:00', '0:07', '12:34', '1:02:03'])
+    assert.deepEqual([1.72, 123.4].map(formatMilliseconds), ['1.7 ms', '123 ms'])
+  })
+})
+
+describe('the progress bar', () => {
+  it('is as wide as asked for at every percentage, and full only at 100', () => {
+    for (let percent = 0; percent <= 100; percent++) assert.equal(bar(percent, 22).length, 22)
+    assert.equal(bar(0, 12), '[          ]')
+    assert.equal(bar(50, 12), '[====>     ]')
+    assert.equal(bar(99.9, 12), '[========> ]')
+    assert.equal(bar(100, 12), '[==========]')
+  })
+
+  it('shows stage, percent, bytes, rate and ETA in one line of the terminal', () => {
+    const line = progressLine(operation(), 100)
+    assert.match(line, /^copying +\[=+> +\] +47\.3 % {2}473 MiB of 1000 MiB {2}50\.0 MiB\/s {2}ETA 0:11$/)
+    for (const columns of [1, 20, 40, 79, 200])
+      assert.ok(progressLine(operation(), columns).length <= columns)
+  })
+
+  it('writes the names of steps in words, in a column', () => {
+    const line = progressLine(operation({ phase: null, step: 'retireSource' }), 100)
+    assert.match(line, /^retire-source {1,2}\[=/)
+  })
+
+  it('shows what is dirty, a limit, and a pause', () => {
+    const paused = operation({ state: 'paused', controls: { paused: true, rate_limit: 50 * mib } })
+    paused.progress.dirty_bytes = mib
+    assert.match(progressLine(paused, 160), /^paused .*dirty 1\.00 MiB {2}limit 50\.0 MiB\/s$/)
+  })
+
+  it('redraws on a terminal; elsewhere writes a line for each stage only', () => {
+    const written: string[] = []
+    const write = (text: string): number => written.push(text)
+    const terminal = createProgressView({ write, isTTY: true, columns: 80 })
+    terminal.update(operation())
+    terminal.update(operation())
+    terminal.end()
+    assert.equal(written.length, 3)
+    assert.ok(written[0]?.startsWith('\r'))
+    assert.equal(written[2], '\n')
+    written.length = 0
+    const plain = createProgressView({ write })
+    plain.update(operation())
+    plain.update(operation())
+    plain.update(operation({ phase: 'completing' }))
+    plain.end()
+    assert.equal(written.length, 2)
+    assert.ok(written.every((text) => text.endsWith('\n') && !text.includes('\r')))
+  })
+
+  it('ends with the evidence, or with the reason and what to do', () => {
+    const done = operation({ state: 'succeeded', client_pause_ms: 3.21 })
+    assert.equal(outcomeText(done), 'succeeded: 473 MiB moved at 50.0 MiB/s\nclient pause at cutover: 3.2 ms')
+    const failed = operation({ state: 'failed', error: { reason: 'no room', class: 'noCapacity' } })
+    assert.match(outcomeText(operation({ state: 'cancelled' })), /^cancelled: as it was asked for\n/)
+    assert.match(outcomeText(failed), /^failed: no room\n {2}volant operations watch op-1$/)
+  })
+})
+
+describe('tables', () => {
+  it('look like those of the stock clients', () => {
+    assert.equal(
+      formatProperties({ status: 'in-use', name: null, multiattach: false, size: 1 }),
+      [
+        '+-------------+--------+',
+        '| Property    | Value  |',
+        '+-------------+--------+',
+        '| multiattach | False  |',
+        '| name        | None   |',
+        '| size        | 1      |',
+        '| status      | in-use |',
+        '+-------------+--------+',
+      ].join('\n'),
+    )
+    assert.match(formatProperties({ attached: [{ id: 'x', n: 1 }] }), /\| \[\{"id": "x", "n": 1\}\] \|/)
+  })
+
+  it('count wide characters, keep lines within cells, and let nothing steer the terminal', () => {
+    assert.equal(displayWidth('存储a'), 5)
+    const table = formatTable(
+      ['a', 'b'],
+      [
+        ['存储', 'one\ntwo'],
+        ['\u001B[2J', ''],
+      ],
+    )
+    const widths = new Set(table.split('\n').map(displayWidth))
+    assert.equal(widths.size, 1)
+    assert.ok(!table.includes('\u001B'))
+    assert.equal(table.split('\n').length, 7)
+  })
+})
+
+describe('log lines for people', () => {
+  it('show time, level, message and the rest', () => {
+    const line = JSON.stringify({ level: 30, time: 0, msg: 'ready', url: 'http://x', fence: 2 })
+    assert.equal(readableLogLine(line), '00:00:00.000 INFO  ready url=http://x fence=2')
+    assert.equal(readableLogLine('not json'), 'not json')
+  })
+})

@@ -1,0 +1,113 @@
+import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
+import { formatBytes, formatClock, formatLimit, formatMilliseconds, formatRate } from './units.ts'
+
+/** `[=======>      ]`, exactly `width` characters. */
+export function bar(percent: number, width: number): string {
+  const inner = Math.max(1, width - 2)
+  const filled = Math.max(0, Math.min(inner, Math.floor((percent / 100) * inner)))
+  const head = filled > 0 && filled < inner ? '>' : ''
+  return `[${'='.repeat(filled - head.length)}${head}${' '.repeat(inner - filled)}]`
+}
+
+/** The measures of one moment, without the bar. */
+export function progressText(operation: Operation): string {
+  const { progress, controls } = operation
+  const parts: string[] = []
+  if (progress.percent !== null) parts.push(`${progress.percent.toFixed(1).padStart(5)} %`)
+  if (progress.done_bytes !== null && progress.total_bytes !== null) {
+    parts.push(`${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`)
+  }
+  if (progress.rate_bytes_per_second !== null) parts.push(formatRate(progress.rate_bytes_per_second))
+  if (progress.eta_seconds !== null && !isSettled(operation.state)) {
+    parts.push(`ETA ${formatClock(progress.eta_seconds)}`)
+  }
+  if (progress.dirty_bytes !== null && progress.dirty_bytes > 0) {
+    parts.push(`dirty ${formatBytes(progress.dirty_bytes)}`)
+  }
+  if (progress.client_limit_bytes_per_second !== null && !isSettled(operation.state)) {
+    parts.push(`guest held to ${formatLimit(progress.client_limit_bytes_per_second)}`)
+  }
+  if (controls.rate_limit > 0) parts.push(`limit ${formatLimit(controls.rate_limit)}`)
+  return parts.join('  ')
+}
+
+/** `retireSource` is a name for code; people read `retire-source`. */
+const words = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
+
+const stageOf = (operation: Operation): string =>
+  operation.state === 'running' ? words(operation.phase ?? operation.step ?? 'starting') : operation.state
+
+/** The line that a terminal shows while the operation runs; never wider than `columns`. */
+export function progressLine(operation: Operation, columns: number): string {
+  const stage = stageOf(operation).padEnd(13)
+  const text = progressText(operation)
+  const room = columns - stage.length - text.length - 3
+  const { percent } = operation.progress
+  const drawn = percent !== null && room >= 12 ? ` ${bar(percent, Math.min(40, room))}` : ''
+  return `${stage}${drawn} ${text}`.slice(0, Math.max(1, columns - 1))
+}
+
+/** What is left to say when it is over. */
+export function outcomeText(operation: Operation): string {
+  const { progress } = operation
+  const lines: string[] = []
+  if (operation.state === 'succeeded') {
+    const facts = [
+      ...(progress.done_bytes === null ? [] : [`${formatBytes(progress.done_bytes)} moved`]),
+      ...(progress.rate_bytes_per_second === null
+        ? []
+        : [`at ${formatRate(progress.rate_bytes_per_second)}`]),
+    ].join(' ')
+    lines.push(`succeeded${facts === '' ? '' : `: ${facts}`}`)
+    if (operation.client_pause_ms !== null) {
+      const bound = operation.client_pause_bound_ms
+      const atMost = bound === null ? '' : ` (no request waited longer than ${formatMilliseconds(bound)})`
+      lines.push(`client pause at cutover: ${formatMilliseconds(operation.client_pause_ms)}${atMost}`)
+    }
+  } else {
+    const reason =
+      operation.error?.reason ?? (operation.state === 'cancelled' ? 'as it was asked for' : undefined)
+    lines.push(`${operation.state}: ${reason ?? 'no reason was given'}`)
+    lines.push(...operation.commands.map((command) => `  ${command}`))
+  }
+  if (operation.attempts.length > 0) lines.push(`attempts that did not succeed: ${operation.attempts.length}`)
+  return lines.join('\n')
+}
+
+export interface ProgressView {
+  update(operation: Operation): void
+  /** Leaves the cursor on a line of its own. */
+  end(): void
+}
+
+/** On a terminal one line that is drawn again and again; elsewhere a line for each stage and every `stepMs`. */
+export function createProgressView(
+  output: {
+    write(text: string): unknown
+    isTTY?: boolean
+    columns?: number
+  },
+  stepMs = 5000,
+): ProgressView {
+  let lastStage = ''
+  let lastAt = 0
+  let drawn = false
+  return {
+    update(operation) {
+      if (output.isTTY === true) {
+        output.write(`\r\u001B[K${progressLine(operation, output.columns ?? 80)}`)
+        drawn = true
+        return
+      }
+      const stage = stageOf(operation)
+      if (stage === lastStage && Date.now() - lastAt < stepMs) return
+      lastStage = stage
+      lastAt = Date.now()
+      output.write(`${progressLine(operation, 120).trimEnd()}\n`)
+    },
+    end() {
+      if (drawn) output.write('\n')
+      drawn = false
+    },
+  }
+}

@@ -1,0 +1,42 @@
+import { Command } from 'commander'
+import { addConfig } from './commands/config.ts'
+import { addDown } from './commands/down.ts'
+import { addLists } from './commands/lists.ts'
+import { addMigrate } from './commands/migrate.ts'
+import { addOperations } from './commands/operations.ts'
+import { addProbe } from './commands/probe.ts'
+import { addServe } from './commands/serve.ts'
+import { addStatus } from './commands/status.ts'
+import { addUp } from './commands/up.ts'
+import { volantVersion } from './version.ts'
+
+/** The whole command line. `main` is the file that `up` runs again in the background. */
+export function buildProgram(main: string): Command {
+  const program = new Command('volant')
+    .description('Block storage with the OpenStack APIs, whose volumes move while their guests write.')
+    .version(volantVersion())
+    .showHelpAfterError('(add --help for usage and examples)')
+    .addHelpText(
+      'after',
+      [
+        '',
+        'Examples:',
+        '  volant up && volant status',
+        '  volant migrate data cinder-lmb --watch',
+        '',
+        'Exit codes: 0 done; 1 failed; 2 wrong usage; 3 Volant does not run, or there is no such thing;',
+        '4 refused, nothing was changed; 130 Ctrl-C stopped the watching (the operation goes on).',
+        'Which Volant: --state DIR, else the OS_* variables of `source DIR/openrc`, else the default state folder;\nup, serve and down take no notice of OS_*.',
+      ].join('\n'),
+    )
+  addUp(program, main)
+  addServe(program)
+  addDown(program)
+  addStatus(program)
+  addMigrate(program)
+  addOperations(program)
+  addLists(program)
+  addProbe(program)
+  addConfig(program)
+  return program
+}

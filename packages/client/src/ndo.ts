@@ -1,0 +1,147 @@
+import {
+  isSettled,
+  type MigrationPlan,
+  type MigrationPlanned,
+  type MigrationRequest,
+  type MigrationStarted,
+  type Operation,
+  type OperationDocument,
+  type OperationList,
+  type OperationListQuery,
+  type SystemStatus,
+  type SystemStatusDocument,
+  type VolumePlacement,
+  type VolumePlacementDocument,
+} from '@volant/contract/ndo/index.ts'
+import { ApiError } from './api-error.ts'
+import { serverSentEvents } from './server-sent-events.ts'
+import type { Session } from './session.ts'
+
+export type MigrationWish = Omit<MigrationRequest, 'dry_run'>
+
+/** `/ndo/v1`. */
+export interface NdoClient {
+  status(): Promise<SystemStatus>
+  operations(query?: OperationListQuery): Promise<OperationList>
+  operation(id: string): Promise<Operation>
+  pause(id: string): Promise<Operation>
+  resume(id: string): Promise<Operation>
+  cancel(id: string): Promise<Operation>
+  /** Bytes per second; 0 is unlimited. */
+  setRate(id: string, bytesPerSecond: number): Promise<Operation>
+  /**
+   * The operation at once and after each change, until it is settled. Outlives restarts of the control plane:
+   * where the stream breaks it begins again, for `patienceMs` (default 60,000) without an answer at most.
+   */
+  watch(id: string, options?: { signal?: AbortSignal; patienceMs?: number }): AsyncGenerator<Operation>
+  migrate(wish: MigrationWish): Promise<Operation>
+  planMigration(wish: MigrationWish): Promise<MigrationPlan>
+  placement(volumeId: string): Promise<VolumePlacement>
+}
+
+const retryMs = 1000
+/** The server sends at least a comment each 15 s. */
+const silenceMs = 45_000
+
+const pause = (ms: number, signal?: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms)
+    signal?.addEventListener('abort', () => {
+      clearTimeout(timer)
+      resolve()
+    })
+  })
+
+/** Ends a body that has been silent for too long. */
+async function* unlessSilent(body: AsyncIterable<Uint8Array>, stop: () => void): AsyncGenerator<Uint8Array> {
+  let timer = setTimeout(stop, silenceMs)
+  try {
+    for await (const chunk of body) {
+      clearTimeout(timer)
+      timer = setTimeout(stop, silenceMs)
+      yield chunk
+    }
+  } finally {
+    clearTimeout(timer)
+  }
+}
+
+async function* stream(session: Session, id: string, signal?: AbortSignal): AsyncGenerator<Operation> {
+  const own = new AbortController()
+  const both = signal === undefined ? own.signal : AbortSignal.any([own.signal, signal])
+  try {
+    const response = await session.raw('GET', `/ndo/v1/operations/${encodeURIComponent(id)}/events`, {
+      headers: { accept: 'text/event-stream' },
+      signal: both,
+    })
+    if (response.body === null) return
+    const body = unlessSilent(response.body as AsyncIterable<Uint8Array>, () => own.abort())
+    for await (const { event, data } of serverSentEvents(body)) {
+      if (event !== 'progress' && event !== 'end') continue
+      yield JSON.parse(data) as Operation
+      if (event === 'end') return
+    }
+  } finally {
+    own.abort()
+  }
+}
+
+async function* watch(
+  session: Session,
+  id: string,
+  options: { signal?: AbortSignal; patienceMs?: number } = {},
+): AsyncGenerator<Operation> {
+  const { signal, patienceMs = 60_000 } = options
+  const stopped = (): boolean => signal?.aborted === true
+  let lastHeard = Date.now()
+  while (!stopped()) {
+    try {
+      for await (const operation of stream(session, id, signal)) {
+        lastHeard = Date.now()
+        yield operation
+        if (isSettled(operation.state)) return
+      }
+    } catch (error) {
+      if (stopped()) return
+      const fatal = error instanceof ApiError && error.status >= 400 && error.status < 500
+      if (fatal || Date.now() - lastHeard > patienceMs) throw error
+    }
+    await pause(retryMs, signal)
+  }
+}
+
+const at = (id: string, rest = ''): string => `/ndo/v1/operations/${encodeURIComponent(id)}${rest}`
+
+export function ndoClient(session: Session): NdoClient {
+  const operationOf = async (method: string, path: string, body?: unknown): Promise<Operation> => {
+    const answer = await session.json(method, path, body === undefined ? {} : { body })
+    return (answer as OperationDocument).operation
+  }
+  return {
+    status: async () => ((await session.json('GET', '/ndo/v1/status')) as SystemStatusDocument).status,
+    operations: async (query = {}) =>
+      (await session.json('GET', '/ndo/v1/operations', { query: { ...query } })) as OperationList,
+    operation: (id) => operationOf('GET', at(id)),
+    pause: (id) => operationOf('POST', at(id, '/pause')),
+    resume: (id) => operationOf('POST', at(id, '/resume')),
+    cancel: (id) => operationOf('POST', at(id, '/cancel')),
+    setRate: (id, bytesPerSecond) =>
+      operationOf('PUT', at(id, '/rate'), { bytes_per_second: bytesPerSecond }),
+    watch: (id, options) => watch(session, id, options),
+    migrate: async (wish) =>
+      ((await session.json('POST', '/ndo/v1/migrations', { body: wish })) as MigrationStarted).operation,
+    planMigration: async (wish) =>
+      (
+        (await session.json('POST', '/ndo/v1/migrations', {
+          body: { ...wish, dry_run: true },
+        })) as MigrationPlanned
+      ).plan,
+    placement: async (volumeId) =>
+      (
+        (await session.json(
+          'GET',
+          `/ndo/v1/volumes/${encodeURIComponent(volumeId)}/placement`,
+        )) as VolumePlacementDocument
+      ).placement,
+  }
+}

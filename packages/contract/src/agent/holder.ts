@@ -1,0 +1,146 @@
+import type { Caller } from './caller.ts'
+import type { ImageAccess } from './image.ts'
+
+/**
+ * A holder is the one storage daemon that has a volume's image open for writing: the volume head beside the
+ * guest, or a mover started for the move of a detached volume. Its graph is
+ * `export → throttle filter → image`, and it mirrors the image to another place (blockdev-mirror).
+ */
+export interface HolderSpec {
+  /** The attachment's id for a head; the operation's id for a mover. */
+  holderId: string
+  volumeId: string
+  /** The copy that the volume's record names as its truth. */
+  image: ImageAccess
+  /** With an export (unix socket, for the guest on the same machine) it is a head; without one a mover. */
+  serves: boolean
+  limits?: IoLimits
+}
+
+/** Limits on the client's own I/O (the throttle filter). 0 or absent: unlimited. */
+export interface IoLimits {
+  iopsTotal?: number
+  /** Bytes per second. */
+  bpsTotal?: number
+}
+
+export interface HolderStatus {
+  holderId: string
+  pid: number
+  /** UUID of the image that the export stands on now, as read from the daemon's block graph. */
+  imageId: string
+  /** For a head: where the guest's QEMU connects. */
+  socketPath?: string
+  exportName?: string
+}
+
+export type MirrorPhase =
+  /** No such job. */
+  | 'absent'
+  /** The first pass is copying. */
+  | 'copying'
+  /** The first pass is over; only what the client writes is left. */
+  | 'ready'
+  /** Completion was asked for; waiting for the two copies to be equal. */
+  | 'completing'
+  /** I/O is quiesced, both copies are equal: the moment to decide. */
+  | 'pending'
+  /** Stopped by an error of source or target, or by a pause. */
+  | 'paused'
+  | 'concluded'
+  | 'failed'
+
+export interface MirrorStatus {
+  phase: MirrorPhase
+  /** Bytes copied, from query-block-jobs `offset`. */
+  doneBytes: number
+  /** Bytes in all, `len`; grows while the client writes. */
+  totalBytes: number
+  /** Bytes per second; 0 is unlimited. */
+  rate: number
+  /** True while the operator paused it. */
+  pausedByUser: boolean
+  error?: string
+}
+
+export interface MirrorRequest {
+  holderId: string
+  /** Becomes the QEMU job's id; derived from the operation's id, so that a restart finds it again. */
+  jobId: string
+  target: ImageAccess
+  /** Bytes per second; 0 is unlimited. */
+  rate: number
+}
+
+export interface Pending {
+  /** Milliseconds from `job-complete` to PENDING. The client's I/O is quiesced for less than this. */
+  drainMs: number
+  /** performance.now() of this process when the pause can have begun at the earliest. */
+  quiescedSince: number
+}
+
+/** What a finished cutover measured. */
+export interface CutoverReport {
+  imageId: string
+  /**
+   * Milliseconds from `job-complete` to the answer that the job concluded: no request of the client waited longer.
+   * The client still writes in the first part of it, until the images are equal.
+   */
+  pauseMs: number
+  finalizeMs: number
+  /**
+   * What the daemon itself says, from the events WAITING to CONCLUDED of its job: a lower bound of the pause.
+   * Absent where the daemon was restarted and has no such events any more.
+   */
+  quiescedMs?: number
+  /** The daemon did not confirm and was started again on the target; the client reconnected. */
+  restarted?: boolean
+}
+
+/**
+ * Holders of one machine, on compute hosts and on storage nodes alike. Idempotent like `StorageAgent`.
+ * A holder that dies is started again by the agent on the image last given by `ensureHolder` or adopted by a
+ * finalized cutover, except between `prepareCutover` and its end, when only the caller decides.
+ */
+export interface HolderAgent {
+  /** Starts the holder, or adopts it where it runs; after it, the export stands on `spec.image`. */
+  ensureHolder(caller: Caller, spec: HolderSpec): Promise<HolderStatus>
+  /** Stops the holder; returns when the process is gone, so nothing of it can write any more. */
+  ensureNoHolder(caller: Caller, holderId: string): Promise<void>
+  holderStatus(holderId: string): Promise<HolderStatus | undefined>
+  listHolders(): Promise<HolderStatus[]>
+  ensureLimits(caller: Caller, holderId: string, limits: IoLimits): Promise<void>
+  /**
+   * Grows the holder's image while it is in use: the new size is offered to the client without dropping its
+   * connection for longer than a reconnect. A local file is grown here; a remote one must have been grown at
+   * its node before (the export daemon is restarted with the new size).
+   */
+  ensureSize(caller: Caller, holderId: string, sizeBytes: number): Promise<void>
+
+  /** Opens the target, checks its identity and size, starts the background mirror; repeated, it finds the job. */
+  ensureMirror(caller: Caller, request: MirrorRequest): Promise<void>
+  /** Cancels the job, waits until it is gone and closes the target. The client's I/O goes on at the source. */
+  ensureNoMirror(caller: Caller, holderId: string, jobId: string): Promise<void>
+  mirrorStatus(holderId: string, jobId: string): Promise<MirrorStatus>
+  setMirrorRate(caller: Caller, holderId: string, jobId: string, rate: number): Promise<void>
+  ensureMirrorPaused(caller: Caller, holderId: string, jobId: string, paused: boolean): Promise<void>
+
+  /**
+   * Asks for completion and waits for PENDING, for `windowMs` at most; then probes the target (a read of its
+   * first block and a flush). On any failure the job is cancelled, I/O goes on at the source, and it throws:
+   * `unavailable` where the target did not answer, `conflict` where the window ran out.
+   */
+  prepareCutover(caller: Caller, holderId: string, jobId: string, windowMs: number): Promise<Pending>
+  /**
+   * job-finalize, after the record names the target. From here the target is the truth whatever happens: where
+   * the daemon does not confirm, it is killed and started again on the target, and the guest reconnects.
+   */
+  finalizeCutover(
+    caller: Caller,
+    holderId: string,
+    jobId: string,
+    target: ImageAccess,
+  ): Promise<CutoverReport>
+  /** Gives the cutover up before the record: cancels the job; I/O goes on at the source. */
+  abandonCutover(caller: Caller, holderId: string, jobId: string): Promise<void>
+}

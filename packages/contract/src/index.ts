@@ -1,0 +1,7 @@
+export * from './errors.ts'
+export * from './agent/caller.ts'
+export * from './agent/image.ts'
+export * from './agent/storage.ts'
+export * from './agent/holder.ts'
+export * from './agent/compute.ts'
+export * from './ndo/index.ts'

@@ -1,0 +1,5 @@
+export * from './error.ts'
+export * from './migration.ts'
+export * from './operation.ts'
+export * from './placement.ts'
+export * from './status.ts'

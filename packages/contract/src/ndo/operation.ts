@@ -1,0 +1,137 @@
+import { Type, type Static } from 'typebox'
+
+/** Wire shapes of `/ndo/v1/operations`. Times are ISO 8601, UTC; sizes are bytes; rates are bytes per second. */
+
+const id = Type.String({ minLength: 1, maxLength: 64 })
+const time = Type.String()
+const nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
+const bytes = Type.Integer({ minimum: 0 })
+
+/** 0 is unlimited. 1 TiB/s is more than any link; a larger figure is a mistake. */
+export const Rate = Type.Integer({ minimum: 0, maximum: 1024 ** 4 })
+
+/** `needs-attention`: neither finished nor undone; `error.reason` says why, `commands` how to go on. */
+export const operationStates = [
+  'running',
+  'paused',
+  'cancelling',
+  'succeeded',
+  'failed',
+  'cancelled',
+  'needs-attention',
+] as const
+export type OperationState = (typeof operationStates)[number]
+
+/** States that an operation never leaves. */
+export const finalStates: readonly OperationState[] = ['succeeded', 'failed', 'cancelled']
+
+/** Whether anything will still change without somebody's help: the end of a stream of events. */
+export const isSettled = (state: OperationState): boolean =>
+  finalStates.includes(state) || state === 'needs-attention'
+
+export const OperationProgress = Type.Object({
+  /** 0 to 100; null where the operation has no measure. 100 only when it has succeeded. */
+  percent: nullable(Type.Number({ minimum: 0, maximum: 100 })),
+  done_bytes: nullable(bytes),
+  total_bytes: nullable(bytes),
+  /** What the client wrote that is still to be copied; null before the first pass is over. */
+  dirty_bytes: nullable(bytes),
+  rate_bytes_per_second: nullable(Type.Number({ minimum: 0 })),
+  eta_seconds: nullable(Type.Number({ minimum: 0 })),
+  /** The limit put on a client that outran the copy, in bytes per second; null: it was not shaped. */
+  client_limit_bytes_per_second: nullable(Type.Number({ minimum: 0 })),
+})
+export type OperationProgress = Static<typeof OperationProgress>
+
+export const OperationAttempt = Type.Object({
+  at: time,
+  /** Why it did not succeed. */
+  reason: Type.String(),
+})
+export type OperationAttempt = Static<typeof OperationAttempt>
+
+export const Operation = Type.Object({
+  id,
+  /** For example `volume.migrate`. */
+  kind: Type.String(),
+  state: Type.Union(operationStates.map((state) => Type.Literal(state))),
+  /** The declared step it is in; null before the first and after the last. */
+  step: nullable(Type.String()),
+  /** What the step is doing, where the data plane says so: copying, ready, completing, pending… */
+  phase: nullable(Type.String()),
+  resource: Type.Object({ type: Type.String(), id, name: nullable(Type.String()) }),
+  /** Host strings `HOST@BACKEND#POOL` for a migration; null where it has none. */
+  source: nullable(Type.String()),
+  target: nullable(Type.String()),
+  progress: OperationProgress,
+  controls: Type.Object({
+    paused: Type.Boolean(),
+    /** Bytes per second; 0 is unlimited. */
+    rate_limit: Rate,
+  }),
+  /**
+   * Milliseconds for which the daemon held the client's I/O at the cutover, none of it in flight, measured by the
+   * daemon's own events; null until then, and for a detached volume.
+   */
+  client_pause_ms: nullable(Type.Number({ minimum: 0 })),
+  /** From the request for completion to its end: no request of the client waited longer for the cutover. */
+  client_pause_bound_ms: nullable(Type.Number({ minimum: 0 })),
+  /** Each try that did not succeed, oldest first. */
+  attempts: Type.Array(OperationAttempt),
+  error: nullable(
+    Type.Object({
+      reason: Type.String(),
+      /** One of the error codes of the contract. */
+      class: Type.String(),
+    }),
+  ),
+  created_at: time,
+  updated_at: time,
+  finished_at: nullable(time),
+  /** What an administrator may type next, ready to be pasted: to go on, to undo, to look closer. */
+  commands: Type.Array(Type.String()),
+})
+/** One durable piece of work, as `/ndo/v1/operations` shows it. */
+export type Operation = Omit<Static<typeof Operation>, 'state'> & { state: OperationState }
+
+/** `GET /ndo/v1/operations`, newest first. `marker` is the id of the last one of the page before. */
+export const OperationListQuery = Type.Object(
+  {
+    state: Type.Optional(Type.String({ maxLength: 32 })),
+    kind: Type.Optional(Type.String({ maxLength: 64 })),
+    /** A resource's id. */
+    resource: Type.Optional(id),
+    limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
+    marker: Type.Optional(id),
+  },
+  { additionalProperties: false },
+)
+export type OperationListQuery = Static<typeof OperationListQuery>
+
+export const OperationList = Type.Object({
+  operations: Type.Array(Operation),
+  /** The marker of the next page; null on the last. */
+  next_marker: nullable(id),
+})
+export interface OperationList {
+  operations: Operation[]
+  next_marker: string | null
+}
+
+/** `GET /ndo/v1/operations/{id}`, and the answer to pause, resume, cancel and rate. */
+export const OperationDocument = Type.Object({ operation: Operation })
+export interface OperationDocument {
+  operation: Operation
+}
+
+/** `PUT /ndo/v1/operations/{id}/rate`. */
+export const SetRateRequest = Type.Object({ bytes_per_second: Rate }, { additionalProperties: false })
+export type SetRateRequest = Static<typeof SetRateRequest>
+
+/**
+ * Events of `GET /ndo/v1/operations/{id}/events` (`text/event-stream`). `progress` carries an `Operation` as
+ * JSON: one at once, then one for each change. `end` carries the last one, when it is settled; then the stream
+ * closes. A comment line at least every 15 s keeps connections alive.
+ */
+export const operationEventNames = ['progress', 'end'] as const
+export type OperationEventName = (typeof operationEventNames)[number]

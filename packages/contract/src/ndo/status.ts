@@ -1,0 +1,67 @@
+import { Type, type Static } from 'typebox'
+
+/** `GET /ndo/v1/status`, for administrators. Sizes in bytes. */
+const Space = {
+  total_bytes: Type.Integer({ minimum: 0 }),
+  used_bytes: Type.Integer({ minimum: 0 }),
+  free_bytes: Type.Integer({ minimum: 0 }),
+}
+
+export const PoolStatus = Type.Object({
+  /** `HOST@BACKEND#POOL`. */
+  host: Type.String(),
+  flexvol: Type.String(),
+  node: Type.String(),
+  aggregate: Type.String(),
+  volumes: Type.Integer({ minimum: 0 }),
+  ...Space,
+})
+export type PoolStatus = Static<typeof PoolStatus>
+
+export const ClusterStatus = Type.Object({
+  name: Type.String(),
+  nodes: Type.Array(
+    Type.Object({
+      name: Type.String(),
+      machine: Type.String(),
+      up: Type.Boolean(),
+      /** Why it is not up. */
+      reason: Type.Union([Type.String(), Type.Null()]),
+      aggregates: Type.Array(Type.Object({ name: Type.String(), ...Space })),
+    }),
+  ),
+  pools: Type.Array(PoolStatus),
+})
+export type ClusterStatus = Static<typeof ClusterStatus>
+
+export const ComputeHostStatus = Type.Object({
+  name: Type.String(),
+  machine: Type.String(),
+  up: Type.Boolean(),
+  reason: Type.Union([Type.String(), Type.Null()]),
+  /** kvm or tcg; null while it is not up. */
+  accelerator: Type.Union([Type.String(), Type.Null()]),
+  vcpus: Type.Integer({ minimum: 0 }),
+  memory_mib: Type.Integer({ minimum: 0 }),
+  free_memory_mib: Type.Integer({ minimum: 0 }),
+  /** Guests that run. */
+  servers: Type.Integer({ minimum: 0 }),
+})
+export type ComputeHostStatus = Static<typeof ComputeHostStatus>
+
+export const SystemStatus = Type.Object({
+  version: Type.String(),
+  /** The first part of every host string. */
+  host: Type.String(),
+  started_at: Type.String(),
+  fence: Type.Integer(),
+  clusters: Type.Array(ClusterStatus),
+  compute_hosts: Type.Array(ComputeHostStatus),
+  /** Counts of operations that are not settled, by state. */
+  operations: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
+})
+export type SystemStatus = Static<typeof SystemStatus>
+
+export interface SystemStatusDocument {
+  status: SystemStatus
+}

@@ -1,0 +1,167 @@
+import type { Operation, OperationList, OperationListQuery } from '@volant/contract/ndo/operation.ts'
+import { DomainError } from '@volant/contract'
+import type { Executor, RunRecord, RunState } from '@volant/saga'
+import { hostStringOf } from '../domain/migration.ts'
+import { operationView, resourceOf, type OperationNames } from '../domain/operation-view.ts'
+import { enforce } from '../domain/policy.ts'
+import type { Principal } from '../domain/principal.ts'
+import type { FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+
+/** Operations for administrators: look, watch, and steer. */
+export interface Operations {
+  list(principal: Principal, query: OperationListQuery): Promise<OperationList>
+  show(principal: Principal, id: string): Promise<Operation>
+  pause(principal: Principal, id: string): Promise<Operation>
+  resume(principal: Principal, id: string): Promise<Operation>
+  cancel(principal: Principal, id: string): Promise<Operation>
+  /** Bytes per second; 0: unlimited. */
+  setRate(principal: Principal, id: string, rate: number): Promise<Operation>
+  /** Calls back after each change, newest state only, until the returned function is called. */
+  watch(id: string, onChange: (operation: Operation) => void): () => void
+  /** How many have not ended, by state. */
+  counts(): Promise<Record<string, number>>
+}
+
+const statesOf: Record<string, RunState[]> = {
+  running: ['pending', 'running', 'waiting', 'unwinding'],
+  paused: ['paused'],
+  cancelling: ['cancelling'],
+  succeeded: ['succeeded'],
+  failed: ['failed'],
+  cancelled: ['cancelled'],
+  'needs-attention': ['needs-attention'],
+}
+
+export function createOperations(options: {
+  executor: Executor
+  volumes: Pick<VolumeRecords, 'find'>
+  flexvols: Pick<FlexVolRecords, 'find'>
+  /** The server's name, for operations on servers. */
+  serverName: (serverId: string) => Promise<string | null>
+  host: string
+}): Operations {
+  const { executor } = options
+
+  const hostString = async (flexvolId: unknown): Promise<string | null> => {
+    const flexvol = typeof flexvolId === 'string' ? await options.flexvols.find(flexvolId) : undefined
+    return flexvol === undefined ? null : hostStringOf(options.host, flexvol)
+  }
+  const namesOf = async (run: RunRecord): Promise<OperationNames> => {
+    const { type, id } = resourceOf(run)
+    const input = run.input as Record<string, unknown>
+    return {
+      resourceName:
+        type === 'volume' ? ((await options.volumes.find(id))?.name ?? null) : await options.serverName(id),
+      source: await hostString(input['sourceFlexvolId']),
+      target: await hostString(input['targetFlexvolId']),
+    }
+  }
+  const view = async (run: RunRecord): Promise<Operation> =>
+    operationView(run, await executor.history(run.id), await namesOf(run))
+  const admin = (principal: Principal): void => enforce(principal, 'ndo:operations', 'admin')
+
+  return {
+    async list(principal, query) {
+      admin(principal)
+      const page = await executor.list({
+        limit: query.limit ?? 100,
+        ...(query.state === undefined ? {} : { states: statesFor(query.state) }),
+        ...(query.kind === undefined ? {} : { kinds: [query.kind] }),
+        ...(query.resource === undefined ? {} : { key: keyFor(query.resource) }),
+        ...(query.marker === undefined ? {} : { after: query.marker }),
+      })
+      return {
+        operations: await Promise.all(page.runs.map(view)),
+        next_marker: page.more ? (page.runs.at(-1)?.id ?? null) : null,
+      }
+    },
+    async show(principal, id) {
+      admin(principal)
+      return view(await executor.get(id))
+    },
+    async pause(principal, id) {
+      admin(principal)
+      return view(await executor.pause(id))
+    },
+    async resume(principal, id) {
+      admin(principal)
+      return view(await executor.resume(id))
+    },
+    async cancel(principal, id) {
+      admin(principal)
+      return view(await executor.cancel(id))
+    },
+    async setRate(principal, id, rate) {
+      admin(principal)
+      return view(await executor.setRate(id, rate === 0 ? null : rate))
+    },
+    watch: (id, onChange) => watch(executor, id, view, onChange),
+    async counts() {
+      const page = await executor.list({ limit: 1000, states: unended })
+      const counts: Record<string, number> = {}
+      for (const run of page.runs) counts[run.state] = (counts[run.state] ?? 0) + 1
+      return counts
+    },
+  }
+}
+
+const unended: RunState[] = [
+  'pending',
+  'running',
+  'waiting',
+  'paused',
+  'cancelling',
+  'unwinding',
+  'needs-attention',
+]
+
+function statesFor(state: string): RunState[] {
+  const states = statesOf[state]
+  if (states === undefined) {
+    throw new DomainError(
+      'invalid',
+      `There is no state '${state}'. There are: ${Object.keys(statesOf).join(', ')}.`,
+    )
+  }
+  return states
+}
+
+/** `volume/ID` as it is; a bare id is a volume's. */
+const keyFor = (resource: string): string => (resource.includes('/') ? resource : `volume/${resource}`)
+
+/** One view at a time: changes that come while one is being made are shown by the next, so none is shown stale. */
+function watch(
+  executor: Executor,
+  id: string,
+  view: (run: RunRecord) => Promise<Operation>,
+  onChange: (operation: Operation) => void,
+): () => void {
+  let stopped = false
+  let busy = false
+  let again = false
+  const show = async (): Promise<void> => {
+    if (busy) {
+      again = true
+      return
+    }
+    busy = true
+    try {
+      do {
+        again = false
+        const operation = await view(await executor.get(id))
+        if (!stopped) onChange(operation)
+      } while (again)
+    } finally {
+      busy = false
+    }
+  }
+  const stop = executor.onEvent((event) => {
+    const runId = event.type === 'run' ? event.run.id : 'runId' in event ? event.runId : null
+    // The store may be failing; the next event shows the state again.
+    if (runId === id) void show().catch(() => {})
+  })
+  return () => {
+    stopped = true
+    stop()
+  }
+}

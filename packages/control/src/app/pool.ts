@@ -1,0 +1,155 @@
+import { messageOf } from '@volant/contract'
+import { backendHost } from '../domain/block-service.ts'
+import type { PoolCandidate } from '../domain/placement.ts'
+import { enforce } from '../domain/policy.ts'
+import type { Principal } from '../domain/principal.ts'
+import { poolName, type Topology } from '../domain/topology.ts'
+import type { FlexVol } from '../domain/volume.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { BlockServiceRecords, Pools, PoolSums } from '../ports/block-storage.ts'
+import type { Places } from '../ports/places.ts'
+import type { FlexVolRecords } from '../ports/records.ts'
+import { poolHost } from './volume-facts.ts'
+
+export interface PoolSources {
+  flexvols: Pick<FlexVolRecords, 'list'>
+  services: Pick<BlockServiceRecords, 'list'>
+  sums: PoolSums
+  backend: Pick<Backend, 'space'>
+  places: Places
+  topology: Topology
+}
+
+/** All pools in the configuration's order. */
+export function createPools(sources: PoolSources): Pools {
+  const spaces = recentSpaces(sources.backend)
+  const candidates = async (spaceOf: (flexvol: FlexVol) => Promise<Space>): Promise<Pool[]> => {
+    const [flexvols, services, sums] = await Promise.all([
+      sources.flexvols.list(),
+      sources.services.list(),
+      sources.sums.byFlexvol(),
+    ])
+    const disabled = new Set(services.filter((s) => s.disabled).map((s) => s.host))
+    return Promise.all(
+      inConfiguredOrder(sources.topology, flexvols).map(async (flexvol) => {
+        const sum = sums.get(flexvol.id) ?? { provisionedBytes: 0, reservedBytes: 0, copies: 0 }
+        return poolOf(sources, flexvol, disabled, sum, await spaceOf(flexvol))
+      }),
+    )
+  }
+  return {
+    candidates: () => candidates(spaces.now),
+    recentCandidates: () => candidates(spaces.recent),
+  }
+}
+
+type Pool = Awaited<ReturnType<Pools['candidates']>>[number]
+
+function poolOf(
+  { topology, places }: PoolSources,
+  flexvol: FlexVol,
+  disabled: Set<string>,
+  sum: { provisionedBytes: number; reservedBytes: number },
+  space: Space,
+): Pool {
+  return {
+    flexvol,
+    flexvolId: flexvol.id,
+    pool: poolName(flexvol),
+    backend: flexvol.cluster,
+    machine: machineOf(places, flexvol),
+    availabilityZone: topology.availabilityZone,
+    enabled: !disabled.has(backendHost(topology.host, flexvol.cluster)),
+    ...(space.down !== undefined && { down: space.down }),
+    totalBytes: space.totalBytes,
+    freeBytes: Math.max(0, space.freeBytes - sum.reservedBytes),
+    provisionedBytes: sum.provisionedBytes,
+  }
+}
+
+function inConfiguredOrder(topology: Topology, flexvols: FlexVol[]): FlexVol[] {
+  const order = topology.clusters.flatMap((c) => c.flexvols.map((f) => `${c.name}/${f.name}`))
+  const position = (flexvol: FlexVol): number => {
+    const index = order.indexOf(`${flexvol.cluster}/${flexvol.name}`)
+    return index < 0 ? order.length : index
+  }
+  return flexvols.toSorted((a, b) => position(a) - position(b) || (poolName(a) < poolName(b) ? -1 : 1))
+}
+
+/** A node that the configuration no longer names has no machine: nothing is placed there. */
+function machineOf(places: Places, flexvol: FlexVol): string {
+  try {
+    return places.machineOfNode(flexvol.node)
+  } catch {
+    return ''
+  }
+}
+
+interface Space {
+  totalBytes: number
+  freeBytes: number
+  /** Why it is not known. */
+  down?: string
+}
+
+/** Milliseconds for which a figure is as good as new, and for which it may be used while it is brought up to date. */
+const freshMs = 1000
+const usableMs = 15_000
+
+/**
+ * A node counts the bytes of every image to tell its space, which takes long where it has many. A burst of new
+ * volumes is placed by one count; the volumes promised meanwhile are in the database.
+ */
+function recentSpaces(backend: Pick<Backend, 'space'>) {
+  const known = new Map<string, { space: Space; at: number }>()
+  const running = new Map<string, Promise<Space>>()
+  const count = async (flexvol: FlexVol): Promise<Space> => {
+    try {
+      const space = await backend.space(flexvol)
+      known.set(flexvol.id, { space, at: performance.now() })
+      return space
+    } catch (error) {
+      known.delete(flexvol.id)
+      return { totalBytes: 0, freeBytes: 0, down: messageOf(error) }
+    } finally {
+      running.delete(flexvol.id)
+    }
+  }
+  const now = (flexvol: FlexVol): Promise<Space> => {
+    const counting = running.get(flexvol.id) ?? count(flexvol)
+    running.set(flexvol.id, counting)
+    return counting
+  }
+  const recent = async (flexvol: FlexVol): Promise<Space> => {
+    const last = known.get(flexvol.id)
+    const age = last === undefined ? Number.POSITIVE_INFINITY : performance.now() - last.at
+    if (last === undefined || age > usableMs) return now(flexvol)
+    if (age > freshMs) void now(flexvol)
+    return last.space
+  }
+  return { now, recent }
+}
+
+export interface PoolView {
+  host: string
+  candidate: PoolCandidate
+  /** GiB. */
+  allocatedGib: number
+}
+
+export interface PoolListing {
+  list(principal: Principal): Promise<PoolView[]>
+}
+
+const gibOf = (bytes: number): number => Math.round((bytes / 1024 ** 3) * 100) / 100
+
+export const createPoolListing = (pools: Pools, topology: Pick<Topology, 'host'>): PoolListing => ({
+  async list(principal) {
+    enforce(principal, 'scheduler_extension:scheduler_stats:get_pools', 'admin')
+    return (await pools.candidates()).map((candidate) => ({
+      host: poolHost(topology.host, candidate.flexvol),
+      candidate,
+      allocatedGib: gibOf(candidate.provisionedBytes),
+    }))
+  },
+})

@@ -1,0 +1,117 @@
+import { DomainError } from '@volant/contract'
+import {
+  rootImageOf,
+  volumeMappings,
+  type BlockDeviceEntry,
+  type VolumeMapping,
+} from '../domain/block-device-mapping.ts'
+import type { Flavor } from '../domain/flavor.ts'
+import type { Principal } from '../domain/principal.ts'
+import { maxDisks } from '../domain/server.ts'
+import type { Volume } from '../domain/volume.ts'
+import type { ServerImages } from '../ports/compute-images.ts'
+import type { VolumeRecords } from '../ports/records.ts'
+import { bootFromImage, bootFromVolume, usableImage, type Boot } from './server-boot.ts'
+
+export interface DiskSources {
+  volumes: Pick<VolumeRecords, 'find'>
+  images: ServerImages
+}
+
+/** The part of a request for servers that is about disks. */
+export interface DiskRequest {
+  imageId?: string
+  blockDevices: BlockDeviceEntry[]
+  maxCount: number
+}
+
+/** The disks of a server to be, and what it starts from. */
+export interface DiskPlan {
+  mappings: VolumeMapping[]
+  imageId: string | null
+  boot: Boot
+}
+
+/** Checks images, volumes and their order against each other. Changes nothing. */
+export async function planDisks(
+  options: DiskSources,
+  principal: Principal,
+  request: DiskRequest,
+  flavor: Flavor,
+): Promise<DiskPlan> {
+  const { blockDevices } = request
+  const namedImage = request.imageId ?? rootImageOf(blockDevices)
+  if (namedImage === undefined && blockDevices.length === 0) {
+    throw new DomainError('invalid', 'Missing imageRef attribute')
+  }
+  const mappings = volumeMappings(blockDevices, namedImage)
+  // With a volume to boot from, the image makes no disk.
+  const imageId = mappings.some(({ bootIndex }) => bootIndex === 0) ? undefined : namedImage
+  if (mappings.length + (imageId === undefined ? 0 : 1) > maxDisks) {
+    throw new DomainError(
+      'invalid',
+      'Block Device Mapping is Invalid: You specified more local devices than the limit allows',
+    )
+  }
+  if (request.maxCount > 1 && mappings.some(({ source }) => 'volumeId' in source)) {
+    throw new DomainError('invalid', 'Cannot attach one or more volumes to multiple instances')
+  }
+  await checkVolumes(options, principal, mappings, flavor)
+  if (imageId !== undefined) {
+    const image = await usableImage(options.images, principal, imageId, flavor)
+    return { mappings, imageId, boot: await bootFromImage(options.images, principal, image, flavor) }
+  }
+  return { mappings, imageId: null, boot: await volumeBoot(options, principal, mappings) }
+}
+
+async function volumeBoot(
+  options: DiskSources,
+  principal: Principal,
+  mappings: readonly VolumeMapping[],
+): Promise<Boot> {
+  const source = mappings.find(({ bootIndex }) => bootIndex === 0)?.source
+  if (source === undefined) return { kernelId: null, ramdiskId: null, source: {} }
+  if ('volumeId' in source) {
+    const volume = await options.volumes.find(source.volumeId)
+    return bootFromVolume(options.images, principal, { imageMetadata: volume?.imageMetadata ?? {} })
+  }
+  if (!('imageId' in source)) {
+    throw new DomainError('invalid', 'Block Device Mapping is Invalid: A blank volume is not bootable.')
+  }
+  const image = await options.images.visible(principal, source.imageId)
+  return bootFromVolume(options.images, principal, { imageMetadata: image?.properties ?? {} })
+}
+
+async function checkVolumes(
+  options: DiskSources,
+  principal: Principal,
+  mappings: readonly VolumeMapping[],
+  flavor: Flavor,
+): Promise<void> {
+  const seen = new Set<string>()
+  for (const { source, bootIndex } of mappings) {
+    if ('imageId' in source) await usableImage(options.images, principal, source.imageId, flavor)
+    if (!('volumeId' in source)) continue
+    const volume = await options.volumes.find(source.volumeId)
+    if (volume === undefined || volume.projectId !== principal.projectId || seen.has(volume.id)) {
+      throw new DomainError(
+        'invalid',
+        `Block Device Mapping is Invalid: failed to get volume ${source.volumeId}.`,
+      )
+    }
+    seen.add(volume.id)
+    if (bootIndex === 0 && !volume.bootable) {
+      throw new DomainError('invalid', `Block Device ${volume.id} is not bootable.`)
+    }
+    requireAvailable(volume)
+  }
+}
+
+function requireAvailable(volume: Volume): void {
+  if (volume.status !== 'available') {
+    throw new DomainError(
+      'invalid',
+      `Invalid volume: volume '${volume.id}' status must be 'available'. Currently in '${volume.status}'`,
+    )
+  }
+}

@@ -1,0 +1,149 @@
+import { messageOf } from '@volant/contract'
+import type { VolumePlacement } from '@volant/contract/ndo/placement.ts'
+import type {
+  ClusterStatus,
+  ComputeHostStatus,
+  PoolStatus,
+  SystemStatus,
+} from '@volant/contract/ndo/status.ts'
+import { hostStringOf } from '../domain/migration.ts'
+import { enforce } from '../domain/policy.ts'
+import type { Principal } from '../domain/principal.ts'
+import type { Cluster, ComputeHost, Topology } from '../domain/topology.ts'
+import type { FlexVol } from '../domain/volume.ts'
+import type { Agents } from '../ports/agents.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+
+export interface SystemStatusReader {
+  system(principal: Principal): Promise<SystemStatus>
+  placement(principal: Principal, volumeId: string): Promise<VolumePlacement>
+}
+
+export function createStatusReader(options: {
+  version: string
+  startedAt: string
+  fence: number
+  topology: Topology
+  agents: Agents
+  backend: Backend
+  volumes: Pick<VolumeRecords, 'get'>
+  copies: Pick<CopyRecords, 'find'>
+  attachments: Pick<AttachmentRecords, 'ofVolume'>
+  flexvols: FlexVolRecords
+  countOperations: () => Promise<Record<string, number>>
+  consoleLogPath: (host: string, serverId: string) => string
+}): SystemStatusReader {
+  const { topology, agents } = options
+  const clusterStatus = async (cluster: Cluster, flexvols: FlexVol[]): Promise<ClusterStatus> => ({
+    name: cluster.name,
+    nodes: await Promise.all(
+      cluster.nodes.map(async (node) => {
+        try {
+          const aggregates = await Promise.all(
+            node.aggregates.map(async ({ name }) => ({
+              name,
+              ...spaceView(await agents.storage(node.name).aggregateSpace(name)),
+            })),
+          )
+          return { name: node.name, machine: node.machine, up: true, reason: null, aggregates }
+        } catch (error) {
+          return {
+            name: node.name,
+            machine: node.machine,
+            up: false,
+            reason: messageOf(error),
+            aggregates: [],
+          }
+        }
+      }),
+    ),
+    pools: await Promise.all(flexvols.filter((f) => f.cluster === cluster.name).map(poolStatus)),
+  })
+
+  const poolStatus = async (flexvol: FlexVol): Promise<PoolStatus> => ({
+    host: hostStringOf(topology.host, flexvol),
+    flexvol: flexvol.name,
+    node: flexvol.node,
+    aggregate: flexvol.aggregate,
+    volumes: await options.flexvols.countVolumes(flexvol.id),
+    ...spaceView(await options.backend.space(flexvol)),
+  })
+
+  return {
+    async system(principal) {
+      enforce(principal, 'ndo:status', 'admin')
+      const flexvols = await options.flexvols.list()
+      return {
+        version: options.version,
+        host: topology.host,
+        started_at: options.startedAt,
+        fence: options.fence,
+        clusters: await Promise.all(topology.clusters.map((cluster) => clusterStatus(cluster, flexvols))),
+        compute_hosts: await Promise.all(topology.computeHosts.map((host) => hostStatus(agents, host))),
+        operations: await options.countOperations(),
+      }
+    },
+
+    async placement(principal, volumeId) {
+      enforce(principal, 'ndo:volume_placement', 'admin')
+      const volume = await options.volumes.get(volumeId)
+      const copy = volume.imageId === null ? undefined : await options.copies.find(volume.imageId)
+      const flexvol = volume.flexvolId === null ? undefined : await options.flexvols.find(volume.flexvolId)
+      const [attachment] = await options.attachments.ofVolume(volumeId)
+      const access =
+        copy === undefined || flexvol === undefined
+          ? undefined
+          : await agents
+              .storage(copy.node)
+              .fileAccess({ imageId: copy.imageId, aggregate: copy.aggregate, flexvol: flexvol.name })
+      const info = copy === undefined ? undefined : await options.backend.imageInfo(copy)
+      const node = topology.clusters.flatMap((c) => c.nodes).find((n) => n.name === copy?.node)
+      const serverId = attachment?.serverId ?? null
+      const host = attachment?.host ?? null
+      return {
+        volume_id: volume.id,
+        serial: volume.id.slice(0, 20),
+        host: flexvol === undefined ? null : hostStringOf(topology.host, flexvol),
+        image_id: copy?.imageId ?? null,
+        path: access?.path ?? null,
+        cluster: flexvol?.cluster ?? null,
+        node: copy?.node ?? null,
+        machine: node?.machine ?? null,
+        aggregate: copy?.aggregate ?? null,
+        size_bytes: info?.sizeBytes ?? null,
+        allocated_bytes: info?.allocatedBytes ?? null,
+        server_id: serverId,
+        compute_host: host,
+        console_log_path: serverId === null || host === null ? null : options.consoleLogPath(host, serverId),
+      }
+    },
+  }
+}
+
+const spaceView = (space: { totalBytes: number; usedBytes: number; freeBytes: number }) => ({
+  total_bytes: space.totalBytes,
+  used_bytes: space.usedBytes,
+  free_bytes: space.freeBytes,
+})
+
+async function hostStatus(agents: Agents, host: ComputeHost): Promise<ComputeHostStatus> {
+  try {
+    const agent = agents.compute(host.name)
+    const [facts, guests] = await Promise.all([agent.facts(), agent.listGuests()])
+    return {
+      name: host.name,
+      machine: host.machine,
+      up: true,
+      reason: null,
+      accelerator: facts.accelerator,
+      vcpus: facts.vcpus,
+      memory_mib: facts.memoryMiB,
+      free_memory_mib: facts.freeMemoryMiB,
+      servers: guests.filter((guest) => guest.state !== 'stopped' && guest.state !== 'absent').length,
+    }
+  } catch (error) {
+    const unknown = { accelerator: null, vcpus: 0, memory_mib: 0, free_memory_mib: 0, servers: 0 }
+    return { name: host.name, machine: host.machine, up: false, reason: messageOf(error), ...unknown }
+  }
+}

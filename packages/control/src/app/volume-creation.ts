@@ -1,0 +1,240 @@
+import { randomUUID } from 'node:crypto'
+import { DomainError } from '@volant/contract'
+import { enforce } from '../domain/policy.ts'
+import type { Principal } from '../domain/principal.ts'
+import type { Topology } from '../domain/topology.ts'
+import { defaultTypeName, type VolumeType } from '../domain/volume-type.ts'
+import { gib, type Volume } from '../domain/volume.ts'
+import { createVolume, type CreateVolumeInput, type VolumeSource } from '../operations/create-volume.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { BlockQuotaRecords } from '../ports/block-storage.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { ImageRegistry, RegisteredImage } from '../ports/images.ts'
+import type { OperationEngine } from '../ports/operations.ts'
+import type { Places } from '../ports/places.ts'
+import type { CopyRecords, VolumeRecords } from '../ports/records.ts'
+import type { VolumeTypes } from './volume-type.ts'
+import { invalidInput, projectOf, visibleVolume } from './volume-access.ts'
+
+export interface CreateVolumeRequest {
+  name: string | null
+  description: string | null
+  /** Null: the source's size. */
+  sizeGib: number | null
+  /** Id or name; null: the source's, or the default. */
+  volumeType: string | null
+  availabilityZone: string | null
+  metadata: Record<string, string>
+  imageId: string | null
+  sourceVolid: string | null
+  requestId: string
+}
+
+/** 8 PiB less one: sizes in bytes stay exact numbers. */
+export const maxSizeGib = 8_388_607
+
+export interface VolumeCreations {
+  /** Returns while the volume is still `creating`. Throws `overQuota` with Cinder's words. */
+  create(principal: Principal, request: CreateVolumeRequest): Promise<{ volume: Volume; type: VolumeType }>
+}
+
+export interface VolumeCreationSources {
+  volumes: VolumeRecords
+  copies: Pick<CopyRecords, 'get'>
+  quotas: Pick<BlockQuotaRecords, 'createVolume'>
+  types: Pick<VolumeTypes, 'usable'>
+  images: Pick<ImageRegistry, 'visible'>
+  backend: Pick<Backend, 'imageInfo'>
+  engine: OperationEngine
+  places: Places
+  topology: Topology
+  clock: Clock
+}
+
+interface Origin {
+  source: VolumeSource | null
+  /** The smallest size that holds it. */
+  defaultSizeGib: number | null
+  volumeTypeId: string | null
+  sourceVolid: string | null
+}
+
+export const createVolumeCreations = (sources: VolumeCreationSources): VolumeCreations => ({
+  async create(principal, request) {
+    const projectId = projectOf(principal)
+    enforce(principal, 'volume:create', 'member', projectId)
+    requireZone(sources.topology, request.availabilityZone)
+    const origin = await originOf(sources, principal, request)
+    const sizeGib = request.sizeGib ?? origin.defaultSizeGib
+    if (sizeGib === null) {
+      throw invalidInput(`Volume size 'None' must be an integer and greater than 0`)
+    }
+    if (sizeGib > maxSizeGib) {
+      throw invalidInput(
+        `Volume size '${sizeGib}' is larger than ${maxSizeGib} GiB, the most a volume can have`,
+      )
+    }
+    const typeText = request.volumeType ?? origin.volumeTypeId ?? defaultTypeName
+    const type = await sources.types.usable(principal, typeText)
+    const volume = newVolume(sources, principal, projectId, request, { sizeGib, type, origin })
+    await sources.quotas.createVolume(volume)
+    const input: CreateVolumeInput = {
+      volumeId: volume.id,
+      projectId,
+      requestId: request.requestId,
+      sizeGib,
+      copyId: randomUUID(),
+      availabilityZone: request.availabilityZone,
+      extraSpecs: type.extraSpecs,
+      source: origin.source,
+    }
+    try {
+      await sources.engine.start(createVolume, input)
+    } catch (error) {
+      await sources.volumes.remove(volume.id)
+      throw error
+    }
+    return { volume, type }
+  },
+})
+
+function newVolume(
+  { clock, topology }: VolumeCreationSources,
+  principal: Principal,
+  projectId: string,
+  request: CreateVolumeRequest,
+  chosen: { sizeGib: number; type: VolumeType; origin: Origin },
+): Volume {
+  return {
+    id: randomUUID(),
+    projectId,
+    userId: principal.userId,
+    name: request.name,
+    description: request.description,
+    sizeGib: chosen.sizeGib,
+    status: 'creating',
+    migrationStatus: null,
+    previousStatus: null,
+    bootable: false,
+    multiattach: false,
+    availabilityZone: request.availabilityZone ?? topology.availabilityZone,
+    volumeTypeId: chosen.type.id,
+    flexvolId: null,
+    imageId: null,
+    sourceVolid: chosen.origin.sourceVolid,
+    metadata: request.metadata,
+    imageMetadata: {},
+    createdAt: clock.now().toISOString(),
+    updatedAt: null,
+  }
+}
+
+function requireZone(topology: Topology, zone: string | null): void {
+  if (zone === null || zone === topology.availabilityZone) return
+  throw invalidInput(`Availability zone '${zone}' is invalid. There is: ${topology.availabilityZone}.`)
+}
+
+async function originOf(
+  sources: VolumeCreationSources,
+  principal: Principal,
+  request: CreateVolumeRequest,
+): Promise<Origin> {
+  if (request.imageId !== null && request.sourceVolid !== null) {
+    throw invalidInput('Only one of imageRef and source_volid can be given.')
+  }
+  if (request.imageId !== null) return originImage(sources, principal, request.imageId, request.sizeGib)
+  if (request.sourceVolid !== null) {
+    return originVolume(sources, principal, request.sourceVolid, request.sizeGib)
+  }
+  return { source: null, defaultSizeGib: null, volumeTypeId: null, sourceVolid: null }
+}
+
+async function originImage(
+  sources: VolumeCreationSources,
+  principal: Principal,
+  imageId: string,
+  sizeGib: number | null,
+): Promise<Origin> {
+  const image = await sources.images.visible(principal, imageId)
+  if (image === undefined) {
+    throw new DomainError('invalid', 'Invalid image identifier or unable to access requested image.')
+  }
+  if (image.status !== 'active') {
+    throw new DomainError('invalid', `Image ${image.id} is not active.`)
+  }
+  if (image.diskFormat !== 'raw' && image.diskFormat !== 'qcow2') {
+    throw new DomainError(
+      'invalid',
+      `Image ${image.id} has the disk format ${String(image.diskFormat)}: a volume is made from raw or qcow2.`,
+    )
+  }
+  if (sizeGib !== null) requireImageFits(image, sizeGib)
+  const source: VolumeSource = {
+    kind: 'image',
+    imageId: image.id,
+    dataBytes: Math.min(image.sizeBytes, image.virtualSizeBytes),
+    imageMetadata: imageMetadataOf(image),
+  }
+  return { source, defaultSizeGib: null, volumeTypeId: null, sourceVolid: null }
+}
+
+function requireImageFits(image: RegisteredImage, sizeGib: number): void {
+  const imageGib = Math.ceil(image.virtualSizeBytes / gib)
+  if (imageGib > sizeGib) {
+    throw invalidInput(`Size of specified image ${imageGib}GB is larger than volume size ${sizeGib}GB.`)
+  }
+  if (image.minDiskGib > sizeGib) {
+    throw invalidInput(
+      `Volume size ${sizeGib}GB cannot be smaller than the image minDisk size ${image.minDiskGib}GB.`,
+    )
+  }
+}
+
+/** As Cinder's `volume_image_metadata`. */
+const imageMetadataOf = (image: RegisteredImage): Record<string, string> => ({
+  ...image.properties,
+  image_id: image.id,
+  image_name: image.name ?? '',
+  ...(image.checksum !== null && { checksum: image.checksum }),
+  container_format: image.containerFormat ?? '',
+  disk_format: image.diskFormat ?? '',
+  min_disk: String(image.minDiskGib),
+  min_ram: String(image.minRamMib),
+  size: String(image.sizeBytes),
+})
+
+async function originVolume(
+  sources: VolumeCreationSources,
+  principal: Principal,
+  sourceVolid: string,
+  sizeGib: number | null,
+): Promise<Origin> {
+  const original = await visibleVolume(sources.volumes, principal, sourceVolid)
+  if (original.status !== 'available' || original.imageId === null) {
+    throw invalidInput(
+      `Source volume ${original.id} must be available (detached) to be copied, but it is ${original.status}.`,
+    )
+  }
+  if (sizeGib !== null && sizeGib < original.sizeGib) {
+    throw invalidInput(
+      `Volume size '${sizeGib}'GB cannot be smaller than original volume size ${original.sizeGib}GB. ` +
+        'They must be >= original volume size.',
+    )
+  }
+  const copy = await sources.copies.get(original.imageId)
+  const info = await sources.backend.imageInfo(copy)
+  const source: VolumeSource = {
+    kind: 'volume',
+    volumeId: original.id,
+    dataBytes: info?.allocatedBytes ?? 0,
+    machine: sources.places.machineOfNode(copy.node),
+    bootable: original.bootable,
+    imageMetadata: original.imageMetadata,
+  }
+  return {
+    source,
+    defaultSizeGib: original.sizeGib,
+    volumeTypeId: original.volumeTypeId,
+    sourceVolid: original.id,
+  }
+}

@@ -1,0 +1,84 @@
+import { DomainError } from '@volant/contract'
+import type { Principal } from '../domain/principal.ts'
+import type { Volume, VolumeStatus } from '../domain/volume.ts'
+import { deleteVolume } from '../operations/delete-volume.ts'
+import type { OperationEngine } from '../ports/operations.ts'
+import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
+import {
+  administeredVolume,
+  changeableVolume,
+  invalidVolume,
+  isMigrating,
+  notMigrating,
+} from './volume-access.ts'
+
+export interface VolumeDeletions {
+  /** `force` is the administrator's, and takes a volume of any status that nobody has attached. */
+  remove(
+    principal: Principal,
+    volumeId: string,
+    options: { force: boolean; requestId: string },
+  ): Promise<void>
+}
+
+export interface VolumeDeletionSources {
+  volumes: VolumeRecords
+  attachments: Pick<AttachmentRecords, 'ofVolume'>
+  engine: OperationEngine
+}
+
+const deletable: readonly VolumeStatus[] = ['available', 'error', 'error_deleting', 'error_extending']
+
+export const createVolumeDeletions = (sources: VolumeDeletionSources): VolumeDeletions => ({
+  async remove(principal, volumeId, { force, requestId }) {
+    const { volumes, attachments, engine } = sources
+    const volume = force
+      ? await administeredVolume(
+          volumes,
+          principal,
+          volumeId,
+          'volume_extension:volume_admin_actions:force_delete',
+        )
+      : await changeableVolume(volumes, principal, volumeId, 'volume:delete')
+    if (await isAttached(attachments, volume)) {
+      throw invalidVolume(`Volume ${volumeId} is still attached, detach volume first.`)
+    }
+    if (isMigrating(volume) || (!force && !deletable.includes(volume.status))) throw notDeletable(volume)
+    const holder = await engine.holderOf(`volume/${volumeId}`)
+    if (holder !== undefined) {
+      throw invalidVolume(
+        `Volume ${volumeId} cannot be deleted while operation ${holder.id} (${holder.kind}) is working on it.`,
+      )
+    }
+    const claimed = await volumes.updateIf(
+      volumeId,
+      { status: [volume.status], migrationStatus: notMigrating },
+      { status: 'deleting' },
+    )
+    if (!claimed) throw notDeletable(volume)
+    try {
+      await engine.start(deleteVolume, { volumeId, projectId: volume.projectId, requestId })
+    } catch (error) {
+      await volumes.updateIf(volumeId, { status: ['deleting'] }, { status: volume.status })
+      throw error
+    }
+  },
+})
+
+/** In `error` the record of an attachment that has no host is no more than a leftover. */
+async function isAttached(
+  attachments: Pick<AttachmentRecords, 'ofVolume'>,
+  volume: Volume,
+): Promise<boolean> {
+  const found = await attachments.ofVolume(volume.id)
+  const broken = volume.status === 'error' || volume.status === 'error_deleting'
+  return found.some((a) => a.host !== null || !broken)
+}
+
+const notDeletable = (volume: Volume): DomainError =>
+  invalidVolume(
+    `Volume status must be available or error or error_restoring or error_extending or error_managing and must ` +
+      `not be migrating, attached, belong to a group, have snapshots, awaiting a transfer, or be disassociated ` +
+      `from snapshots after volume transfer. It is ${volume.status}` +
+      (isMigrating(volume) ? `, and migrating (${String(volume.migrationStatus)}).` : '.'),
+  )

@@ -1,0 +1,43 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { volumeLists } from '../db/repositories/volume-list.ts'
+import { systemClock } from '../ports/clock.ts'
+import { blockStoragePorts } from '../testing/block-storage.ts'
+import { makeVolume, openWorld } from '../testing/world.ts'
+import { recoverVolumes } from './volume-recovery.ts'
+
+test('a migration that was claimed and never recorded leaves the volume usable', async (t) => {
+  const world = await openWorld()
+  t.after(() => world.db.destroy())
+  const { volumes } = world.records
+  const locked = await makeVolume(world, world.lma, { attached: false })
+  await volumes.update(locked.id, { status: 'maintenance', migrationStatus: 'starting' })
+  const attached = await makeVolume(world, world.lma, { attached: true })
+  await volumes.update(attached.id, { migrationStatus: 'starting' })
+  const underWay = await makeVolume(world, world.lma, { attached: true })
+  await volumes.update(underWay.id, { migrationStatus: 'migrating' })
+  const { quotas, messages } = blockStoragePorts(world)
+  const sources = {
+    volumes,
+    lists: volumeLists(world.db),
+    quotas,
+    messages,
+    clock: systemClock,
+    engine: {
+      start: () => Promise.reject(new Error('nothing is to be started')),
+      cancel: () => Promise.resolve(),
+      settled: () => Promise.resolve(),
+      holderOf: (key: string) =>
+        Promise.resolve(key.endsWith(underWay.id) ? { id: 'op', kind: 'volume.migrate' } : undefined),
+    },
+  }
+  const { recovered } = await recoverVolumes(sources)
+  assert.deepEqual(recovered.toSorted(), [locked.id, attached.id].toSorted())
+  const statusOf = async (id: string) => {
+    const { status, migrationStatus } = await volumes.get(id)
+    return [status, migrationStatus]
+  }
+  assert.deepEqual(await statusOf(locked.id), ['available', 'error'])
+  assert.deepEqual(await statusOf(attached.id), ['in-use', 'error'])
+  assert.deepEqual(await statusOf(underWay.id), ['in-use', 'migrating'])
+})

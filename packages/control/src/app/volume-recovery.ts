@@ -1,0 +1,97 @@
+import { randomUUID } from 'node:crypto'
+import { messageEvents, messageLifetimeDays } from '../domain/volume-message.ts'
+import type { Volume } from '../domain/volume.ts'
+import { deleteVolume } from '../operations/delete-volume.ts'
+import type { BlockQuotaRecords, VolumeLists, VolumeMessageRecords } from '../ports/block-storage.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { OperationEngine } from '../ports/operations.ts'
+import type { VolumeRecords } from '../ports/records.ts'
+
+export interface RecoverySources {
+  volumes: VolumeRecords
+  lists: Pick<VolumeLists, 'page'>
+  quotas: Pick<BlockQuotaRecords, 'finishExtend'>
+  messages: Pick<VolumeMessageRecords, 'put'>
+  engine: OperationEngine
+  clock: Clock
+}
+
+/**
+ * A request first claims its volume and then starts the operation. A crash between the two leaves a volume that
+ * waits for nobody: here it gets its end. To be called after the engine has taken over what is under way, and
+ * before the first request.
+ */
+export async function recoverVolumes(sources: RecoverySources): Promise<{ recovered: string[] }> {
+  const recovered: string[] = []
+  for (const volume of await unsettled(sources)) {
+    if ((await sources.engine.holderOf(`volume/${volume.id}`)) !== undefined) continue
+    await settle(sources, volume)
+    recovered.push(volume.id)
+  }
+  return { recovered: [...recovered, ...(await recoverMigrations(sources))] }
+}
+
+const migrating = ['starting', 'migrating', 'completing'] as const
+
+/** A migration that was claimed and never recorded: nothing was done, and the volume is free again. */
+async function recoverMigrations({ lists, volumes, engine }: RecoverySources): Promise<string[]> {
+  const recovered: string[] = []
+  const claimed = await lists.page({
+    filter: { migrationStatuses: [...migrating] },
+    sort: [{ key: 'created_at', direction: 'asc' }],
+    limit: 100_000,
+    offset: 0,
+  })
+  for (const { id, status } of claimed) {
+    if ((await engine.holderOf(`volume/${id}`)) !== undefined) continue
+    // An operation that has just ended has set another migration status.
+    const done = await volumes.updateIf(
+      id,
+      { status: [status], migrationStatus: migrating },
+      { migrationStatus: 'error', ...(status === 'maintenance' ? { status: 'available' } : {}) },
+    )
+    if (done) recovered.push(id)
+  }
+  return recovered
+}
+
+const unsettled = ({ lists }: RecoverySources): Promise<Volume[]> =>
+  lists.page({
+    filter: { statuses: ['creating', 'downloading', 'deleting', 'extending'] },
+    sort: [{ key: 'created_at', direction: 'asc' }],
+    limit: 100_000,
+    offset: 0,
+  })
+
+async function settle(sources: RecoverySources, volume: Volume): Promise<void> {
+  const now = sources.clock.now()
+  const requestId = `req-${randomUUID()}`
+  switch (volume.status) {
+    case 'deleting':
+      await sources.engine.start(deleteVolume, {
+        volumeId: volume.id,
+        projectId: volume.projectId,
+        requestId,
+      })
+      return
+    case 'extending':
+      await sources.quotas.finishExtend(volume.id, {
+        status: volume.previousStatus ?? 'available',
+        at: now.toISOString(),
+      })
+      return
+    default:
+      await sources.messages.put({
+        id: randomUUID(),
+        projectId: volume.projectId,
+        requestId,
+        volumeId: volume.id,
+        level: 'ERROR',
+        eventId: messageEvents.createFailed,
+        text: 'The service was stopped before it could begin to create the volume. Delete it and create it again.',
+        createdAt: now.toISOString(),
+        expiresAt: new Date(now.getTime() + messageLifetimeDays * 86_400_000).toISOString(),
+      })
+      await sources.volumes.updateIf(volume.id, { status: [volume.status] }, { status: 'error' })
+  }
+}

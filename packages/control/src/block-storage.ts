@@ -1,0 +1,155 @@
+import type { BoundOperation } from '@volant/saga'
+import { bind } from '@volant/saga'
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { createAttachments } from './app/attachment.ts'
+import { createBlockServices } from './app/block-service.ts'
+import { createPoolListing, createPools } from './app/pool.ts'
+import { createQuotas } from './app/quota.ts'
+import { createVolumeChanges } from './app/volume-change.ts'
+import { createVolumeCreations } from './app/volume-creation.ts'
+import { createVolumeDeletions } from './app/volume-deletion.ts'
+import { createVolumeMessages } from './app/volume-message.ts'
+import { recoverVolumes } from './app/volume-recovery.ts'
+import { createVolumeReservations } from './app/volume-reservation.ts'
+import { createVolumeTypes } from './app/volume-type.ts'
+import { createVolumeUploads } from './app/volume-upload.ts'
+import { createVolumes } from './app/volume.ts'
+import { blockQuotaRecords } from './db/repositories/block-quota.ts'
+import { blockServiceRecords } from './db/repositories/block-service.ts'
+import { instanceActionRecords } from './db/repositories/instance-action.ts'
+import { poolSums } from './db/repositories/pool-sum.ts'
+import { volumeCreation } from './db/repositories/volume-creation.ts'
+import { volumeLists } from './db/repositories/volume-list.ts'
+import { volumeMessageRecords } from './db/repositories/volume-message.ts'
+import { volumeTypeRecords } from './db/repositories/volume-type.ts'
+import type { Database } from './db/schema.ts'
+import type { Topology } from './domain/topology.ts'
+import type { TokenVerifier } from './http/authenticate.ts'
+import type { HttpService } from './http/server.ts'
+import { volumeService } from './http/volume/service.ts'
+import { createVolume } from './operations/create-volume.ts'
+import { deleteVolume } from './operations/delete-volume.ts'
+import { extendVolume } from './operations/extend-volume.ts'
+import type { Agents } from './ports/agents.ts'
+import type { Backend } from './ports/backend.ts'
+import type { Pools } from './ports/block-storage.ts'
+import type { Clock } from './ports/clock.ts'
+import type { ImageRegistry } from './ports/images.ts'
+import type { MigrationStarter } from './ports/migrations.ts'
+import type { OperationEngine } from './ports/operations.ts'
+import type { Places } from './ports/places.ts'
+import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from './ports/records.ts'
+import type { VolumeCreator } from './ports/volumes.ts'
+
+export interface BlockStorageParts {
+  db: Kysely<Database>
+  records: {
+    volumes: VolumeRecords
+    copies: CopyRecords
+    attachments: AttachmentRecords
+    flexvols: FlexVolRecords
+  }
+  backend: Backend
+  agents: Agents
+  places: Places
+  images: Pick<ImageRegistry, 'visible' | 'file'>
+  topology: Topology
+  clock: Clock
+  log: Logger
+}
+
+/** What Block Storage needs of those that are made after its operations. */
+export interface BlockStorageLate {
+  engine: OperationEngine
+  migrations: MigrationStarter
+  tokens: TokenVerifier
+}
+
+export interface BlockStorage {
+  /** For the engine; they exist before it does. */
+  operations: BoundOperation[]
+  pools: Pools
+  /** Whether the volume service `HOST@BACKEND` takes new volumes. */
+  isBackendEnabled(backend: string): Promise<boolean>
+  /** Makes what must be there: the default type, the rows of the services. Idempotent. */
+  prepare(): Promise<void>
+  /**
+   * The HTTP service, and how a server's block-device mapping makes a volume. `recover` is to be called when the
+   * engine has begun, before the first request.
+   */
+  serve(late: BlockStorageLate): {
+    service: HttpService
+    creator: VolumeCreator
+    recover(): Promise<{ recovered: string[] }>
+  }
+}
+
+/** Block Storage: its records, operations, application and HTTP service. */
+export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
+  const { db, records, clock, topology } = parts
+  const own = {
+    lists: volumeLists(db),
+    creation: volumeCreation(db),
+    types: volumeTypeRecords(db),
+    quotas: blockQuotaRecords(db),
+    services: blockServiceRecords(db),
+    messages: volumeMessageRecords(db),
+    instanceActions: instanceActionRecords(db),
+  }
+  const pools = createPools({ ...parts, ...records, services: own.services, sums: poolSums(db) })
+  const ports = { ...parts, ...records, ...own, pools }
+  const services = createBlockServices({ ...ports })
+  return {
+    operations: [bind(createVolume, ports), bind(deleteVolume, ports), bind(extendVolume, ports)],
+    pools,
+    isBackendEnabled: services.isBackendEnabled,
+    async prepare() {
+      await own.types.ensureDefault(clock.now().toISOString())
+      await services.ensure()
+      await own.messages.removeExpired(clock.now().toISOString())
+    },
+    serve(late) {
+      const types = createVolumeTypes(ports)
+      const sources = { ...ports, ...late, types, now: () => clock.now() }
+      const creations = createVolumeCreations(sources)
+      const service = volumeService({
+        volumes: createVolumes({ ...ports }),
+        creations,
+        deletions: createVolumeDeletions(sources),
+        changes: createVolumeChanges(sources),
+        reservations: createVolumeReservations(sources),
+        attachments: createAttachments(ports),
+        uploads: createVolumeUploads(ports),
+        types,
+        quotas: createQuotas(ports),
+        pools: createPoolListing(pools, topology),
+        services,
+        messages: createVolumeMessages(ports),
+        flexvols: () => records.flexvols.list(),
+        host: topology.host,
+        availabilityZone: topology.availabilityZone,
+        tokens: late.tokens,
+        now: () => clock.now(),
+      })
+      return { service, creator: creatorOf(creations), recover: () => recoverVolumes({ ...ports, ...late }) }
+    },
+  }
+}
+
+const creatorOf = (creations: ReturnType<typeof createVolumeCreations>): VolumeCreator => ({
+  async createVolume(principal, request) {
+    const { volume } = await creations.create(principal, {
+      name: request.name,
+      description: request.description,
+      sizeGib: request.sizeGib,
+      volumeType: request.volumeType ?? null,
+      availabilityZone: request.availabilityZone ?? null,
+      metadata: {},
+      imageId: request.imageId ?? null,
+      sourceVolid: null,
+      requestId: `req-${crypto.randomUUID()}`,
+    })
+    return volume
+  },
+})

@@ -1,0 +1,180 @@
+import { bind, type BoundOperation } from '@volant/saga'
+import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { createComputeLimits } from './app/compute-quota.ts'
+import { createComputeServices } from './app/compute-service.ts'
+import { createFlavors } from './app/flavor.ts'
+import { createHypervisors } from './app/hypervisor.ts'
+import { createKeypairs } from './app/keypair.ts'
+import { createScheduler } from './app/scheduler.ts'
+import { createServerActions } from './app/server-action.ts'
+import { createServerCreation } from './app/server-create.ts'
+import { createServers } from './app/server.ts'
+import { createVolumeAttachments } from './app/volume-attachment.ts'
+import { createVolumeRemover } from './app/volume-removal.ts'
+import { computeQuotaRecords } from './db/repositories/compute-quota.ts'
+import { computeServiceRecords } from './db/repositories/compute-service.ts'
+import { flavorRecords } from './db/repositories/flavor.ts'
+import { instanceActionRecords } from './db/repositories/instance-action.ts'
+import { keypairRecords } from './db/repositories/keypair.ts'
+import { serverRecords } from './db/repositories/server.ts'
+import { volumeClaims } from './db/repositories/volume-claim.ts'
+import type { Database } from './db/schema.ts'
+import type { Topology } from './domain/topology.ts'
+import type { TokenVerifier } from './http/authenticate.ts'
+import { computeService } from './http/compute/service.ts'
+import type { HttpService } from './http/server.ts'
+import { createServer } from './operations/create-server.ts'
+import { deleteServer } from './operations/delete-server.ts'
+import { pauseServer } from './operations/pause-server.ts'
+import { rebootServer } from './operations/reboot-server.ts'
+import { startServer } from './operations/start-server.ts'
+import { stopServer } from './operations/stop-server.ts'
+import type { Agents } from './ports/agents.ts'
+import type { Backend } from './ports/backend.ts'
+import type { Clock } from './ports/clock.ts'
+import type { ServerImages } from './ports/compute-images.ts'
+import type { MigrationStarter } from './ports/migrations.ts'
+import type { OperationEngine } from './ports/operations.ts'
+import type { Places } from './ports/places.ts'
+import type { AttachmentRecords, CopyRecords, VolumeRecords } from './ports/records.ts'
+import type { VolumeCreator } from './ports/volumes.ts'
+import { createGuestWatch } from './reconcile/guests.ts'
+import { createServerRecovery } from './reconcile/servers.ts'
+
+export interface ComputeOptions {
+  db: Kysely<Database>
+  records: { volumes: VolumeRecords; copies: CopyRecords; attachments: AttachmentRecords }
+  backend: Backend
+  agents: Agents
+  places: Places
+  /** May be built after this, of `operations`: nothing is asked of it before `prepare`. */
+  engine: OperationEngine
+  images: ServerImages
+  /** How block-device mappings make volumes. */
+  creator: VolumeCreator
+  migrations: Pick<MigrationStarter, 'cancelMigration'>
+  tokens: TokenVerifier
+  topology: Topology
+  clock: Clock
+  log: Logger
+}
+
+export interface Compute {
+  service: HttpService
+  /** For the engine. */
+  operations: BoundOperation[]
+  /** Rows for new hosts, a first look at them, and servers whose request a crash cut short. After the engine. */
+  prepare(): Promise<void>
+  /** One look at all hosts and guests. */
+  refresh(): Promise<void>
+  /** Looks every other second from now on. */
+  start(): void
+  stop(): Promise<void>
+  serverName(serverId: string): Promise<string | null>
+}
+
+/** The Compute service and all that is behind it. */
+export function createCompute(options: ComputeOptions): Compute {
+  const parts = partsOf(options)
+  const { servers, services, watch, recovery } = parts
+  return {
+    operations: operationsOf(options, parts),
+    service: serviceOf(options, parts),
+    async prepare() {
+      await services.prepare()
+      await watch.refresh()
+      await recovery.recover()
+    },
+    serverName: async (serverId) => (await servers.find(serverId))?.name ?? null,
+    refresh: watch.refresh,
+    start: watch.start,
+    stop: watch.stop,
+  }
+}
+
+/** What operations and the application share. */
+function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeOptions) {
+  const servers = serverRecords(db)
+  const actions = instanceActionRecords(db)
+  const serviceRecords = computeServiceRecords(db)
+  const computeHosts = topology.computeHosts.map(({ name }) => name)
+  const watch = createGuestWatch({ computeHosts, agents, servers, clock, log })
+  const scheduler = createScheduler({
+    servers,
+    services: serviceRecords,
+    hosts: watch,
+    refresh: watch.refresh,
+    topology,
+    now: () => clock.now(),
+  })
+  const remover = createVolumeRemover({ volumes: records.volumes, engine })
+  return {
+    servers,
+    actions,
+    watch,
+    scheduler,
+    remover,
+    services: createComputeServices({ records: serviceRecords, hosts: watch, topology, clock }),
+    recovery: createServerRecovery({ ...records, servers, actions, engine, remover, clock, log }),
+  }
+}
+
+type Parts = ReturnType<typeof partsOf>
+
+function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
+  const { records, images, agents, backend, places, migrations, engine } = options
+  const { servers, actions, scheduler, remover } = parts
+  const ports = {
+    ...records,
+    servers,
+    actions,
+    images,
+    agents,
+    backend,
+    places,
+    scheduler,
+    migrations,
+    engine,
+    remover,
+  }
+  return [
+    bind(createServer, ports),
+    bind(deleteServer, ports),
+    bind(startServer, ports),
+    bind(stopServer, ports),
+    bind(rebootServer, ports),
+    bind(pauseServer, ports),
+  ]
+}
+
+function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
+  const { db, records, agents, engine, topology, clock, images, creator, tokens } = options
+  const { servers, actions, services, watch, remover, recovery } = parts
+  const flavors = flavorRecords(db)
+  const keypairs = keypairRecords(db)
+  const quotas = computeQuotaRecords(db)
+  const shared = { servers, actions, engine, clock, claims: volumeClaims(db), ...records }
+  return computeService({
+    servers: createServers({ servers, actions, services }),
+    creation: createServerCreation({
+      ...shared,
+      flavors,
+      keypairs,
+      quotas,
+      images,
+      creator,
+      remover,
+      topology,
+    }),
+    actions: createServerActions({ ...shared, agents }),
+    attachments: createVolumeAttachments({ ...shared, finishes: recovery }),
+    flavors: createFlavors({ flavors, clock }),
+    hypervisors: createHypervisors({ services, servers, hosts: watch, topology }),
+    services,
+    keypairs: createKeypairs({ keypairs, clock }),
+    limits: createComputeLimits({ quotas, servers }),
+    tokens,
+    topology,
+  })
+}

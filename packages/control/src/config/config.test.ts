@@ -1,0 +1,158 @@
+import assert from 'node:assert/strict'
+import { mkdtemp, rm, writeFile } from 'node:fs/promises'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { describe, it } from 'node:test'
+import {
+  ConfigError,
+  configDocument,
+  defaultConfig,
+  loadConfig,
+  parseConfig,
+  readDuration,
+  readRate,
+  readSize,
+} from './index.ts'
+
+const options = { file: 'volant.yaml', hostname: 'stlrx300s7-107' }
+const valid = configDocument(defaultConfig({ stateDir: '/var/lib/volant', hostname: 'stlrx300s7-107' }))
+
+/** The problems of `valid` with `from` replaced by `to`. */
+function problemsOf(from: string, to: string) {
+  assert.ok(valid.includes(from), `the example holds ${from}`)
+  const text = valid.replace(from, to)
+  try {
+    parseConfig(text, options)
+  } catch (error) {
+    assert.ok(error instanceof ConfigError, String(error))
+    return error.problems.map((problem) => ({
+      ...problem,
+      source: (text.split('\n')[problem.line - 1] ?? '').slice(problem.column - 1),
+    }))
+  }
+  return assert.fail('accepted')
+}
+
+describe('the embedded default', () => {
+  it('is what its own document says', () => {
+    const config = defaultConfig({ stateDir: '/var/lib/volant', hostname: 'stlrx300s7-107' })
+    assert.deepEqual(parseConfig(valid, options), config)
+  })
+
+  it('has the two clusters, pools and compute hosts of the documentation', () => {
+    const { topology } = defaultConfig({ stateDir: '/s', hostname: 'h' })
+    const pools = topology.clusters.map(
+      (cluster) => `${cluster.name}#${cluster.flexvols[0]?.lif}:${cluster.flexvols[0]?.junctionPath}`,
+    )
+    assert.deepEqual(pools, [
+      'cinder-lma#127.250.118.49:/cinder_flexvol_OSTK02',
+      'cinder-lmb#127.250.118.51:/cinder_flexvol_OSTK09',
+    ])
+    assert.deepEqual(
+      topology.computeHosts.map((host) => host.name),
+      ['compute-1', 'compute-2'],
+    )
+    for (const cluster of topology.clusters) assert.equal(cluster.nodes[0]?.aggregates.length, 2)
+  })
+})
+
+describe('a wrong volant.yaml is refused with the place and what would be right', () => {
+  const cases: [string, string, string, RegExp, string][] = [
+    ['an unknown key', 'flexvols:', 'flexvol:', /is 'flexvols' meant/, 'flexvol:'],
+    ['a wrong type', 'name: lma-01', 'name: 7', /must be text, not the number 7/, '7'],
+    ['an at sign in a name', 'name: cinder-lma', 'name: cinder@lma', /divide host strings/, 'cinder@lma'],
+    ['a hash in a name', 'name: cinder-lma', 'name: "a#b"', /divide host strings/, '"a#b"'],
+    ['a blank in a name', 'name: compute-1', 'name: compute 1', /divide host strings/, 'compute 1'],
+    ['a slash in a name', 'name: compute-1', 'name: ../x', /divide host strings/, '../x'],
+    ['a name twice', 'name: cinder-lmb', 'name: cinder-lma', /'cinder-lma' is there twice/, 'cinder-lma'],
+    ['a node twice', 'name: lmb-01', 'name: lma-01', /node 'lma-01' is there twice/, 'lma-01'],
+    ['a host twice', 'name: compute-2', 'name: compute-1', /'compute-1' is there twice/, 'compute-1'],
+    ['an unknown node', 'node: lma-01', 'node: lma-02', /has no node 'lma-02', but lma-01/, 'lma-02'],
+    ['an unknown aggregate', 'aggregate: aggr1', 'aggregate: aggr9', /but aggr1, aggr2/, 'aggr9'],
+    [
+      'a relative path',
+      'path: "/var/lib/volant/clusters/cinder-lma/aggr1"',
+      'path: aggr1',
+      /must be an absolute path/,
+      'aggr1',
+    ],
+    [
+      'a folder inside another',
+      'path: "/var/lib/volant/clusters/cinder-lma/aggr2"',
+      'path: /var/lib/volant/clusters/cinder-lma/aggr1/x',
+      /lies inside/,
+      '/var/lib',
+    ],
+    [
+      'an address',
+      'data_address: 127.250.118.49',
+      'data_address: 127.0.0.256',
+      /no IP address/,
+      '127.0.0.256',
+    ],
+    ['a junction path', 'junction_path: /cinder', 'junction_path: cinder', /must begin with '\/'/, 'cinder'],
+    ['a size', '# size: 100GiB', 'size: 100 parsecs', /write it like 100GiB/, '100 parsecs'],
+    ['a duration', 'retention: 600s', 'retention: -5', /write it like 30s/, '-5'],
+    ['a value out of range', 'cutover_attempts: 5', 'cutover_attempts: 0', /must be >= 1/, '0'],
+    ['a missing key', 'data_address: 127.250.118.49\n', '\n', /'data_address' is missing/, 'name: lma-01'],
+    ['a key twice', 'host: stl', 'host: a\nhost: stl', /not valid YAML.*unique/, 'host: stl'],
+    ['broken YAML', 'clusters:', 'clusters: [', /not valid YAML/, ''],
+    ['no clusters', valid, '{}', /'clusters' is missing/, '{}'],
+    ['an empty file', valid, '', /must be a block of keys, not nothing/, ''],
+    ['a list', valid, '- a', /must be a block of keys, not a list/, '- a'],
+  ]
+  for (const [name, from, to, message, place] of cases) {
+    it(name, () => {
+      const problems = problemsOf(from, to)
+      const problem = problems.find((candidate) => message.test(candidate.message))
+      assert.ok(problem, `said: ${problems.map((p) => p.message).join(' | ')}`)
+      assert.ok(problem.source.startsWith(place), `points at: ${problem.source}`)
+    })
+  }
+
+  it('reports all that is wrong at once, in the order of the file, with line, column and a mark', () => {
+    const text = valid.replace('node: lma-01', 'node: x').replace('lif: "127.250.118.51"', 'lif: nowhere')
+    assert.throws(
+      () => parseConfig(text, options),
+      (error: ConfigError) => {
+        assert.equal(error.problems.length, 2)
+        assert.match(
+          error.message,
+          /^volant\.yaml:\d+:15: clusters\[0\]\.flexvols\[0\]\.node: .*\n +node: x\n +\^/,
+        )
+        return true
+      },
+    )
+  })
+})
+
+describe('quantities', () => {
+  it('reads sizes, durations and rates', () => {
+    assert.deepEqual(readSize('1.5GiB'), { value: 1.5 * 1024 ** 3 })
+    assert.deepEqual(readSize('1kB'), { value: 1000 })
+    assert.deepEqual(readDuration('10m'), { value: 600 })
+    assert.deepEqual(readDuration(0), { value: 0 })
+    assert.deepEqual(readRate('50M/s'), { value: 50 * 1024 ** 2 })
+    assert.deepEqual(readRate('50MiB'), { value: 50 * 1024 ** 2 })
+  })
+  it('refuses what it does not understand', () => {
+    for (const wrong of ['', 'fast', '-1', '1 PiB', null, true, Number.NaN, '9e9GiB']) {
+      assert.ok('problem' in readRate(wrong), String(wrong))
+    }
+  })
+})
+
+describe('loading', () => {
+  it('prefers the named file, then the state folder, then the default', async () => {
+    const stateDir = await mkdtemp(join(tmpdir(), 'volant-config-'))
+    try {
+      const base = { stateDir, hostname: 'h' }
+      assert.equal((await loadConfig(base)).file, undefined)
+      await writeFile(join(stateDir, 'volant.yaml'), valid)
+      assert.equal((await loadConfig(base)).topology.host, 'stlrx300s7-107')
+      await assert.rejects(loadConfig({ ...base, file: join(stateDir, 'none.yaml') }), /there is none/)
+    } finally {
+      await rm(stateDir, { recursive: true })
+    }
+  })
+})

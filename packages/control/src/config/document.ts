@@ -1,0 +1,76 @@
+import type { Cluster, ComputeHost } from '../domain/topology.ts'
+import type { VolantConfig } from './config.ts'
+
+const size = (bytes: number): string => (bytes % 1024 ** 3 === 0 ? `${bytes / 1024 ** 3}GiB` : String(bytes))
+
+const clusterText = (cluster: Cluster): string[] => [
+  `  - name: ${cluster.name}`,
+  '    nodes:',
+  ...cluster.nodes.flatMap((node) => [
+    `      - name: ${node.name}`,
+    `        machine: ${node.machine}`,
+    `        data_address: ${node.dataAddress}`,
+    ...(node.netns === undefined ? [] : [`        netns: ${node.netns}`]),
+    '        aggregates:',
+    ...node.aggregates.flatMap((aggregate) => [
+      `          - name: ${aggregate.name}`,
+      `            path: ${JSON.stringify(aggregate.path)}`,
+      aggregate.sizeBytes === undefined
+        ? '            # size: 100GiB'
+        : `            size: ${aggregate.sizeBytes}`,
+    ]),
+  ]),
+  cluster.flexvols.length === 0 ? '    flexvols: []' : '    flexvols:',
+  ...cluster.flexvols.flatMap((flexvol) => [
+    `      - name: ${flexvol.name}`,
+    `        lif: ${JSON.stringify(flexvol.lif)}`,
+    `        junction_path: ${flexvol.junctionPath}`,
+    `        node: ${flexvol.node}`,
+    `        aggregate: ${flexvol.aggregate}`,
+  ]),
+]
+
+const computeHostText = (host: ComputeHost): string[] => [
+  `  - name: ${host.name}`,
+  `    machine: ${host.machine}`,
+  ...(host.netns === undefined ? [] : [`    netns: ${host.netns}`]),
+  host.vcpus === undefined ? '    # vcpus: 4' : `    vcpus: ${host.vcpus}`,
+  host.memoryMiB === undefined ? '    # memory: 8GiB' : `    memory: ${host.memoryMiB}MiB`,
+]
+
+/** A commented `volant.yaml` that says the same as `config`. */
+export function configDocument(config: VolantConfig): string {
+  const { topology, settings } = config
+  const lines = [
+    '# volant.yaml: clusters, pools, compute hosts and limits. Every key: docs/guides/configuration.md',
+    '',
+    '# The first part of every host string HOST@CLUSTER#POOL. Default: the name of this machine.',
+    `host: ${topology.host}`,
+    `availability_zone: ${topology.availabilityZone}`,
+    '',
+    '# A cluster is a Cinder backend. Its nodes have aggregates: folders on a file system. A FlexVol lives on one',
+    '# aggregate; the pool that clients see is LIF:JUNCTION_PATH. machine: processes of one machine open images as',
+    '# files, those of another over NBD with TLS at the data address. size: a limit; without it the file system is it.',
+    'clusters:',
+    ...topology.clusters.flatMap(clusterText),
+    '',
+    '# Hosts that run servers. vcpus and memory: what servers may have in all; without them what the machine has.',
+    topology.computeHosts.length === 0 ? 'compute_hosts: []' : 'compute_hosts:',
+    ...topology.computeHosts.flatMap(computeHostText),
+    '',
+    'migration:',
+    '  # For a migration that asks for no other rate; 0: unlimited. Changeable while it runs.',
+    `  rate: ${settings.migration.rateBytesPerSecond}`,
+    '  # How long one cutover may take to make both copies equal before it is tried again, and how often.',
+    `  cutover_window: ${settings.migration.cutoverWindowSeconds}s`,
+    `  cutover_attempts: ${settings.migration.cutoverAttempts}`,
+    '  # How long the source is kept, read-only, after its volume has moved; 0: not at all.',
+    `  retention: ${settings.migration.retentionSeconds}s`,
+    'identity:',
+    `  token_lifetime: ${settings.identity.tokenLifetimeSeconds}s`,
+    'images:',
+    `  max_size: ${size(settings.images.maxSizeBytes)}`,
+    '',
+  ]
+  return lines.join('\n')
+}

@@ -1,0 +1,7 @@
+export { writeClientFiles, type ClientFiles } from './client-files.ts'
+export { defaultConfig, defaultSettings, type Settings, type VolantConfig } from './config.ts'
+export { configDocument } from './document.ts'
+export { loadConfig, type LoadedConfig } from './load.ts'
+export { parseConfig } from './parse.ts'
+export { ConfigError, type ConfigProblem } from './problem.ts'
+export { readDuration, readRate, readSize } from './quantities.ts'

@@ -1,0 +1,168 @@
+import { LineCounter, parseDocument } from 'yaml'
+import type { Topology } from '../domain/topology.ts'
+import { defaultSettings, type Settings, type VolantConfig } from './config.ts'
+import { ConfigError, problemCollector, type ConfigPath, type ProblemCollector } from './problem.ts'
+import { readDuration, readRate, readSize, type QuantityResult } from './quantities.ts'
+import { checkTopology } from './references.ts'
+import type { ConfigFile } from './schema.ts'
+import { checkShape } from './shape.ts'
+
+const mib = 1024 ** 2
+
+/**
+ * Reads the text of a `volant.yaml`. Throws `ConfigError` with every problem, its line and column. `file` is
+ * only named in messages; `hostname` is the `host` where the file gives none.
+ */
+export function parseConfig(text: string, options: { file: string; hostname: string }): VolantConfig {
+  const lines = new LineCounter()
+  const document = parseDocument(text, { lineCounter: lines, prettyErrors: false, uniqueKeys: true })
+  if (document.errors.length > 0) {
+    const problems = document.errors.map((error) => {
+      const { line, col } = lines.linePos(error.pos[0])
+      return { line, column: col, where: '', message: `not valid YAML: ${error.message}` }
+    })
+    throw new ConfigError(options.file, text, problems)
+  }
+  const problems = problemCollector(document, lines)
+  const value: unknown = document.toJS({ maxAliasCount: 100 })
+  let config: VolantConfig | undefined
+  if (checkShape(value, problems)) {
+    const quantity = quantityReader(problems)
+    config = {
+      topology: topologyOf(value, options.hostname, quantity),
+      settings: settingsOf(value, quantity),
+    }
+    checkTopology(config.topology, problems)
+  }
+  if (config === undefined || problems.problems.length > 0) {
+    const sorted = problems.problems.toSorted((a, b) => a.line - b.line || a.column - b.column)
+    throw new ConfigError(options.file, text, sorted)
+  }
+  return config
+}
+
+interface Bounds {
+  min: number
+  max: number
+  /** How the bounds read in a message. */
+  range: string
+}
+
+function quantityReader(problems: ProblemCollector) {
+  return (
+    read: (input: unknown) => QuantityResult,
+    input: unknown,
+    path: ConfigPath,
+    bounds: Bounds,
+  ): number => {
+    const result = read(input)
+    if ('problem' in result) {
+      problems.add(path, result.problem)
+      return bounds.min
+    }
+    if (result.value < bounds.min || result.value > bounds.max) {
+      problems.add(path, `${String(input)} must be ${bounds.range}`)
+    }
+    return result.value
+  }
+}
+type ReadQuantity = ReturnType<typeof quantityReader>
+
+const sizeBounds: Bounds = { min: 64 * mib, max: 2 ** 53, range: 'at least 64MiB' }
+
+function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity): Topology {
+  const host = file.host ?? hostname
+  return {
+    host,
+    availabilityZone: file.availability_zone ?? 'nova',
+    clusters: file.clusters.map((cluster, c) => ({
+      name: cluster.name,
+      nodes: cluster.nodes.map((node, n) => ({
+        name: node.name,
+        machine: node.machine ?? host,
+        dataAddress: node.data_address,
+        ...(node.netns === undefined ? {} : { netns: node.netns }),
+        aggregates: node.aggregates.map((aggregate, a) => {
+          const path = ['clusters', c, 'nodes', n, 'aggregates', a, 'size']
+          return {
+            name: aggregate.name,
+            path: aggregate.path,
+            ...(aggregate.size === undefined
+              ? {}
+              : { sizeBytes: quantity(readSize, aggregate.size, path, sizeBounds) }),
+          }
+        }),
+      })),
+      flexvols: cluster.flexvols.map((flexvol) => ({
+        name: flexvol.name,
+        lif: flexvol.lif,
+        junctionPath: flexvol.junction_path ?? `/${flexvol.name}`,
+        node: flexvol.node,
+        aggregate: flexvol.aggregate,
+      })),
+    })),
+    computeHosts: file.compute_hosts.map((computeHost, index) => ({
+      name: computeHost.name,
+      machine: computeHost.machine ?? host,
+      ...(computeHost.netns === undefined ? {} : { netns: computeHost.netns }),
+      ...(computeHost.vcpus === undefined ? {} : { vcpus: computeHost.vcpus }),
+      ...(computeHost.memory === undefined
+        ? {}
+        : { memoryMiB: memoryOf(computeHost.memory, ['compute_hosts', index, 'memory'], quantity) }),
+    })),
+  }
+}
+
+const memoryOf = (input: unknown, path: ConfigPath, quantity: ReadQuantity): number =>
+  Math.floor(quantity(readSize, input, path, sizeBounds) / mib)
+
+const day = 86_400
+
+function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
+  const orDefault = (
+    read: (input: unknown) => QuantityResult,
+    path: [keyof ConfigFile, string],
+    otherwise: number,
+    bounds: Bounds,
+  ): number => {
+    const input = (file[path[0]] as Record<string, unknown> | undefined)?.[path[1]]
+    return input === undefined ? otherwise : quantity(read, input, path, bounds)
+  }
+  const { migration, identity, images } = defaultSettings
+  return {
+    migration: {
+      rateBytesPerSecond: orDefault(readRate, ['migration', 'rate'], migration.rateBytesPerSecond, {
+        min: 0,
+        max: 1024 ** 4,
+        range: 'between 0 (unlimited) and 1TiB/s',
+      }),
+      cutoverWindowSeconds: orDefault(
+        readDuration,
+        ['migration', 'cutover_window'],
+        migration.cutoverWindowSeconds,
+        { min: 1, max: 3600, range: 'between 1s and 1h' },
+      ),
+      cutoverAttempts: file.migration?.cutover_attempts ?? migration.cutoverAttempts,
+      retentionSeconds: orDefault(readDuration, ['migration', 'retention'], migration.retentionSeconds, {
+        min: 0,
+        max: 365 * day,
+        range: 'between 0 (the source is removed at once) and 365d',
+      }),
+    },
+    identity: {
+      tokenLifetimeSeconds: orDefault(
+        readDuration,
+        ['identity', 'token_lifetime'],
+        identity.tokenLifetimeSeconds,
+        { min: 60, max: 30 * day, range: 'between 1m and 30d' },
+      ),
+    },
+    images: {
+      maxSizeBytes: orDefault(readSize, ['images', 'max_size'], images.maxSizeBytes, {
+        min: mib,
+        max: 2 ** 53,
+        range: 'at least 1MiB',
+      }),
+    },
+  }
+}

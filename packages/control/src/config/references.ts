@@ -1,0 +1,88 @@
+import { isIP } from 'node:net'
+import { isAbsolute, normalize } from 'node:path'
+import { poolName, type Cluster, type Topology } from '../domain/topology.ts'
+import type { ConfigPath, ProblemCollector } from './problem.ts'
+
+/** Refuses the second of two things with one name. */
+function unique(problems: ProblemCollector, what: string, within: string) {
+  const seen = new Map<string, string>()
+  return (key: string, path: ConfigPath, shown = key): void => {
+    if (seen.has(key)) problems.add(path, `${what} '${shown}' is there twice; it must be unique ${within}`)
+    seen.set(key, shown)
+  }
+}
+
+function checkAddress(problems: ProblemCollector, address: string, path: ConfigPath): void {
+  if (isIP(address) === 0) {
+    problems.add(path, `'${address}' is no IP address; write one like 10.250.118.49 or fd00::49`)
+  }
+}
+
+function checkFlexVols(problems: ProblemCollector, cluster: Cluster, at: ConfigPath): void {
+  const names = unique(problems, 'FlexVol', 'in its cluster')
+  const pools = unique(problems, 'the pool (LIF and junction path)', 'in its cluster')
+  for (const [index, flexvol] of cluster.flexvols.entries()) {
+    const path = [...at, 'flexvols', index]
+    names(flexvol.name, [...path, 'name'])
+    pools(poolName(flexvol), [...path, 'lif'])
+    checkAddress(problems, flexvol.lif, [...path, 'lif'])
+    const node = cluster.nodes.find((candidate) => candidate.name === flexvol.node)
+    if (node === undefined) {
+      const known = cluster.nodes.map((candidate) => candidate.name).join(', ')
+      problems.add([...path, 'node'], `cluster '${cluster.name}' has no node '${flexvol.node}', but ${known}`)
+    } else if (!node.aggregates.some((aggregate) => aggregate.name === flexvol.aggregate)) {
+      const known = node.aggregates.map((aggregate) => aggregate.name).join(', ')
+      problems.add(
+        [...path, 'aggregate'],
+        `node '${node.name}' has no aggregate '${flexvol.aggregate}', but ${known}`,
+      )
+    }
+  }
+}
+
+/** What one part of the topology says about another: names once, references to things there are, real addresses. */
+export function checkTopology(topology: Topology, problems: ProblemCollector): void {
+  const clusters = unique(problems, 'cluster', 'in the file')
+  const nodes = unique(problems, 'node', 'among all clusters')
+  const folders = folderCheck(problems)
+  for (const [clusterIndex, cluster] of topology.clusters.entries()) {
+    const at: ConfigPath = ['clusters', clusterIndex]
+    clusters(cluster.name, [...at, 'name'])
+    const aggregates = unique(problems, 'aggregate', 'in its cluster')
+    for (const [nodeIndex, node] of cluster.nodes.entries()) {
+      const nodePath = [...at, 'nodes', nodeIndex]
+      nodes(node.name, [...nodePath, 'name'])
+      checkAddress(problems, node.dataAddress, [...nodePath, 'data_address'])
+      for (const [index, aggregate] of node.aggregates.entries()) {
+        aggregates(aggregate.name, [...nodePath, 'aggregates', index, 'name'])
+        folders(node.machine, aggregate.path, [...nodePath, 'aggregates', index, 'path'])
+      }
+    }
+    checkFlexVols(problems, cluster, at)
+  }
+  const hosts = unique(problems, 'compute host', 'in the file')
+  for (const [index, host] of topology.computeHosts.entries())
+    hosts(host.name, ['compute_hosts', index, 'name'])
+}
+
+/** Aggregates need folders of their own: none the same as, or inside, another of the same machine. */
+function folderCheck(problems: ProblemCollector) {
+  const taken: { machine: string; folder: string }[] = []
+  return (machine: string, path: string, at: ConfigPath): void => {
+    const controlCharacter = [...path].some((character) => character < ' ')
+    if (!isAbsolute(path) || controlCharacter || path.split('/').includes('..')) {
+      problems.add(at, `'${path}' must be an absolute path without '..', such as /srv/volant/aggr1`)
+      return
+    }
+    const folder = `${normalize(path).replace(/\/+$/, '')}/`
+    const clash = taken.find(
+      (other) =>
+        other.machine === machine && (folder.startsWith(other.folder) || other.folder.startsWith(folder)),
+    )
+    if (folder === '/') problems.add(at, "the root folder '/' cannot be an aggregate")
+    else if (clash !== undefined) {
+      problems.add(at, `'${path}' is, or lies inside, another aggregate's folder (${clash.folder})`)
+    }
+    taken.push({ machine, folder })
+  }
+}

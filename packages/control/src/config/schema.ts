@@ -1,0 +1,86 @@
+import { Type, type Static } from 'typebox'
+
+/**
+ * The form of `volant.yaml`. `description` is what a message says where a pattern does not match. Quantities
+ * (`Type.Unknown`) and what one key says about another are checked in `parse.ts`.
+ */
+const Name = Type.String({
+  pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$',
+  description:
+    "must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit: '@', '#', ':', '/' and blanks divide host strings and paths",
+})
+
+const strict = { additionalProperties: false } as const
+
+const Aggregate = Type.Object(
+  { name: Name, path: Type.String(), size: Type.Optional(Type.Unknown()) },
+  strict,
+)
+
+const Node = Type.Object(
+  {
+    name: Name,
+    machine: Type.Optional(Name),
+    data_address: Type.String(),
+    netns: Type.Optional(Name),
+    aggregates: Type.Array(Aggregate, { minItems: 1 }),
+  },
+  strict,
+)
+
+const FlexVol = Type.Object(
+  {
+    name: Name,
+    lif: Type.String(),
+    junction_path: Type.Optional(
+      Type.String({
+        pattern: '^(/[A-Za-z0-9][A-Za-z0-9._-]*)+$',
+        maxLength: 200,
+        description: "must begin with '/' and hold only letters, digits, '.', '_', '-' between slashes",
+      }),
+    ),
+    node: Type.String(),
+    aggregate: Type.String(),
+  },
+  strict,
+)
+
+const Cluster = Type.Object(
+  { name: Name, nodes: Type.Array(Node, { minItems: 1 }), flexvols: Type.Array(FlexVol) },
+  strict,
+)
+
+const ComputeHost = Type.Object(
+  {
+    name: Name,
+    machine: Type.Optional(Name),
+    netns: Type.Optional(Name),
+    vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096 })),
+    memory: Type.Optional(Type.Unknown()),
+  },
+  strict,
+)
+
+export const ConfigFile = Type.Object(
+  {
+    host: Type.Optional(Name),
+    availability_zone: Type.Optional(Name),
+    clusters: Type.Array(Cluster, { minItems: 1 }),
+    compute_hosts: Type.Array(ComputeHost),
+    migration: Type.Optional(
+      Type.Object(
+        {
+          rate: Type.Optional(Type.Unknown()),
+          cutover_window: Type.Optional(Type.Unknown()),
+          cutover_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+          retention: Type.Optional(Type.Unknown()),
+        },
+        strict,
+      ),
+    ),
+    identity: Type.Optional(Type.Object({ token_lifetime: Type.Optional(Type.Unknown()) }, strict)),
+    images: Type.Optional(Type.Object({ max_size: Type.Optional(Type.Unknown()) }, strict)),
+  },
+  strict,
+)
+export type ConfigFile = Static<typeof ConfigFile>

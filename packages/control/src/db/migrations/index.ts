@@ -1,0 +1,15 @@
+import type { Migration } from 'kysely/migration'
+import * as core from './0001-core.ts'
+import * as operations from './0002-operations.ts'
+import * as identityImage from './0003-identity-image.ts'
+import * as blockStorage from './0004-block-storage.ts'
+import * as compute from './0005-compute.ts'
+
+/** In order. A released migration is never changed; a change is a new one. */
+export const migrations: Record<string, Migration> = {
+  '0001-core': core,
+  '0002-operations': operations,
+  '0003-identity-image': identityImage,
+  '0004-block-storage': blockStorage,
+  '0005-compute': compute,
+}

@@ -1,0 +1,100 @@
+import type { Kysely, Selectable, Updateable } from 'kysely'
+import { DomainError } from '@volant/contract'
+import type { Attachment } from '../../domain/volume.ts'
+import type { AttachmentRecords } from '../../ports/records.ts'
+import { defined, flag, isSet, parseObject } from '../columns.ts'
+import type { Database } from '../schema.ts'
+import type { AttachmentTable } from '../tables/storage.ts'
+
+export const toAttachment = (row: Selectable<AttachmentTable>): Attachment => ({
+  id: row.id,
+  volumeId: row.volume_id,
+  serverId: row.server_id,
+  projectId: row.project_id,
+  host: row.host,
+  status: row.status as Attachment['status'],
+  attachMode: row.attach_mode,
+  mountpoint: row.mountpoint,
+  bootIndex: row.boot_index,
+  deleteOnTermination: isSet(row.delete_on_termination),
+  connector: row.connector === null ? null : parseObject(row.connector),
+  attachedAt: row.attached_at,
+  createdAt: row.created_at,
+})
+
+const toColumns = (attachment: Partial<Attachment>): Updateable<AttachmentTable> =>
+  defined({
+    id: attachment.id,
+    volume_id: attachment.volumeId,
+    server_id: attachment.serverId,
+    project_id: attachment.projectId,
+    host: attachment.host,
+    status: attachment.status,
+    attach_mode: attachment.attachMode,
+    mountpoint: attachment.mountpoint,
+    boot_index: attachment.bootIndex,
+    delete_on_termination:
+      attachment.deleteOnTermination === undefined ? undefined : flag(attachment.deleteOnTermination),
+    connector:
+      attachment.connector === undefined || attachment.connector === null
+        ? attachment.connector
+        : JSON.stringify(attachment.connector),
+    attached_at: attachment.attachedAt,
+    created_at: attachment.createdAt,
+  })
+
+/** A whole row. */
+export const toAttachmentColumns = (attachment: Attachment): AttachmentTable =>
+  toColumns(attachment) as AttachmentTable
+
+export function attachmentRecords(db: Kysely<Database>): AttachmentRecords {
+  const select = () => db.selectFrom('attachments').selectAll()
+  const find = async (id: string): Promise<Attachment | undefined> => {
+    const row = await select().where('id', '=', id).executeTakeFirst()
+    return row && toAttachment(row)
+  }
+  return {
+    find,
+    async get(id) {
+      const attachment = await find(id)
+      if (attachment === undefined) {
+        throw new DomainError(
+          'notFound',
+          `Volume attachment could not be found with filter: attachment_id = ${id}.`,
+        )
+      }
+      return attachment
+    },
+    async ofVolume(volumeId) {
+      const rows = await select().where('volume_id', '=', volumeId).orderBy('created_at').execute()
+      return rows.map(toAttachment)
+    },
+    async ofServer(serverId) {
+      const rows = await select().where('server_id', '=', serverId).orderBy('created_at').execute()
+      return rows.map(toAttachment)
+    },
+    async withHead() {
+      const rows = await select()
+        .where('status', 'in', ['attached', 'detaching', 'error_detaching'])
+        .where('host', 'is not', null)
+        .where('server_id', 'is not', null)
+        .execute()
+      return rows.map(toAttachment)
+    },
+    async create(attachment) {
+      await db
+        .insertInto('attachments')
+        .values(toAttachmentColumns(attachment))
+        .onConflict((conflict) => conflict.column('id').doNothing())
+        .execute()
+    },
+    async update(id, fields) {
+      const columns = toColumns(fields)
+      if (Object.keys(columns).length === 0) return
+      await db.updateTable('attachments').set(columns).where('id', '=', id).execute()
+    },
+    async remove(id) {
+      await db.deleteFrom('attachments').where('id', '=', id).execute()
+    },
+  }
+}

@@ -1,0 +1,173 @@
+import type { Kysely, Selectable, Transaction, Updateable } from 'kysely'
+import { DomainError } from '@volant/contract'
+import type { Copy } from '../../domain/volume.ts'
+import type { CopyRecords } from '../../ports/records.ts'
+import { defined } from '../columns.ts'
+import type { Database } from '../schema.ts'
+import type { CopyTable } from '../tables/storage.ts'
+
+const toCopy = (row: Selectable<CopyTable>): Copy => ({
+  imageId: row.image_id,
+  volumeId: row.volume_id,
+  flexvolId: row.flexvol_id,
+  node: row.node,
+  aggregate: row.aggregate,
+  sizeBytes: Number(row.size_bytes),
+  state: row.state,
+  operationId: row.operation_id,
+  reservedBytes: Number(row.reserved_bytes),
+  retainedUntil: row.retained_until,
+  createdAt: row.created_at,
+})
+
+const toColumns = (copy: Partial<Copy>): Updateable<CopyTable> =>
+  defined({
+    image_id: copy.imageId,
+    volume_id: copy.volumeId,
+    flexvol_id: copy.flexvolId,
+    node: copy.node,
+    aggregate: copy.aggregate,
+    size_bytes: copy.sizeBytes,
+    state: copy.state,
+    operation_id: copy.operationId,
+    reserved_bytes: copy.reservedBytes,
+    retained_until: copy.retainedUntil,
+    created_at: copy.createdAt,
+  })
+
+export function copyRecords(db: Kysely<Database>): CopyRecords {
+  const find = async (imageId: string): Promise<Copy | undefined> => {
+    const row = await db.selectFrom('copies').selectAll().where('image_id', '=', imageId).executeTakeFirst()
+    return row && toCopy(row)
+  }
+  return {
+    find,
+    async get(imageId) {
+      const copy = await find(imageId)
+      if (copy === undefined)
+        throw new DomainError('notFound', `Image ${imageId} of a volume could not be found.`)
+      return copy
+    },
+    async ofVolume(volumeId) {
+      const rows = await db
+        .selectFrom('copies')
+        .selectAll()
+        .where('volume_id', '=', volumeId)
+        .orderBy('created_at')
+        .execute()
+      return rows.map(toCopy)
+    },
+    async ofOperation(operationId) {
+      const rows = await db.selectFrom('copies').selectAll().where('operation_id', '=', operationId).execute()
+      return rows.map(toCopy)
+    },
+    async create(copy) {
+      await db
+        .insertInto('copies')
+        .values(toColumns(copy) as CopyTable)
+        .onConflict((conflict) => conflict.column('image_id').doNothing())
+        .execute()
+    },
+    async update(imageId, fields) {
+      await db.updateTable('copies').set(toColumns(fields)).where('image_id', '=', imageId).execute()
+    },
+    async remove(imageId) {
+      await db.deleteFrom('copies').where('image_id', '=', imageId).execute()
+    },
+    changeTruth: (change) => changeTruth(db, change),
+    async retiredBefore(time) {
+      const rows = await db
+        .selectFrom('copies')
+        .selectAll()
+        .where('state', '=', 'retained')
+        .where('retained_until', '<=', time)
+        .execute()
+      return rows.map(toCopy)
+    },
+    async reservedBytes(flexvolId) {
+      const row = await db
+        .selectFrom('copies')
+        .select((eb) => eb.fn.sum<number>('reserved_bytes').as('bytes'))
+        .where('flexvol_id', '=', flexvolId)
+        .executeTakeFirst()
+      return Number(row?.bytes ?? 0)
+    },
+  }
+}
+
+/** In as few statements as can be: the client's I/O is held meanwhile. */
+async function changeTruth(
+  db: Kysely<Database>,
+  change: Parameters<CopyRecords['changeTruth']>[0],
+): Promise<void> {
+  await db.transaction().execute(async (trx) => {
+    await checkFence(trx, change.fence)
+    const moved = await trx
+      .updateTable('volumes')
+      .set((eb) => ({
+        image_id: change.toImageId,
+        flexvol_id: eb.selectFrom('copies').select('flexvol_id').where('image_id', '=', change.toImageId),
+        updated_at: new Date().toISOString(),
+      }))
+      .where('id', '=', change.volumeId)
+      .where('image_id', '=', change.fromImageId)
+      .where((eb) =>
+        eb.exists(eb.selectFrom('copies').select('image_id').where('image_id', '=', change.toImageId)),
+      )
+      .executeTakeFirst()
+    if (moved.numUpdatedRows === 0n) return refuseChange(trx, change)
+    await trx
+      .updateTable('copies')
+      .set((eb) => {
+        const isTarget = eb('image_id', '=', change.toImageId)
+        return {
+          state: eb
+            .case()
+            .when(isTarget)
+            .then(eb.val<Copy['state']>('live'))
+            .else(eb.val<Copy['state']>('retained'))
+            .end(),
+          reserved_bytes: 0,
+          retained_until: eb.case().when(isTarget).then(null).else(change.retainedUntil).end(),
+          operation_id: change.operationId,
+        }
+      })
+      .where('image_id', 'in', [change.toImageId, change.fromImageId])
+      .execute()
+  })
+}
+
+/** Nothing was changed: either it had been before, or the request is wrong. */
+async function refuseChange(
+  trx: Transaction<Database>,
+  change: Parameters<CopyRecords['changeTruth']>[0],
+): Promise<void> {
+  const volume = await trx
+    .selectFrom('volumes')
+    .select('image_id')
+    .where('id', '=', change.volumeId)
+    .executeTakeFirst()
+  if (volume?.image_id === change.toImageId) return
+  throw new DomainError(
+    'conflict',
+    volume?.image_id === change.fromImageId
+      ? `There is no image ${change.toImageId} that could become the truth of volume ${change.volumeId}.`
+      : `The truth of volume ${change.volumeId} is ${String(volume?.image_id)}, not ${change.fromImageId}.`,
+  )
+}
+
+/** The update is for its lock: whoever takes over now waits until the truth is written, and then sees it. */
+async function checkFence(trx: Transaction<Database>, fence: number): Promise<void> {
+  const locked = await trx
+    .updateTable('operation_fence')
+    .set((eb) => ({ fence: eb.ref('fence') }))
+    .where('fence', '<=', fence)
+    .executeTakeFirst()
+  if (locked.numUpdatedRows > 0n) return
+  const newest = await trx.selectFrom('operation_fence').select('fence').executeTakeFirst()
+  if (newest === undefined) return
+  throw new DomainError(
+    'staleFence',
+    `The fence number ${fence} is older than ${newest.fence}: another control plane has taken over.`,
+  )
+}

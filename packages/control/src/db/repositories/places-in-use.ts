@@ -1,0 +1,34 @@
+import type { Kysely } from 'kysely'
+import type { PlacesInUse } from '../../domain/topology-in-use.ts'
+import type { Database } from '../schema.ts'
+
+/** The places of all volumes, images and servers, with their numbers. */
+export async function placesInUse(db: Kysely<Database>): Promise<PlacesInUse> {
+  const clusters = await db
+    .selectFrom('volumes')
+    .innerJoin('flexvols', 'flexvols.id', 'volumes.flexvol_id')
+    .select((eb) => ['flexvols.cluster as name', eb.fn.countAll<number>().as('volumes')])
+    .groupBy('flexvols.cluster')
+    .orderBy('flexvols.cluster')
+    .execute()
+  const aggregates = await db
+    .selectFrom('copies')
+    .select((eb) => ['node', 'aggregate', eb.fn.countAll<number>().as('images')])
+    .groupBy(['node', 'aggregate'])
+    .orderBy('node')
+    .orderBy('aggregate')
+    .execute()
+  const hosts = await db
+    .selectFrom('servers')
+    .select((eb) => ['host', eb.fn.countAll<number>().as('servers')])
+    .where('deleted_at', 'is', null)
+    .where('host', 'is not', null)
+    .groupBy('host')
+    .orderBy('host')
+    .execute()
+  return {
+    clusters: clusters.map(({ name, volumes }) => ({ name, volumes: Number(volumes) })),
+    aggregates: aggregates.map(({ images, ...place }) => ({ ...place, images: Number(images) })),
+    computeHosts: hosts.map(({ host, servers }) => ({ name: host ?? '', servers: Number(servers) })),
+  }
+}

@@ -1,0 +1,95 @@
+/** Times are UTC in ISO 8601 with milliseconds and `Z`; JSON columns hold text; booleans are 0 or 1. */
+export interface FlexVolTable {
+  id: string
+  /** The cluster's name: the Cinder backend. */
+  cluster: string
+  name: string
+  /** Address clients see; first half of the pool's name. */
+  lif: string
+  /** Second half of the pool's name, with its leading slash. */
+  junction_path: string
+  node: string
+  aggregate: string
+  created_at: string
+}
+
+export interface VolumeTable {
+  id: string
+  project_id: string
+  user_id: string
+  name: string | null
+  description: string | null
+  size_gib: number
+  /** As Cinder's: creating, available, reserved, attaching, in-use, detaching, maintenance, extending, deleting, error… */
+  status: string
+  /** null, starting, migrating, completing, success, error. */
+  migration_status: string | null
+  /** What to go back to after maintenance, extending. */
+  previous_status: string | null
+  bootable: number
+  multiattach: number
+  availability_zone: string
+  volume_type_id: string | null
+  /** The pool it lives in. Null until the scheduler has chosen. */
+  flexvol_id: string | null
+  /** THE TRUTH: the one copy that holds every acknowledged write. Null until it was created. */
+  image_id: string | null
+  source_volid: string | null
+  /** JSON objects. */
+  metadata: string
+  image_metadata: string
+  created_at: string
+  updated_at: string | null
+}
+
+/** One row for each image file that Volant owns, in whatever role. */
+export interface CopyTable {
+  /** The image's UUID. */
+  image_id: string
+  volume_id: string
+  flexvol_id: string
+  /** Where the image is. A FlexVol's images follow it when it moves, each at its own time. */
+  node: string
+  aggregate: string
+  size_bytes: number
+  /**
+   * target: being made, is nothing yet; live: the truth; retained: a former truth, read-only, kept until
+   * `retained_until`.
+   */
+  state: 'target' | 'live' | 'retained'
+  /** The operation that made it (target) or left it (retained). */
+  operation_id: string | null
+  /** Bytes that the pool holds back for it while it is written. */
+  reserved_bytes: number
+  retained_until: string | null
+  created_at: string
+}
+
+export interface AttachmentTable {
+  id: string
+  volume_id: string
+  /** Null: reserved without a server (attachments API). */
+  server_id: string | null
+  project_id: string
+  /** The compute host; null until known. */
+  host: string | null
+  /** reserved, attaching, attached, detaching, error_attaching, error_detaching. */
+  status: string
+  attach_mode: 'rw' | 'ro'
+  /** Device name as the API shows it, /dev/vdb. */
+  mountpoint: string | null
+  /** 0 for the disk the server boots from. */
+  boot_index: number | null
+  delete_on_termination: number
+  /** JSON: what the caller sent with the attachments API. */
+  connector: string | null
+  attached_at: string | null
+  created_at: string
+}
+
+export interface StorageTables {
+  flexvols: FlexVolTable
+  volumes: VolumeTable
+  copies: CopyTable
+  attachments: AttachmentTable
+}

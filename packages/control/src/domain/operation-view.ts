@@ -1,0 +1,132 @@
+import type { Operation, OperationProgress, OperationState } from '@volant/contract/ndo/operation.ts'
+import type { LogEntry, RunRecord, RunState } from '@volant/saga'
+import type { MigrationProgress } from './migration-progress.ts'
+
+/** What is shown beside what the run's record holds. */
+export interface OperationNames {
+  resourceName: string | null
+  /** Host strings. */
+  source: string | null
+  target: string | null
+}
+
+const states: Record<RunState, OperationState> = {
+  pending: 'running',
+  running: 'running',
+  waiting: 'running',
+  paused: 'paused',
+  cancelling: 'cancelling',
+  unwinding: 'running',
+  succeeded: 'succeeded',
+  failed: 'failed',
+  cancelled: 'cancelled',
+  'needs-attention': 'needs-attention',
+}
+
+/** The thing an operation works on, from its input's id. */
+export function resourceOf(run: RunRecord): { type: string; id: string } {
+  const input = run.input as Record<string, unknown>
+  const type = run.kind.split('.')[0] ?? 'operation'
+  const id = input[`${type}Id`]
+  return { type, id: typeof id === 'string' ? id : run.id }
+}
+
+/** A run and its log, as `/ndo/v1/operations` shows them. */
+export function operationView(run: RunRecord, log: LogEntry[], names: OperationNames): Operation {
+  const progress = run.progress as MigrationProgress | null
+  return {
+    id: run.id,
+    kind: run.kind,
+    state: states[run.state],
+    step: run.step,
+    phase: phaseOf(run, progress),
+    resource: { ...resourceOf(run), name: names.resourceName },
+    source: names.source,
+    target: names.target,
+    progress: progressView(run, progress, movedBytesOf(log)),
+    controls: { paused: run.control.paused, rate_limit: run.control.rate ?? 0 },
+    client_pause_ms: pauseOf(log, 'pauseMs'),
+    client_pause_bound_ms: pauseOf(log, 'pauseBoundMs'),
+    attempts: log
+      .filter(
+        (entry) => entry.failure !== undefined && (entry.event === 'failed' || entry.event === 'undo-failed'),
+      )
+      .map((entry) => ({ at: entry.at, reason: `${entry.step ?? ''}: ${entry.failure?.message ?? ''}` })),
+    error:
+      run.failure === null
+        ? null
+        : {
+            reason: `${run.failure.step}: ${run.failure.message}`,
+            class: run.failure.code ?? run.failure.class,
+          },
+    created_at: run.createdAt,
+    updated_at: run.updatedAt,
+    finished_at: run.endedAt,
+    commands: commandsFor(run),
+  }
+}
+
+function phaseOf(run: RunRecord, progress: MigrationProgress | null): string | null {
+  if (run.state === 'unwinding' || run.state === 'cancelling') return 'undoing'
+  if (run.step === 'cutover') return 'completing'
+  return run.step === 'inSync' ? (progress?.phase ?? 'copying') : null
+}
+
+function progressView(
+  run: RunRecord,
+  progress: MigrationProgress | null,
+  movedBytes: number | null,
+): OperationProgress {
+  if (progress === null || typeof progress !== 'object' || typeof progress.doneBytes !== 'number') {
+    return {
+      percent: run.state === 'succeeded' ? 100 : null,
+      done_bytes: null,
+      total_bytes: null,
+      dirty_bytes: null,
+      rate_bytes_per_second: null,
+      eta_seconds: null,
+      client_limit_bytes_per_second: null,
+    }
+  }
+  const share = progress.totalBytes === 0 ? 100 : (progress.doneBytes / progress.totalBytes) * 100
+  const ended = run.endedAt !== null
+  return {
+    percent: run.state === 'succeeded' ? 100 : Math.min(99.9, Math.floor(share * 10) / 10),
+    done_bytes: movedBytes ?? progress.doneBytes,
+    total_bytes: movedBytes ?? progress.totalBytes,
+    dirty_bytes: progress.phase === 'in-sync' || progress.phase === 'catching-up' ? progress.leftBytes : null,
+    rate_bytes_per_second: ended ? averageBps(run, movedBytes ?? progress.doneBytes) : progress.rateBps,
+    eta_seconds: ended ? 0 : progress.etaSeconds,
+    client_limit_bytes_per_second: progress.clientLimitBps,
+  }
+}
+
+/** Over the whole operation: what an ended one is remembered by. */
+function averageBps(run: RunRecord, bytes: number): number {
+  const seconds = (Date.parse(run.endedAt ?? run.updatedAt) - Date.parse(run.createdAt)) / 1000
+  return seconds > 0 ? Math.round(bytes / seconds) : 0
+}
+
+function pauseOf(log: LogEntry[], measure: 'pauseMs' | 'pauseBoundMs'): number | null {
+  const cutover = log.findLast((entry) => entry.step === 'cutover' && entry.event === 'done')
+  const output = cutover?.output as Record<string, unknown> | null | undefined
+  const ms = output?.[measure]
+  return typeof ms === 'number' ? Math.round(ms * 100) / 100 : null
+}
+
+/** Once the cutover is over, what the target occupies is known: a mirror's own figures count holes as well. */
+function movedBytesOf(log: LogEntry[]): number | null {
+  const settled = log.findLast((entry) => entry.step === 'settle' && entry.event === 'done')
+  const output = settled?.output as { movedBytes?: unknown } | null | undefined
+  return typeof output?.movedBytes === 'number' ? output.movedBytes : null
+}
+
+function commandsFor(run: RunRecord): string[] {
+  if (run.endedAt !== null) return []
+  const commands = [`volant operations watch ${run.id}`]
+  if (run.state === 'needs-attention' || run.control.paused)
+    commands.push(`volant operations resume ${run.id}`)
+  else commands.push(`volant operations pause ${run.id}`)
+  if (run.cancellable) commands.push(`volant operations cancel ${run.id}`)
+  return commands
+}

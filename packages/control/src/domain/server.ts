@@ -1,0 +1,214 @@
+import { DomainError } from '@volant/contract'
+import type { FlavorSnapshot } from './flavor.ts'
+
+export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'error' | 'deleted'
+
+export type TaskState =
+  | 'scheduling'
+  | 'block_device_mapping'
+  | 'spawning'
+  | 'powering-off'
+  | 'powering-on'
+  | 'rebooting'
+  | 'rebooting_hard'
+  | 'pausing'
+  | 'unpausing'
+  | 'deleting'
+
+/** Nova's numbers. */
+export const powerStates = { noState: 0, running: 1, paused: 3, shutdown: 4, crashed: 6 } as const
+export type PowerState = (typeof powerStates)[keyof typeof powerStates]
+
+export interface Fault {
+  code: number
+  message: string
+  details: string | null
+  created: string
+}
+
+export interface Nic {
+  bridge: string
+  mac: string
+}
+
+/** What the image said about starting from it. */
+export interface BootSource {
+  /** Of the kernel. */
+  commandLine?: string
+  /** The root disk is made from the image's data; absent: there is none of its own. */
+  rootDisk?: { format: 'raw' | 'qcow2'; sizeBytes: number }
+}
+
+/** A server as the application sees it. Field meanings: `db/tables/compute.ts`. */
+export interface Server {
+  id: string
+  number: number
+  projectId: string
+  userId: string
+  name: string
+  description: string | null
+  hostname: string
+  vmState: VmState
+  taskState: TaskState | null
+  powerState: PowerState
+  fault: Fault | null
+  host: string | null
+  availabilityZone: string
+  flavorId: string
+  flavor: FlavorSnapshot
+  imageId: string | null
+  kernelId: string | null
+  ramdiskId: string | null
+  boot: BootSource
+  keyName: string | null
+  userData: string | null
+  configDrive: string
+  metadata: Record<string, string>
+  tags: string[]
+  nics: Nic[]
+  securityGroups: string[]
+  trustedCerts: string[] | null
+  rootDeviceName: string
+  reservationId: string
+  launchIndex: number
+  lockedBy: 'owner' | 'admin' | null
+  lockedReason: string | null
+  launchedAt: string | null
+  terminatedAt: string | null
+  deletedAt: string | null
+  createdAt: string
+  updatedAt: string
+}
+
+export type ServerStatus =
+  | 'ACTIVE'
+  | 'BUILD'
+  | 'DELETED'
+  | 'ERROR'
+  | 'HARD_REBOOT'
+  | 'PAUSED'
+  | 'REBOOT'
+  | 'SHUTOFF'
+
+/** `status` from `vm_state` and `task_state`, by Nova's table. */
+export function statusOf(server: Pick<Server, 'vmState' | 'taskState'>): ServerStatus {
+  switch (server.vmState) {
+    case 'building':
+      return 'BUILD'
+    case 'active':
+      if (server.taskState === 'rebooting') return 'REBOOT'
+      return server.taskState === 'rebooting_hard' ? 'HARD_REBOOT' : 'ACTIVE'
+    case 'paused':
+      return 'PAUSED'
+    case 'stopped':
+      return 'SHUTOFF'
+    case 'error':
+      return 'ERROR'
+    case 'deleted':
+      return 'DELETED'
+  }
+}
+
+/** What a `status` of a filter means; undefined for a word that is no status. */
+export function statesOfStatus(
+  status: string,
+): { vmStates: VmState[]; taskStates?: TaskState[] } | undefined {
+  switch (status.toUpperCase()) {
+    case 'ACTIVE':
+      return { vmStates: ['active'] }
+    case 'BUILD':
+      return { vmStates: ['building'] }
+    case 'DELETED':
+      return { vmStates: ['deleted'] }
+    case 'ERROR':
+      return { vmStates: ['error'] }
+    case 'PAUSED':
+      return { vmStates: ['paused'] }
+    case 'SHUTOFF':
+      return { vmStates: ['stopped'] }
+    case 'REBOOT':
+      return { vmStates: ['active'], taskStates: ['rebooting'] }
+    case 'HARD_REBOOT':
+      return { vmStates: ['active'], taskStates: ['rebooting_hard'] }
+    default:
+      return emptyStatuses.has(status.toUpperCase()) ? { vmStates: [] } : undefined
+  }
+}
+
+/** Nova's statuses that no server of Volant ever has. */
+const emptyStatuses = new Set([
+  'MIGRATING',
+  'PASSWORD',
+  'REBUILD',
+  'RESCUE',
+  'RESIZE',
+  'REVERT_RESIZE',
+  'SHELVED',
+  'SHELVED_OFFLOADED',
+  'SOFT_DELETED',
+  'SUSPENDED',
+  'VERIFY_RESIZE',
+  'UNKNOWN',
+])
+
+/** Throws `conflict` with Nova's words unless the server is in one of the states and nothing is under way. */
+export function requireState(
+  server: Server,
+  action: string,
+  allowed: readonly VmState[],
+  taskStates: readonly (TaskState | null)[] = [null],
+): void {
+  const refuse = (attribute: string, state: string): never => {
+    throw new DomainError(
+      'conflict',
+      `Cannot '${action}' instance ${server.id} while it is in ${attribute} ${state}`,
+    )
+  }
+  if (!allowed.includes(server.vmState)) refuse('vm_state', server.vmState)
+  if (!taskStates.includes(server.taskState)) refuse('task_state', String(server.taskState))
+}
+
+/** An administrator goes through a lock, its owner through the own. */
+export function requireUnlocked(server: Server, caller: { isAdmin: boolean }): void {
+  if (server.lockedBy === null || caller.isAdmin) return
+  throw new DomainError('conflict', `Instance ${server.id} is locked`)
+}
+
+/** A name that DNS allows, from the server's: as Nova sanitises `hostname`. */
+export function hostnameFrom(name: string, serverId: string): string {
+  const cleaned = name
+    .normalize('NFKD')
+    .replaceAll(/[\s_]+/g, '-')
+    .replaceAll(/[^A-Za-z0-9.-]/g, '')
+    .replaceAll('.', '-')
+    .toLowerCase()
+    .replaceAll(/^[-]+|[-]+$/g, '')
+    .slice(0, 63)
+    .replace(/-+$/, '')
+  return cleaned === '' ? `server-${serverId}` : cleaned
+}
+
+export const instanceName = (number: number): string => `instance-${number.toString(16).padStart(8, '0')}`
+
+/** A locally administered address, with the prefix that OpenStack gives its ports. */
+export function randomMac(random: Uint8Array): string {
+  const rest = [...random.subarray(0, 3)].map((byte) => byte.toString(16).padStart(2, '0'))
+  return ['fa', '16', '3e', ...rest].join(':')
+}
+
+/** `/dev/vda`, `/dev/vdb`, … `/dev/vdaa`: the first name that is not taken. */
+export function freeDeviceName(taken: ReadonlySet<string>): string | undefined {
+  for (let index = 0; index < 702; index += 1) {
+    const name = `/dev/vd${letters(index)}`
+    if (!taken.has(name)) return name
+  }
+  return undefined
+}
+
+const letters = (index: number): string => {
+  const last = String.fromCodePoint(97 + (index % 26))
+  return index < 26 ? last : `${String.fromCodePoint(96 + Math.floor(index / 26))}${last}`
+}
+
+/** QEMU's PCI bus takes no more disks beside the other devices; Nova's libvirt limit is the same. */
+export const maxDisks = 26

@@ -1,0 +1,59 @@
+/**
+ * Clusters, nodes, aggregates, FlexVols and compute hosts as the configuration file names them (`volant.yaml`).
+ * Fixed while Volant runs, except where a FlexVol is: that is in the database, because FlexVols move.
+ */
+export interface Topology {
+  /** The first part of every host string: `HOST@cluster#pool`. */
+  host: string
+  availabilityZone: string
+  clusters: Cluster[]
+  computeHosts: ComputeHost[]
+}
+
+export interface Cluster {
+  /** The Cinder backend's name, for example `cinder-lma`. */
+  name: string
+  nodes: StorageNode[]
+  flexvols: FlexVolDefinition[]
+}
+
+export interface StorageNode {
+  /** Unique among all clusters. */
+  name: string
+  /** Processes of one machine open its images as files; those of others through its export daemons. */
+  machine: string
+  /** Address of the export daemons. */
+  dataAddress: string
+  /** Network namespace in which the node's data-plane processes run. */
+  netns?: string
+  aggregates: Aggregate[]
+}
+
+export interface Aggregate {
+  /** Unique in its cluster. */
+  name: string
+  /** An absolute folder. */
+  path: string
+  /** Bytes; absent: as large as its file system. */
+  sizeBytes?: number
+}
+
+export interface FlexVolDefinition {
+  name: string
+  lif: string
+  junctionPath: string
+  node: string
+  aggregate: string
+}
+
+export interface ComputeHost {
+  name: string
+  machine: string
+  netns?: string
+  vcpus?: number
+  memoryMiB?: number
+}
+
+/** The pool's name within its backend: `LIF:/junction`. */
+export const poolName = (flexvol: { lif: string; junctionPath: string }): string =>
+  `${flexvol.lif}:${flexvol.junctionPath}`

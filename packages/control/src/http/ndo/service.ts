@@ -1,0 +1,149 @@
+import { MigrationRequest } from '@volant/contract/ndo/migration.ts'
+import {
+  isSettled,
+  OperationListQuery,
+  SetRateRequest,
+  type Operation,
+} from '@volant/contract/ndo/operation.ts'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import Type from 'typebox'
+import type { Migrations } from '../../app/migration.ts'
+import type { Operations } from '../../app/operation.ts'
+import type { SystemStatusReader } from '../../app/status.ts'
+import { authenticate, type TokenVerifier } from '../authenticate.ts'
+import { faultOf } from '../errors.ts'
+import { acceptJson, parser } from '../parse.ts'
+import type { HttpService } from '../server.ts'
+
+/** A comment at least this often keeps the stream's connection alive. */
+const keepAliveMs = 15_000
+
+const parseId = parser(
+  Type.Object({ id: Type.String({ minLength: 1, maxLength: 64, pattern: '^[A-Za-z0-9-]+$' }) }),
+  'id',
+)
+const parseMigration = parser(MigrationRequest)
+const parseRate = parser(SetRateRequest)
+const parseListQuery = parser(OperationListQuery, 'query')
+
+/**
+ * Volant's own API: what OpenStack's has no place for. Operations with their progress as a stream, pause, resume,
+ * cancel, rate; migrations with a dry run; where a volume is.
+ */
+export function ndoService(options: {
+  tokens: TokenVerifier
+  operations: Operations
+  migrations: Migrations
+  status: SystemStatusReader
+}): HttpService {
+  return {
+    prefix: '/ndo',
+    plugin: async (app) => {
+      acceptJson(app)
+      app.setErrorHandler((error, request, reply) => {
+        const fault = faultOf(error)
+        if (fault.status >= 500) request.log.error({ err: error }, fault.message)
+        return reply
+          .code(fault.status)
+          .send({ error: { code: fault.code, status: fault.status, message: fault.message } })
+      })
+      app.setNotFoundHandler((_request, reply) =>
+        reply
+          .code(404)
+          .send({ error: { code: 'notFound', status: 404, message: 'There is no such resource.' } }),
+      )
+      app.addHook('onRequest', authenticate(options.tokens))
+      operationRoutes(app, options.operations)
+      migrationRoutes(app, options.migrations, options.operations)
+      statusRoutes(app, options.status)
+    },
+  }
+}
+
+function operationRoutes(app: FastifyInstance, operations: Operations): void {
+  app.get('/v1/operations', (request) => {
+    const query = request.query as Record<string, unknown>
+    const limit = query['limit'] === undefined ? undefined : Number(query['limit'])
+    return operations.list(
+      request.principal,
+      parseListQuery({ ...query, ...(limit === undefined ? {} : { limit }) }),
+    )
+  })
+  app.get('/v1/operations/:id', async (request) => ({
+    operation: await operations.show(request.principal, idOf(request)),
+  }))
+  for (const wish of ['pause', 'resume', 'cancel'] as const) {
+    app.post(`/v1/operations/:id/${wish}`, async (request, reply) => {
+      const operation = await operations[wish](request.principal, idOf(request))
+      return reply.code(202).send({ operation })
+    })
+  }
+  app.put('/v1/operations/:id/rate', async (request, reply) => {
+    const { bytes_per_second } = parseRate(request.body)
+    const operation = await operations.setRate(request.principal, idOf(request), bytes_per_second)
+    return reply.code(202).send({ operation })
+  })
+  app.get('/v1/operations/:id/events', (request, reply) => streamEvents(operations, request, reply))
+}
+
+/** Server-sent events: one `progress` at once, one for each change, then `end`. */
+async function streamEvents(
+  operations: Operations,
+  request: FastifyRequest,
+  reply: FastifyReply,
+): Promise<void> {
+  const id = idOf(request)
+  const first = await operations.show(request.principal, id)
+  reply.hijack()
+  const stream = reply.raw
+  stream.writeHead(200, {
+    'content-type': 'text/event-stream',
+    'cache-control': 'no-store',
+    'x-openstack-request-id': request.id,
+  })
+  const send = (name: 'progress' | 'end', operation: Operation): void => {
+    stream.write(`event: ${name}\ndata: ${JSON.stringify(operation)}\n\n`)
+  }
+  const keepAlive = setInterval(() => stream.write(': alive\n\n'), keepAliveMs)
+  let stop: () => void = () => {}
+  const close = (): void => {
+    clearInterval(keepAlive)
+    stop()
+    stream.end()
+  }
+  stream.on('close', close)
+  const show = (operation: Operation): void => {
+    send('progress', operation)
+    if (!isSettled(operation.state)) return
+    send('end', operation)
+    close()
+  }
+  if (!isSettled(first.state)) stop = operations.watch(id, show)
+  // Read again: it may have changed between the first look and the subscription.
+  show(isSettled(first.state) ? first : await operations.show(request.principal, id))
+}
+
+function migrationRoutes(app: FastifyInstance, migrations: Migrations, operations: Operations): void {
+  app.post('/v1/migrations', async (request, reply) => {
+    const body = parseMigration(request.body)
+    const wanted = {
+      principal: request.principal,
+      volumeId: body.volume,
+      host: body.host,
+      lockVolume: false,
+      ...(body.rate === undefined ? {} : { rate: body.rate }),
+    }
+    if (body.dry_run === true) return { plan: await migrations.plan(wanted) }
+    const { operationId } = await migrations.start(wanted)
+    return reply.code(202).send({ operation: await operations.show(request.principal, operationId) })
+  })
+}
+
+function statusRoutes(app: FastifyInstance, status: SystemStatusReader): void {
+  app.get('/v1/status', async (request) => ({ status: await status.system(request.principal) }))
+  app.get('/v1/volumes/:id/placement', async (request) => ({
+    placement: await status.placement(request.principal, idOf(request)),
+  }))
+}
+
+const idOf = (request: FastifyRequest): string => parseId(request.params).id

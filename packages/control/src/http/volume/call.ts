@@ -1,0 +1,131 @@
+import { DomainError } from '@volant/contract'
+import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
+import type { Principal } from '../../domain/principal.ts'
+import { atLeast, formatMicroversion, negotiate, type Microversion } from '../microversion.ts'
+import { originOf } from '../origin.ts'
+
+export const volumeRange = { service: 'volume', min: '3.0', max: '3.70' }
+
+/** One request, as the handlers see it. */
+export interface VolumeCall {
+  principal: Principal
+  version: Microversion
+  params: Record<string, string>
+  /** As it came: each value a text, or texts where the name came more than once. */
+  query: Record<string, string | string[]>
+  body: unknown
+  requestId: string
+  /** `http://HOST:PORT/volume`. */
+  base: string
+  /** The project in the URL, or the token's. */
+  projectId: string
+}
+
+export interface Answer {
+  status: number
+  body?: unknown
+  headers?: Record<string, string>
+}
+
+export const ok = (body: unknown): Answer => ({ status: 200, body })
+export const accepted = (body?: unknown): Answer => ({ status: 202, body })
+export const noContent = (): Answer => ({ status: 204 })
+
+type Handler = (call: VolumeCall) => Promise<Answer> | Answer
+export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
+
+export interface VolumeRoutes {
+  get(path: string, handler: Handler, since?: string): void
+  post(path: string, handler: Handler, since?: string): void
+  put(path: string, handler: Handler, since?: string): void
+  delete(path: string, handler: Handler, since?: string): void
+}
+
+/**
+ * Routes below `/v3/{project_id}` and, since the project is in the token too (microversion 3.67), below `/v3`.
+ * `since` is the first microversion that has the route.
+ */
+export function volumeRoutes(app: FastifyInstance): VolumeRoutes {
+  const add = (method: Method) => (path: string, handler: Handler, since?: string) => {
+    const run = async (request: FastifyRequest, reply: FastifyReply): Promise<unknown> => {
+      const call = callOf(request)
+      if (since !== undefined && !atLeast(call.version, since)) {
+        throw new DomainError(
+          'notFound',
+          `API version ${formatMicroversion(call.version)} is not supported on this method. It needs ${since}.`,
+        )
+      }
+      return send(reply, await handler(call))
+    }
+    app.route({ method, url: `/v3/:project_id(^[0-9a-f-]{32,36}$)${path}`, handler: run })
+    app.route({ method, url: `/v3${path}`, handler: run })
+  }
+  return { get: add('GET'), post: add('POST'), put: add('PUT'), delete: add('DELETE') }
+}
+
+function callOf(request: FastifyRequest): VolumeCall {
+  const params = request.params as Record<string, string>
+  return {
+    principal: request.principal,
+    version: negotiate(request.headers, volumeRange),
+    params,
+    query: request.query as Record<string, string | string[]>,
+    body: request.body,
+    requestId: String(request.id),
+    base: `${originOf(request)}/volume`,
+    projectId: params['project_id'] ?? request.principal.projectId ?? '',
+  }
+}
+
+function send(reply: FastifyReply, answer: Answer): unknown {
+  void reply.code(answer.status)
+  if (answer.headers !== undefined) void reply.headers(answer.headers)
+  return reply.send(answer.body)
+}
+
+/** A path parameter that the route declares. */
+export const param = (call: VolumeCall, name: string): string => call.params[name] ?? ''
+
+/** The one value of a query parameter; the last where it came more than once. */
+export function queryText(call: VolumeCall, name: string): string | undefined {
+  const value = call.query[name]
+  return Array.isArray(value) ? value.at(-1) : value
+}
+
+const truths = new Set(['1', 'true', 't', 'yes', 'y', 'on'])
+const lies = new Set(['0', 'false', 'f', 'no', 'n', 'off'])
+
+/** A text or boolean as oslo's `bool_from_string` reads it; undefined for anything else. */
+export function booleanOf(value: unknown): boolean | undefined {
+  if (typeof value === 'boolean') return value
+  if (value === 0 || value === 1) return value === 1
+  if (typeof value !== 'string') return undefined
+  const text = value.trim().toLowerCase()
+  return truths.has(text) ? true : lies.has(text) ? false : undefined
+}
+
+/** `limit` and `offset`, as Cinder bounds them. */
+export function pageOf(call: VolumeCall): { limit: number; offset: number; marker?: string } {
+  const marker = queryText(call, 'marker')
+  return {
+    limit: Math.min(wholeNumber(call, 'limit') ?? maxPage, maxPage),
+    offset: wholeNumber(call, 'offset') ?? 0,
+    ...(marker !== undefined && { marker }),
+  }
+}
+
+/** Cinder's `osapi_max_limit`. */
+export const maxPage = 1000
+
+function wholeNumber(call: VolumeCall, name: 'limit' | 'offset'): number | undefined {
+  const text = queryText(call, name)
+  if (text === undefined || text === '') return undefined
+  const value = /^\d{1,10}$/.test(text) ? Number(text) : -1
+  if (value < 0 || value > 2_147_483_647) {
+    throw new DomainError(
+      'invalid',
+      `Invalid input received: ${name} must be a whole number from 0 to 2147483647.`,
+    )
+  }
+  return value
+}

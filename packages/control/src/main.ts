@@ -1,0 +1,304 @@
+/**
+ * The composition root: the only file that constructs things. It opens the state folder and the database, builds the
+ * node agents, the operations and the services, carries on what an earlier control plane had under way, and only
+ * then listens.
+ */
+import { hostname } from 'node:os'
+import { join } from 'node:path'
+import { writeJsonDurably } from '@volant/qemu'
+import { probeCapabilities } from '@volant/qemu/capabilities.ts'
+import { bind, Executor } from '@volant/saga'
+import type { Logger } from 'pino'
+import packageFile from '../../../package.json' with { type: 'json' }
+import { createMigrations } from './app/migration.ts'
+import { operationEngine } from './app/operation-engine.ts'
+import { createOperations } from './app/operation.ts'
+import { createStatusReader } from './app/status.ts'
+import { aggregatesBackend } from './backends/aggregates.ts'
+import { createBlockStorage } from './block-storage.ts'
+import { createCompute } from './compute.ts'
+import { writeClientFiles } from './config/client-files.ts'
+import { loadConfig } from './config/load.ts'
+import { openDatabase } from './db/open.ts'
+import { attachmentRecords } from './db/repositories/attachment.ts'
+import { copyRecords } from './db/repositories/copy.ts'
+import { flexVolRecords } from './db/repositories/flexvol.ts'
+import { operationStore } from './db/repositories/operation.ts'
+import { volumeRecords } from './db/repositories/volume.ts'
+import { defaultConvergencePolicy, type Convergence } from './domain/convergence.ts'
+import { placesOf } from './domain/places.ts'
+import { embeddedAgents } from './embedded-agents.ts'
+import { logEngine } from './engine-log.ts'
+import { createIdentity } from './http/identity/service.ts'
+import { createImages } from './http/image/service.ts'
+import { ndoService } from './http/ndo/service.ts'
+import { buildServer, type HttpService } from './http/server.ts'
+import { attachVolume } from './operations/attach-volume.ts'
+import { detachVolume } from './operations/detach-volume.ts'
+import { migrateVolume } from './operations/migrate-volume.ts'
+import { systemClock } from './ports/clock.ts'
+import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-guest.ts'
+import { every } from './reconcile/every.ts'
+import { restoreHeads } from './reconcile/heads.ts'
+import { retireSources } from './reconcile/retention.ts'
+import { ensureAggregates, ensureFlexVols } from './reconcile/topology.ts'
+import { openStateFolder } from './state-folder.ts'
+import { placesInUse } from './db/repositories/places-in-use.ts'
+import { requirePlaces } from './domain/topology-in-use.ts'
+
+export interface ControlPlaneOptions {
+  stateDir: string
+  /** On 127.0.0.1; 0: any free one. */
+  port: number
+  /** Absent: `STATE/volant.yaml`, or the embedded default. */
+  configPath?: string
+  log: Logger
+  /** Folder in which the set-up built the probe guest. */
+  cacheDir?: string
+}
+
+export interface ControlPlane {
+  url: string
+  fence: number
+  /** Stops serving; guests, heads and copies run on. */
+  close(): Promise<void>
+}
+
+/** How often retained sources are looked at. Milliseconds. */
+const retentionEveryMs = 2000
+/** How often heads that are away are started again. Milliseconds. */
+const headsEveryMs = 10_000
+/** How long ended operations are remembered, and how often the older ones are forgotten. Milliseconds. */
+const historyKeptMs = 30 * 24 * 3600 * 1000
+const historyEveryMs = 600_000
+
+type Closing = (() => Promise<unknown> | void)[]
+
+export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
+  const closing: Closing = []
+  const close = async (): Promise<void> => {
+    for (const part of closing.toReversed()) await part()
+  }
+  try {
+    const state = await openState(options, closing)
+    const services = await buildServices(state)
+    const executor = new Executor({ store: state.store, owner: state.owner, operations: services.operations })
+    state.useExecutor(executor)
+    logEngine(executor, state.log)
+    await executor.begin()
+    closing.push(() => executor.stop())
+    await carryOn(state, services, executor, closing)
+    const { url, password } = await listen(options, state, services, executor, closing)
+    await writeClientFiles({
+      stateDir: state.folder.path,
+      url,
+      password,
+      ...services.admin,
+      region: 'RegionOne',
+    })
+    return { url, fence: executor.fence, close }
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** Everything below the services: folders, configuration, database, agents, records. */
+async function openState(options: ControlPlaneOptions, closing: Closing) {
+  const { log } = options
+  const clock = systemClock
+  const startedAt = clock.now().toISOString()
+  const folder = openStateFolder(options.stateDir)
+  const { topology, settings } = await loadConfig({
+    stateDir: folder.path,
+    hostname: hostname(),
+    file: options.configPath,
+  })
+  const db = await openDatabase(folder.database)
+  closing.push(() => db.destroy())
+  requirePlaces(topology, await placesInUse(db))
+  // For `volant down --all`, which must find everything even where the configuration file has changed since.
+  writeJsonDurably(join(folder.path, 'topology.json'), topology)
+  await ensureAggregates(topology, folder.path)
+  const probe = await findProbeGuest(options.cacheDir ?? defaultCacheDir)
+  const agents = embeddedAgents({ topology, folder, log, probe })
+  closing.push(() => agents.close())
+  const places = placesOf(topology)
+  const flexvols = flexVolRecords(db)
+  const records = {
+    volumes: volumeRecords(db, clock),
+    copies: copyRecords(db),
+    attachments: attachmentRecords(db),
+    flexvols,
+  }
+  const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
+  const store = operationStore(db)
+  const owner = `${topology.host}/${process.pid}/${startedAt}`
+  // The services need the engine, and the engine the services' operations.
+  const late: { executor?: Executor } = {}
+  const executorOf = (): Executor => {
+    if (late.executor === undefined) throw new Error('the engine is used before it is there')
+    return late.executor
+  }
+  return {
+    log,
+    clock,
+    startedAt,
+    folder,
+    topology,
+    settings,
+    db,
+    probe,
+    agents,
+    places,
+    records,
+    backend,
+    store,
+    owner,
+    engine: operationEngine(executorOf, store),
+    useExecutor: (executor: Executor) => void (late.executor = executor),
+  }
+}
+
+type State = Awaited<ReturnType<typeof openState>>
+
+/** The services, and the operations that the engine is to know. */
+async function buildServices(state: State) {
+  const { db, folder, clock, log, records, agents, backend, places, topology, settings, engine } = state
+  const identity = await createIdentity({
+    db,
+    stateDir: folder.path,
+    clock,
+    log,
+    tokenLifetimeSeconds: settings.identity.tokenLifetimeSeconds,
+  })
+  const access = await identity.bootstrap()
+  const { tokens } = identity
+  const shared = { db, records, backend, agents, places, topology, clock, log, tokens, engine }
+  const images = await createImages({
+    ...shared,
+    stateDir: folder.path,
+    maxImageBytes: settings.images.maxSizeBytes,
+  })
+  const blockStorage = createBlockStorage({ ...shared, images: images.registry })
+  const migrations = buildMigrations(state, (backendName) => blockStorage.isBackendEnabled(backendName))
+  const volumes = blockStorage.serve({ ...shared, migrations })
+  const compute = createCompute({ ...shared, images: images.registry, creator: volumes.creator, migrations })
+  const headPorts = { ...records, backend, agents, places }
+  const migrationPorts = {
+    ...headPorts,
+    policy: defaultConvergencePolicy,
+    convergence: new Map<string, Convergence>(),
+    monotonic: () => performance.now(),
+  }
+  return {
+    identity,
+    images,
+    blockStorage,
+    migrations,
+    volumes,
+    compute,
+    headPorts,
+    admin: {
+      username: access.userName,
+      projectName: access.projectName,
+      domainName: access.userDomainName,
+    },
+    adminPassword: access.password,
+    operations: [
+      bind(migrateVolume, migrationPorts),
+      bind(attachVolume, headPorts),
+      bind(detachVolume, headPorts),
+      ...blockStorage.operations,
+      ...compute.operations,
+    ],
+  }
+}
+
+type Services = Awaited<ReturnType<typeof buildServices>>
+
+function buildMigrations(state: State, isBackendEnabled: (backend: string) => Promise<boolean>) {
+  const { migration } = state.settings
+  const capabilities = probeCapabilities()
+  capabilities.catch(() => {})
+  return createMigrations({
+    ...state.records,
+    backend: state.backend,
+    agents: state.agents,
+    engine: state.engine,
+    topology: state.topology,
+    settings: {
+      rate: migration.rateBytesPerSecond,
+      cutoverWindowMs: migration.cutoverWindowSeconds * 1000,
+      cutoverAttempts: migration.cutoverAttempts,
+      retentionSeconds: migration.retentionSeconds,
+    },
+    isBackendEnabled,
+    missingAbilities: async () => (await capabilities).missing,
+  })
+}
+
+/** Brings the world to what the records say: pools, heads, guests, requests that a crash cut short. */
+async function carryOn(
+  state: State,
+  services: Services,
+  executor: Executor,
+  closing: Closing,
+): Promise<void> {
+  const { log, clock, records, backend, topology, store, owner, folder } = state
+  const caller = { fence: executor.fence }
+  await ensureFlexVols({ topology, flexvols: records.flexvols, backend, caller, at: state.startedAt })
+  await services.blockStorage.prepare()
+  await registerProbeGuest(services.images.registry, state.probe, folder.path, log)
+  await state.agents.adopted()
+  const restoring = { ...services.headPorts, engine: state.engine, log }
+  await restoreHeads(restoring, caller)
+  await services.compute.prepare()
+  await services.volumes.recover()
+  services.compute.start()
+  closing.push(() => services.compute.stop())
+  closing.push(every(headsEveryMs, () => restoreHeads(restoring, caller)))
+  const retiring = { ...records, backend, engine: state.engine, caller, clock, log }
+  closing.push(every(retentionEveryMs, () => retireSources(retiring)))
+  closing.push(
+    every(historyEveryMs, () => {
+      const endedBefore = new Date(clock.now().getTime() - historyKeptMs).toISOString()
+      return store.deleteEnded({ owner, fence: executor.fence, endedBefore, limit: 1000 })
+    }),
+  )
+}
+
+async function listen(
+  options: ControlPlaneOptions,
+  state: State,
+  services: Services,
+  executor: Executor,
+  closing: Closing,
+): Promise<{ url: string; password: string }> {
+  const { identity, images, volumes, compute, migrations } = services
+  const operations = createOperations({
+    ...state.records,
+    executor,
+    serverName: (serverId) => compute.serverName(serverId),
+    host: state.topology.host,
+  })
+  const status = createStatusReader({
+    ...state.records,
+    version: packageFile.version,
+    startedAt: state.startedAt,
+    fence: executor.fence,
+    topology: state.topology,
+    agents: state.agents,
+    backend: state.backend,
+    countOperations: () => operations.counts(),
+    consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
+  })
+  const ndo: HttpService = ndoService({ tokens: identity.tokens, operations, migrations, status })
+  const server = await buildServer({
+    log: state.log,
+    services: [identity.service, images.service, volumes.service, compute.service, ndo],
+  })
+  closing.push(() => server.close())
+  const url = await server.listen({ host: '127.0.0.1', port: options.port })
+  return { url, password: services.adminPassword }
+}

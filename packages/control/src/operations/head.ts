@@ -1,0 +1,73 @@
+import { DomainError, type Caller, type GuestDisk } from '@volant/contract'
+import type { Attachment } from '../domain/volume.ts'
+import type { Agents } from '../ports/agents.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { Places } from '../ports/places.ts'
+import type { CopyRecords, VolumeRecords } from '../ports/records.ts'
+
+/**
+ * The volume head: the storage daemon beside the guest that has the volume's image open. One for each
+ * attachment, and named after it. It always stands on the volume's truth.
+ */
+export interface HeadPorts {
+  volumes: Pick<VolumeRecords, 'get'>
+  copies: Pick<CopyRecords, 'get' | 'ofVolume'>
+  backend: Pick<Backend, 'openFor' | 'revoke'>
+  agents: Pick<Agents, 'holders'>
+  places: Places
+}
+
+/** Starts the head of an attachment, or finds it running; tells where the guest connects. */
+export async function ensureHead(
+  ports: HeadPorts,
+  caller: Caller,
+  attachment: Attachment,
+): Promise<GuestDisk> {
+  const machine = machineOf(ports, attachment)
+  const { imageId } = await ports.volumes.get(attachment.volumeId)
+  if (imageId === null) {
+    throw new DomainError(
+      'conflict',
+      `Volume ${attachment.volumeId} has no data yet: it is still being created.`,
+    )
+  }
+  const image = await ports.backend.openFor(caller, await ports.copies.get(imageId), machine, attachment.id)
+  const head = await ports.agents.holders(machine).ensureHolder(caller, {
+    holderId: attachment.id,
+    volumeId: attachment.volumeId,
+    image,
+    serves: true,
+    // Only a migration limits its client, while it lasts; what a crash left of that ends here.
+    limits: {},
+  })
+  if (head.socketPath === undefined || head.exportName === undefined) {
+    throw new DomainError(
+      'internal',
+      `The head of attachment ${attachment.id} does not say where it listens.`,
+    )
+  }
+  return {
+    attachmentId: attachment.id,
+    volumeId: attachment.volumeId,
+    socketPath: head.socketPath,
+    exportName: head.exportName,
+    boot: attachment.bootIndex === 0,
+  }
+}
+
+/** Stops the head, then takes its access to every copy of the volume away at the storage. */
+export async function ensureNoHead(ports: HeadPorts, caller: Caller, attachment: Attachment): Promise<void> {
+  if (attachment.host === null) return
+  const machine = machineOf(ports, attachment)
+  await ports.agents.holders(machine).ensureNoHolder(caller, attachment.id)
+  for (const copy of await ports.copies.ofVolume(attachment.volumeId)) {
+    await ports.backend.revoke(caller, copy, machine, attachment.id)
+  }
+}
+
+function machineOf(ports: HeadPorts, attachment: Attachment): string {
+  if (attachment.host === null) {
+    throw new DomainError('conflict', `Attachment ${attachment.id} has no compute host yet.`)
+  }
+  return ports.places.machineOfHost(attachment.host)
+}

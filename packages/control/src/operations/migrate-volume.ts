@@ -1,0 +1,335 @@
+/**
+ * # A volume migrates to another pool while its client writes
+ *
+ * The pool may be on another aggregate, another node, another cluster. The volume's holder (the head beside the
+ * guest, or a mover started for a detached volume) mirrors its image to a new one and then stands on that.
+ * docs/protocol/volume-migration.md has the reasons, the invariants, and what happens after a crash at each point.
+ *
+ *     reserveTarget → createTarget → openHolder → startMirror → [inSync] → CUTOVER → settle → retireSource → finish
+ *
+ *     truth:  ─────────────────────── source ─────────────────────────────┃──────────── target ────────────────
+ *
+ * The cutover is two-phase commit. PENDING: I/O is quiesced, both images are equal. Then, in this order: probe the
+ * target, record durably that it is the truth, take the source away, finalize. Whatever dies before the record
+ * leaves the source the truth, whatever dies after it the target, and both are right.
+ */
+import { DomainError, messageOf, type MirrorPhase, type MirrorStatus } from '@volant/contract'
+import { operation, retryable } from '@volant/saga'
+import {
+  judge,
+  newConvergence,
+  type Convergence,
+  type ConvergencePolicy,
+  type Verdict,
+} from '../domain/convergence.ts'
+import type { MigrationProgress } from '../domain/migration-progress.ts'
+import type { Copy, VolumeStatus } from '../domain/volume.ts'
+import type { Agents } from '../ports/agents.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { Places } from '../ports/places.ts'
+import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+import { callerOf } from './caller.ts'
+import type { HeadPorts } from './head.ts'
+import {
+  carryOut,
+  closeMover,
+  endCopy,
+  ensureMirror,
+  followWishes,
+  goOn,
+  jobOf,
+  openHolder,
+  openTarget,
+  restartMirror,
+} from './migration-holder.ts'
+
+export interface MigrateVolumeInput {
+  volumeId: string
+  sourceImageId: string
+  sourceFlexvolId: string
+  targetFlexvolId: string
+  /** Chosen at the request, so that every step knows it from the start. */
+  targetImageId: string
+  /** Bytes the pool holds back for the target. */
+  reservedBytes: number
+  /** Milliseconds that a cutover may take until PENDING. */
+  cutoverWindowMs: number
+  /** Attempts at the cutover. */
+  cutoverAttempts: number
+  /** Seconds for which the source is kept, read-only. */
+  retentionSeconds: number
+  /** The status that `lock_volume` replaced by `maintenance`; null: the volume was not locked. */
+  lockedFrom: VolumeStatus | null
+}
+
+export interface MigrateVolumePorts extends HeadPorts {
+  volumes: Pick<VolumeRecords, 'get' | 'find' | 'update'>
+  copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'create' | 'update' | 'remove' | 'changeTruth'>
+  attachments: Pick<AttachmentRecords, 'ofVolume'>
+  flexvols: Pick<FlexVolRecords, 'get'>
+  backend: Backend
+  agents: Pick<Agents, 'holders'>
+  places: Places
+  policy: ConvergencePolicy
+  /** What the copies under way look like. In memory: after a restart the samples are taken anew. */
+  convergence: Map<string, Convergence>
+  /** Milliseconds, from a clock that does not jump. */
+  monotonic(): number
+}
+
+export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('volume.migrate', {
+  version: 1,
+})
+  .holds((input) => [`volume/${input.volumeId}`])
+
+  // Until the cutover the source is the truth and the target is nothing; everything here can be undone.
+  .step('reserveTarget', {
+    do: async ({ op, input, ports, now }) => {
+      const source = await ports.copies.get(input.sourceImageId)
+      const flexvol = await ports.flexvols.get(input.targetFlexvolId)
+      await ports.copies.create({
+        imageId: input.targetImageId,
+        volumeId: input.volumeId,
+        flexvolId: flexvol.id,
+        node: flexvol.node,
+        aggregate: flexvol.aggregate,
+        sizeBytes: source.sizeBytes,
+        state: 'target',
+        operationId: op.id,
+        reservedBytes: input.reservedBytes,
+        retainedUntil: null,
+        createdAt: now().toISOString(),
+      })
+      return null
+    },
+    undo: async ({ op, input, ports }) => {
+      await ports.copies.remove(input.targetImageId)
+      await ports.volumes.update(input.volumeId, {
+        migrationStatus: op.control.cancelRequested ? null : 'error',
+        ...(input.lockedFrom === null ? {} : { status: input.lockedFrom }),
+      })
+      ports.convergence.delete(op.id)
+    },
+  })
+
+  .step('createTarget', {
+    do: async ({ op, input, ports }) => {
+      await ports.backend.ensureImage(callerOf(op), await ports.copies.get(input.targetImageId))
+      return null
+    },
+    undo: async ({ op, input, ports }) => {
+      const target = await ports.copies.find(input.targetImageId)
+      if (target !== undefined) await ports.backend.ensureNoImage(callerOf(op), target)
+    },
+  })
+
+  .step('openHolder', {
+    do: async ({ op, input, ports }) => openHolder(ports, op, input.volumeId, input.sourceImageId),
+    // Whether a crash came before or after the mover's start: it is on the machine of the source.
+    undo: async ({ op, input, ports }) => {
+      const source = await ports.copies.get(input.sourceImageId)
+      await closeMover(ports, op, ports.places.machineOfNode(source.node), input.sourceImageId)
+    },
+  })
+
+  .step('startMirror', {
+    do: async ({ op, input, out, ports }) => {
+      await ports.volumes.update(input.volumeId, { migrationStatus: 'migrating' })
+      await ensureMirror(ports, op, out.openHolder, input.targetImageId)
+      return null
+    },
+    undo: async ({ op, input, out, ports }) => {
+      const { holderId, machine } = out.openHolder
+      await endCopy(ports, op, out.openHolder)
+      const target = await ports.copies.find(input.targetImageId)
+      if (target !== undefined) await ports.backend.revoke(callerOf(op), target, machine, holderId)
+    },
+  })
+
+  .wait('inSync', {
+    every: '250ms',
+    until: async ({ op, input, out, ports }) => {
+      const holders = ports.agents.holders(out.openHolder.machine)
+      const { holderId } = out.openHolder
+      // The first look of this process: after a restart the holder is found again, and watched from here on.
+      if (!ports.convergence.has(op.id)) {
+        await openHolder(ports, op, input.volumeId, input.sourceImageId)
+        ports.convergence.set(op.id, newConvergence())
+      }
+      const before = ports.convergence.get(op.id) ?? newConvergence()
+      await followWishes(holders, op, holderId, before.finalLap)
+      const status = await holders.mirrorStatus(holderId, jobOf(op))
+      if (status.phase === 'absent' || status.phase === 'failed' || status.phase === 'concluded') {
+        await restartMirror(ports, op, input, out.openHolder, before, status.error)
+        return { done: false }
+      }
+      // Completion was asked for by an earlier process of ours: the cutover finds out how far it is.
+      if (status.phase === 'pending' || status.phase === 'completing') {
+        if (!op.control.paused) return { done: true }
+        // The client's I/O is held: not for as long as an operator thinks.
+        await holders.abandonCutover(callerOf(op), holderId, jobOf(op))
+        return { done: false }
+      }
+      if (status.error !== undefined && !op.control.paused) {
+        return await goOn(ports, op, holders, holderId, before, status.error)
+      }
+      const moved = await occupied(ports, input, status)
+      const verdict = judge(
+        before,
+        { ...status, movedBytes: moved.doneBytes },
+        ports.monotonic(),
+        ports.policy,
+      )
+      ports.convergence.set(op.id, verdict.state)
+      if (verdict.shapeTo !== undefined) {
+        await holders.ensureLimits(callerOf(op), holderId, { bpsTotal: verdict.shapeTo })
+      }
+      const progress: MigrationProgress = {
+        phase: phaseOf(status.phase, verdict),
+        ...moved,
+        rateBps: Math.round(verdict.movedBps),
+        leftBytes: Math.max(0, status.totalBytes - status.doneBytes),
+        etaSeconds: verdict.etaSeconds,
+        clientLimitBps: verdict.state.limitBps,
+        mirrorRestarts: verdict.state.restarts,
+      }
+      return { done: verdict.converged, progress }
+    },
+    retry: { attempts: 10, backoff: { first: '250ms', longest: '5s' } },
+  })
+
+  .commit('cutover', {
+    do: async ({ op, input, out, ports, now }) => {
+      const { holderId, machine } = out.openHolder
+      const holders = ports.agents.holders(machine)
+      const caller = callerOf(op)
+      // All that can be looked up before is: from `prepareCutover` on the client's I/O is held.
+      const target = await openTarget(ports, op, out.openHolder, input.targetImageId)
+      const source = await ports.copies.get(input.sourceImageId)
+      await ports.volumes.update(input.volumeId, { migrationStatus: 'completing' })
+      // A request that waits in the throttle filter is in flight, and the job is PENDING only if none was in flight when
+      // it drained: a client that is held back would hold the cutover back for ever.
+      if (ports.convergence.get(op.id)?.limitBps != null) await holders.ensureLimits(caller, holderId, {})
+      const pending = await holders
+        .prepareCutover(caller, holderId, jobOf(op), input.cutoverWindowMs)
+        .catch((error: unknown) => {
+          if (error instanceof DomainError && error.code === 'staleFence') throw error
+          throw retryable(`The cutover was given up and the source goes on: ${messageOf(error)}`, error)
+        })
+      const retainedUntil = new Date(now().getTime() + input.retentionSeconds * 1000).toISOString()
+      try {
+        // The record. Before this line the source is the truth, after it the target.
+        await ports.copies.changeTruth({
+          volumeId: input.volumeId,
+          fromImageId: input.sourceImageId,
+          toImageId: input.targetImageId,
+          operationId: op.id,
+          fence: op.fence,
+          retainedUntil,
+        })
+      } catch (error) {
+        // Another control plane has taken over: what becomes of the cutover is its word.
+        if (error instanceof DomainError && error.code === 'staleFence') throw error
+        // Whether it was written is asked, not guessed: a write can fail after it took effect.
+        if (!(await isTruth(ports, input))) {
+          await holders.abandonCutover(caller, holderId, jobOf(op))
+          throw retryable(`The record could not be written, the source goes on: ${messageOf(error)}`, error)
+        }
+      }
+      await ports.backend.revoke(caller, source, machine, holderId)
+      const report = await holders.finalizeCutover(caller, holderId, jobOf(op), target)
+      return {
+        // A mover has no client that could wait.
+        pauseMs: out.openHolder.isHead ? (report.quiescedMs ?? report.pauseMs) : null,
+        pauseBoundMs: out.openHolder.isHead ? report.pauseMs : null,
+        drainMs: pending.drainMs,
+        finalizeMs: report.finalizeMs,
+      }
+    },
+    happened: ({ input, ports }) => isTruth(ports, input),
+    retryFrom: 'inSync',
+    attempts: (input) => input.cutoverAttempts,
+    backoff: { first: '1s', longest: '30s' },
+  })
+
+  // The target is the truth. From here on everything is repeated until it is done; there is no way back.
+  .step('settle', {
+    do: async ({ op, input, out, ports }) => {
+      const { holderId, machine } = out.openHolder
+      // A crash came between the record and the answer: what was decided is carried out.
+      if (out.cutover === undefined) await carryOut(ports, op, input, out.openHolder)
+      if (out.openHolder.isHead) {
+        await openHolder(ports, op, input.volumeId, input.targetImageId)
+        await ports.agents.holders(machine).ensureLimits(callerOf(op), holderId, {})
+        const source = await ports.copies.find(input.sourceImageId)
+        if (source !== undefined) await ports.backend.revoke(callerOf(op), source, machine, holderId)
+      } else {
+        await closeMover(ports, op, machine, input.sourceImageId, input.targetImageId)
+      }
+      // What the target occupies is what was moved: a mirror counts the holes that it skips as done, too.
+      const info = await ports.backend.imageInfo(await ports.copies.get(input.targetImageId))
+      return { movedBytes: info?.allocatedBytes ?? 0 }
+    },
+  })
+
+  .step('retireSource', {
+    do: async ({ op, input, ports }) => {
+      const source = await ports.copies.find(input.sourceImageId)
+      if (source === undefined) return null
+      if (input.retentionSeconds > 0) {
+        await ports.backend.ensureReadOnly(callerOf(op), source, true)
+      } else {
+        await ports.backend.ensureNoImage(callerOf(op), source)
+        await ports.copies.remove(source.imageId)
+      }
+      return null
+    },
+  })
+
+  .step('finish', {
+    do: async ({ op, input, ports }) => {
+      await ports.volumes.update(input.volumeId, {
+        migrationStatus: 'success',
+        ...(input.lockedFrom === null ? {} : { status: input.lockedFrom }),
+      })
+      ports.convergence.delete(op.id)
+      return null
+    },
+  })
+
+/**
+ * What the images occupy: the measure that is shown. A mirror's own figures count the holes of a thin volume as
+ * copied, at some GiB per second. Only for show: a node that does not answer is no reason to fail, and the mirror's
+ * figures stand in.
+ */
+async function occupied(
+  ports: MigrateVolumePorts,
+  input: MigrateVolumeInput,
+  status: MirrorStatus,
+): Promise<{ doneBytes: number; totalBytes: number }> {
+  try {
+    const [source, target] = await Promise.all(
+      [input.sourceImageId, input.targetImageId].map(async (imageId) =>
+        ports.backend.imageInfo(await ports.copies.get(imageId)),
+      ),
+    )
+    const totalBytes = source?.allocatedBytes ?? 0
+    return { doneBytes: Math.min(totalBytes, target?.allocatedBytes ?? 0), totalBytes }
+  } catch {
+    return { doneBytes: status.doneBytes, totalBytes: status.totalBytes }
+  }
+}
+
+function phaseOf(phase: MirrorPhase, verdict: Verdict): MigrationProgress['phase'] {
+  if (phase === 'paused') return 'paused'
+  if (verdict.converged) return 'in-sync'
+  return phase === 'ready' || verdict.state.finalLap ? 'catching-up' : 'copying'
+}
+
+async function isTruth(ports: MigrateVolumePorts, input: MigrateVolumeInput): Promise<boolean> {
+  return (await ports.volumes.get(input.volumeId)).imageId === input.targetImageId
+}
+
+/** For the record of what was moved; used by the dry run as well. */
+export const reservationFor = (source: Copy, allocatedBytes: number): number =>
+  Math.min(source.sizeBytes, allocatedBytes)

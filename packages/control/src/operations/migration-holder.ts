@@ -1,0 +1,176 @@
+/** What the steps of a migration do with the holder: the head of the volume, or a mover. */
+import { DomainError, type HolderAgent } from '@volant/contract'
+import { final, retryable } from '@volant/saga'
+import { newConvergence, type Convergence } from '../domain/convergence.ts'
+import { callerOf } from './caller.ts'
+import { ensureHead } from './head.ts'
+import type { MigrateVolumeInput, MigrateVolumePorts } from './migrate-volume.ts'
+
+type Op = { id: string; fence: number }
+
+/** How often the mirror may be started anew before the migration gives up. */
+const maxMirrorRestarts = 10
+
+/** The holder of the volume: its head where it is attached, else a mover named after the operation. */
+export interface Holder {
+  holderId: string
+  machine: string
+  isHead: boolean
+}
+
+export const jobOf = (op: Op): string => `migrate-${op.id}`
+
+/** The head where the volume is attached; else a mover on the machine of the image it moves. */
+export async function openHolder(
+  ports: MigrateVolumePorts,
+  op: Op,
+  volumeId: string,
+  imageId: string,
+): Promise<Holder> {
+  const [attachment] = await ports.attachments.ofVolume(volumeId)
+  if (attachment !== undefined && attachment.host !== null) {
+    await ensureHead(ports, callerOf(op), attachment)
+    const machine = ports.places.machineOfHost(attachment.host)
+    return { holderId: attachment.id, machine, isHead: true }
+  }
+  const copy = await ports.copies.get(imageId)
+  const machine = ports.places.machineOfNode(copy.node)
+  const image = await ports.backend.openFor(callerOf(op), copy, machine, op.id)
+  await ports.agents
+    .holders(machine)
+    .ensureHolder(callerOf(op), { holderId: op.id, volumeId, image, serves: false })
+  return { holderId: op.id, machine, isHead: false }
+}
+
+/** Stops the mover, if there is one, and closes its exports: of both images, wherever they are. */
+export async function closeMover(
+  ports: MigrateVolumePorts,
+  op: Op,
+  machine: string,
+  ...imageIds: string[]
+): Promise<void> {
+  await ports.agents.holders(machine).ensureNoHolder(callerOf(op), op.id)
+  for (const imageId of imageIds) {
+    const copy = await ports.copies.find(imageId)
+    if (copy !== undefined) await ports.backend.revoke(callerOf(op), copy, machine, op.id)
+  }
+}
+
+/**
+ * The source stays the truth: the mirror ends, and the client is let go. A head that died at the cutover is started
+ * again, for nobody else may: see "Nobody starts a holder" in the protocol.
+ */
+export async function endCopy(
+  ports: MigrateVolumePorts,
+  op: Op,
+  { holderId, machine, isHead }: Holder,
+): Promise<void> {
+  const holders = ports.agents.holders(machine)
+  const isAlive = (await holders.holderStatus(holderId)) !== undefined
+  // Of a holder that is dead at the moment, too: what is written down of a mirror outlives its daemon.
+  await holders.ensureNoMirror(callerOf(op), holderId, jobOf(op))
+  if (isAlive) {
+    await holders.ensureLimits(callerOf(op), holderId, {})
+  } else if (isHead) {
+    await holders.abandonCutover(callerOf(op), holderId, jobOf(op)).catch((error: unknown) => {
+      if (!(error instanceof DomainError) || error.code !== 'notFound') throw error
+    })
+  }
+}
+
+/**
+ * The record names the target, and nobody knows how far the holder came. The source is taken away first, as in the
+ * cutover itself; one whose node does not answer must not hold the client, and `settle` asks for it again.
+ */
+export async function carryOut(
+  ports: MigrateVolumePorts,
+  op: Op,
+  input: MigrateVolumeInput,
+  holder: Holder,
+): Promise<void> {
+  const { holderId, machine } = holder
+  const holders = ports.agents.holders(machine)
+  const source = await ports.copies.find(input.sourceImageId)
+  if (source !== undefined) {
+    await ports.backend.revoke(callerOf(op), source, machine, holderId).catch(() => false)
+  }
+  // A dead one comes up on the target in `openHolder`; one that stands there has nothing left to decide.
+  const status = await holders.holderStatus(holderId)
+  if (status === undefined || status.imageId === input.targetImageId) return
+  const target = await openTarget(ports, op, holder, input.targetImageId)
+  await holders.finalizeCutover(callerOf(op), holderId, jobOf(op), target)
+}
+
+export const openTarget = async (ports: MigrateVolumePorts, op: Op, holder: Holder, targetImageId: string) =>
+  ports.backend.openFor(callerOf(op), await ports.copies.get(targetImageId), holder.machine, holder.holderId)
+
+export async function ensureMirror(
+  ports: MigrateVolumePorts,
+  op: Op & { control: { rate: number | null } },
+  holder: Holder,
+  targetImageId: string,
+): Promise<void> {
+  const target = await openTarget(ports, op, holder, targetImageId)
+  await ports.agents.holders(holder.machine).ensureMirror(callerOf(op), {
+    holderId: holder.holderId,
+    jobId: jobOf(op),
+    target,
+    rate: op.control.rate ?? 0,
+  })
+}
+
+/** Brings the operator's rate and pause to the job. */
+export async function followWishes(
+  holders: HolderAgent,
+  op: Op & { control: { rate: number | null; paused: boolean } },
+  holderId: string,
+  finalLap: boolean,
+): Promise<void> {
+  const status = await holders.mirrorStatus(holderId, jobOf(op))
+  if (status.phase !== 'copying' && status.phase !== 'ready' && status.phase !== 'paused') return
+  const rate = finalLap ? 0 : (op.control.rate ?? 0)
+  if (status.rate !== rate) await holders.setMirrorRate(callerOf(op), holderId, jobOf(op), rate)
+  if (status.pausedByUser !== op.control.paused) {
+    await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), op.control.paused)
+  }
+}
+
+/** An error of the target stopped the job: it is told to try again, so often and no more. */
+export async function goOn(
+  ports: MigrateVolumePorts,
+  op: Op,
+  holders: HolderAgent,
+  holderId: string,
+  before: Convergence,
+  reason: string,
+): Promise<never> {
+  const restarts = before.restarts + 1
+  if (restarts > maxMirrorRestarts) {
+    throw final(`The copy stopped ${maxMirrorRestarts} times, at last with: ${reason}`)
+  }
+  ports.convergence.set(op.id, { ...newConvergence(), limitBps: before.limitBps, restarts })
+  await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), false)
+  throw retryable(`The copy stopped and was told to go on: ${reason}`)
+}
+
+/** The job is gone: the holder died and was started again on the source, or the job failed. */
+export async function restartMirror(
+  ports: MigrateVolumePorts,
+  op: Op & { control: { rate: number | null } },
+  input: MigrateVolumeInput,
+  holder: Holder,
+  before: Convergence,
+  reason: string | undefined,
+): Promise<void> {
+  const restarts = before.restarts + 1
+  if (restarts > maxMirrorRestarts) {
+    throw final(`The copy failed ${maxMirrorRestarts} times, at last with: ${reason ?? 'the job is gone'}`)
+  }
+  ports.convergence.set(op.id, { ...newConvergence(), restarts })
+  await ports.volumes.update(input.volumeId, { migrationStatus: 'migrating' })
+  const holders = ports.agents.holders(holder.machine)
+  await openHolder(ports, op, input.volumeId, input.sourceImageId)
+  await holders.ensureNoMirror(callerOf(op), holder.holderId, jobOf(op))
+  await ensureMirror(ports, op, holder, input.targetImageId)
+  if (reason !== undefined) throw retryable(`The copy failed and was started again: ${reason}`)
+}

@@ -1,0 +1,20 @@
+import type { Operation } from '@volant/saga'
+
+/** The engine, as the application uses it. */
+export interface OperationEngine {
+  /**
+   * Records an operation and begins it; durable when it resolves. Throws `conflict` where another one holds one
+   * of its keys, naming it.
+   */
+  start<Input, Ports>(
+    operation: Operation<Input, Ports>,
+    input: NoInfer<Input>,
+    wishes?: { /** Bytes per second; null: unlimited. */ rate?: number | null },
+  ): Promise<{ id: string }>
+  /** Throws `conflict` where it is past its point of no return, or has ended. */
+  cancel(operationId: string): Promise<void>
+  /** The operation that holds a key such as `volume/ID`. */
+  holderOf(key: string): Promise<{ id: string; kind: string } | undefined>
+  /** Resolves when the operation has ended, or needs attention. */
+  settled(operationId: string): Promise<void>
+}

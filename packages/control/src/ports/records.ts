@@ -1,0 +1,79 @@
+import type { Attachment, Copy, FlexVol, Volume } from '../domain/volume.ts'
+
+/** What operations may do with the records of volumes. Every method is one transaction. */
+export interface VolumeRecords {
+  find(volumeId: string): Promise<Volume | undefined>
+  /** Throws `notFound` with Cinder's text. */
+  get(volumeId: string): Promise<Volume>
+  create(volume: Volume): Promise<void>
+  /** Changes only the given fields, and `updatedAt`. */
+  update(volumeId: string, fields: Partial<Omit<Volume, 'id'>>): Promise<void>
+  /**
+   * Changes the volume only if it still has one of the given statuses (and, where given, migration statuses);
+   * tells whether it did. The guard of every state change that a request asks for.
+   */
+  updateIf(
+    volumeId: string,
+    expected: {
+      status?: readonly Volume['status'][]
+      migrationStatus?: readonly Volume['migrationStatus'][]
+    },
+    fields: Partial<Omit<Volume, 'id'>>,
+  ): Promise<boolean>
+  /** Removes the row. Its copies must be gone. */
+  remove(volumeId: string): Promise<void>
+}
+
+export interface CopyRecords {
+  find(imageId: string): Promise<Copy | undefined>
+  get(imageId: string): Promise<Copy>
+  ofVolume(volumeId: string): Promise<Copy[]>
+  /** The target that an operation made, in whatever state it is by now. */
+  ofOperation(operationId: string): Promise<Copy[]>
+  /** Idempotent by image id. */
+  create(copy: Copy): Promise<void>
+  update(imageId: string, fields: Partial<Omit<Copy, 'imageId'>>): Promise<void>
+  remove(imageId: string): Promise<void>
+  /**
+   * THE RECORD. In one durable transaction: the volume's truth becomes `toImageId` (state live) in that copy's
+   * FlexVol, and the former truth becomes retained. Refuses (`conflict`) unless the truth is `fromImageId`;
+   * repeated after it was done it changes nothing. Refuses (`staleFence`) a control plane that was replaced: it may
+   * have slept since the copies were equal.
+   */
+  changeTruth(change: {
+    volumeId: string
+    fromImageId: string
+    toImageId: string
+    operationId: string
+    /** The control plane's. */
+    fence: number
+    retainedUntil: string
+  }): Promise<void>
+  /** Retained copies whose time is over. */
+  retiredBefore(time: string): Promise<Copy[]>
+  /** Sum of `reservedBytes` in the FlexVol. */
+  reservedBytes(flexvolId: string): Promise<number>
+}
+
+export interface AttachmentRecords {
+  find(attachmentId: string): Promise<Attachment | undefined>
+  get(attachmentId: string): Promise<Attachment>
+  ofVolume(volumeId: string): Promise<Attachment[]>
+  ofServer(serverId: string): Promise<Attachment[]>
+  /** All attachments whose volume should have a head now: attaching, attached, detaching, with a host. */
+  withHead(): Promise<Attachment[]>
+  create(attachment: Attachment): Promise<void>
+  update(attachmentId: string, fields: Partial<Omit<Attachment, 'id'>>): Promise<void>
+  remove(attachmentId: string): Promise<void>
+}
+
+export interface FlexVolRecords {
+  list(): Promise<FlexVol[]>
+  find(flexvolId: string): Promise<FlexVol | undefined>
+  get(flexvolId: string): Promise<FlexVol>
+  /** By backend and pool name (`LIF:/junction`). */
+  byPool(cluster: string, pool: string): Promise<FlexVol | undefined>
+  create(flexvol: FlexVol & { createdAt: string }): Promise<void>
+  /** How many volumes live in it. */
+  countVolumes(flexvolId: string): Promise<number>
+}

@@ -1,0 +1,28 @@
+import type { Principal } from '../domain/principal.ts'
+import type { Volume } from '../domain/volume.ts'
+
+/** How a server's block-device mapping makes a volume. Returns while the volume is still `creating`. */
+export interface VolumeCreator {
+  createVolume(
+    principal: Principal,
+    request: {
+      name: string | null
+      description: string | null
+      sizeGib: number
+      /** Absent: an empty volume. */
+      imageId?: string
+      /** Id or name. */
+      volumeType?: string
+      availabilityZone?: string
+    },
+  ): Promise<Volume>
+}
+
+/** How the deletion of a server removes its volumes with `delete_on_termination`. */
+export interface VolumeRemover {
+  /**
+   * Begins the deletion of a detached volume on behalf of the system. Does nothing where there is none, or where
+   * its deletion is under way.
+   */
+  removeVolume(volumeId: string): Promise<void>
+}

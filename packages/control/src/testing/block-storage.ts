@@ -1,0 +1,24 @@
+import { createPools } from '../app/pool.ts'
+import { blockQuotaRecords } from '../db/repositories/block-quota.ts'
+import { blockServiceRecords } from '../db/repositories/block-service.ts'
+import { instanceActionRecords } from '../db/repositories/instance-action.ts'
+import { poolSums } from '../db/repositories/pool-sum.ts'
+import { volumeCreation } from '../db/repositories/volume-creation.ts'
+import { volumeMessageRecords } from '../db/repositories/volume-message.ts'
+import type { World } from './world.ts'
+
+/** What the operations of Block Storage need, over a world of simulated nodes. */
+export function blockStoragePorts(world: World) {
+  const services = blockServiceRecords(world.db)
+  return {
+    ...world.ports,
+    creation: volumeCreation(world.db),
+    quotas: blockQuotaRecords(world.db),
+    messages: volumeMessageRecords(world.db),
+    instanceActions: instanceActionRecords(world.db),
+    pools: createPools({ ...world.ports, topology: world.topology, services, sums: poolSums(world.db) }),
+    images: {
+      file: async (imageId: string) => ({ path: `/images/${imageId}`, format: 'qcow2' as const }),
+    },
+  }
+}

@@ -1,0 +1,37 @@
+import assert from 'node:assert/strict'
+import type { World } from './world.ts'
+
+/** What must hold after every ending, whatever happened. */
+export async function assertVolumeClean(
+  world: World,
+  volumeId: string,
+  images: { sourceImageId: string; targetImageId: string },
+  truth: 'source' | 'target',
+) {
+  const now = await world.records.volumes.get(volumeId)
+  const expected = truth === 'source' ? images.sourceImageId : images.targetImageId
+  assert.equal(now.imageId, expected)
+  assert.equal(now.flexvolId, truth === 'source' ? world.lma.id : world.lmb.id)
+  const copies = await world.records.copies.ofVolume(volumeId)
+  assert.deepEqual(
+    copies.filter((c) => c.state === 'target'),
+    [],
+    'no target is left over',
+  )
+  const files = [...world.nodes.values()].flatMap((node) => [...node.images.keys()])
+  assert.deepEqual(
+    files.toSorted(),
+    copies.map((c) => c.imageId).toSorted(),
+    'every image has a row, every row an image',
+  )
+  const attached = (await world.records.attachments.ofVolume(volumeId)).length > 0
+  const holders = [...world.holders.values()].flatMap((agent) => [...agent.holders.values()])
+  if (!attached) assert.deepEqual(holders, [], 'no mover is left over')
+  for (const holder of holders) {
+    assert.equal(holder.image.imageId, expected, 'the head stands on the truth')
+    assert.equal(holder.mirror, undefined, 'no mirror is left over')
+  }
+  const exports = [...world.nodes.values()].flatMap((node) => [...node.exports.values()])
+  for (const { access } of exports) assert.equal(access.imageId, expected, 'only the truth is exported')
+  assert.equal(await world.records.copies.reservedBytes(world.lmb.id), 0, 'no reservation is left over')
+}

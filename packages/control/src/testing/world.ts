@@ -1,0 +1,193 @@
+import { createSimulatedComputeAgent } from '@volant/agent/simulated/compute.ts'
+import { createSimulatedHolderAgent } from '@volant/agent/simulated/holder.ts'
+import { createSimulatedStorageAgent } from '@volant/agent/simulated/storage.ts'
+import { DomainError } from '@volant/contract'
+import { aggregatesBackend } from '../backends/aggregates.ts'
+import { openDatabase } from '../db/open.ts'
+import { attachmentRecords } from '../db/repositories/attachment.ts'
+import { copyRecords } from '../db/repositories/copy.ts'
+import { flexVolRecords } from '../db/repositories/flexvol.ts'
+import { volumeRecords } from '../db/repositories/volume.ts'
+import { defaultConvergencePolicy, type Convergence } from '../domain/convergence.ts'
+import { placesOf } from '../domain/places.ts'
+import type { Topology } from '../domain/topology.ts'
+import { gib, type Attachment, type FlexVol, type Volume } from '../domain/volume.ts'
+import type { MigrateVolumeInput } from '../operations/migrate-volume.ts'
+import type { Agents } from '../ports/agents.ts'
+import { systemClock } from '../ports/clock.ts'
+
+/** A topology of two clusters; storage nodes and the compute host on machines as asked. */
+export function testTopology(machines: { lma: string; lmb: string; compute: string }): Topology {
+  const cluster = (name: string, node: string, machine: string, lif: string, flexvol: string) => ({
+    name,
+    nodes: [
+      {
+        name: node,
+        machine,
+        dataAddress: lif,
+        aggregates: [{ name: 'aggr1', path: `/simulated/${node}/aggr1` }],
+      },
+    ],
+    flexvols: [{ name: flexvol, lif, junctionPath: `/${flexvol}`, node, aggregate: 'aggr1' }],
+  })
+  return {
+    host: 'testhost',
+    availabilityZone: 'nova',
+    clusters: [
+      cluster('cinder-lma', 'lma-01', machines.lma, '127.250.118.49', 'cinder_flexvol_OSTK02'),
+      cluster('cinder-lmb', 'lmb-01', machines.lmb, '127.250.118.51', 'cinder_flexvol_OSTK09'),
+    ],
+    computeHosts: [{ name: 'compute-1', machine: machines.compute }],
+  }
+}
+
+/** A control plane's inside over an in-memory database and simulated agents: what operations are tested in. */
+export async function openWorld(machines = { lma: 'm1', lmb: 'm1', compute: 'm1' }) {
+  const topology = testTopology(machines)
+  const db = await openDatabase(':memory:')
+  const nodes = new Map(
+    topology.clusters.flatMap((c) =>
+      c.nodes.map((n) => [n.name, createSimulatedStorageAgent({ node: n.name })]),
+    ),
+  )
+  const open = (imageId: string, isOpen: boolean) => {
+    for (const node of nodes.values()) {
+      if (isOpen) node.openImages.add(imageId)
+      else node.openImages.delete(imageId)
+    }
+  }
+  const holders = new Map(
+    [...new Set(Object.values(machines))].map((machine) => [
+      machine,
+      createSimulatedHolderAgent({
+        host: machine,
+        onOpen: (imageId) => open(imageId, true),
+        onClose: (imageId) => open(imageId, false),
+      }),
+    ]),
+  )
+  const hosts = new Map([['compute-1', createSimulatedComputeAgent({ host: 'compute-1' })]])
+  const found = <T>(map: Map<string, T>, name: string): T => {
+    const agent = map.get(name)
+    if (agent === undefined) throw new DomainError('unavailable', `There is no agent '${name}'.`)
+    return agent
+  }
+  const agents = {
+    storage: (node: string) => found(nodes, node),
+    holders: (machine: string) => found(holders, machine),
+    compute: (host: string) => found(hosts, host),
+  } satisfies Agents
+  const places = placesOf(topology)
+  const flexvols = flexVolRecords(db)
+  const records = {
+    volumes: volumeRecords(db, systemClock),
+    copies: copyRecords(db),
+    attachments: attachmentRecords(db),
+    flexvols,
+  }
+  const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
+  const pools: FlexVol[] = []
+  for (const cluster of topology.clusters) {
+    for (const definition of cluster.flexvols) {
+      const flexvol = { id: crypto.randomUUID(), cluster: cluster.name, ...definition }
+      await flexvols.create({ ...flexvol, createdAt: new Date().toISOString() })
+      await backend.ensureFlexVol({ fence: 0 }, flexvol)
+      pools.push(flexvol)
+    }
+  }
+  const [lma, lmb] = pools as [FlexVol, FlexVol]
+  const ports = {
+    ...records,
+    backend,
+    agents,
+    places,
+    policy: defaultConvergencePolicy,
+    convergence: new Map<string, Convergence>(),
+    monotonic: () => performance.now(),
+  }
+  return { topology, db, nodes, holders, hosts, agents, places, records, backend, ports, lma, lmb }
+}
+
+export type World = Awaited<ReturnType<typeof openWorld>>
+
+/** A volume of 1 GiB with its image in a pool, attached to a server of compute-1 if asked. */
+export async function makeVolume(
+  world: World,
+  flexvol: FlexVol,
+  options: { attached: boolean },
+): Promise<Volume> {
+  const { records, backend } = world
+  const id = crypto.randomUUID()
+  const imageId = crypto.randomUUID()
+  const createdAt = new Date().toISOString()
+  const volume: Volume = {
+    id,
+    projectId: 'p',
+    userId: 'u',
+    name: 'data',
+    description: null,
+    sizeGib: 1,
+    status: options.attached ? 'in-use' : 'available',
+    migrationStatus: null,
+    previousStatus: null,
+    bootable: false,
+    multiattach: false,
+    availabilityZone: 'nova',
+    volumeTypeId: null,
+    flexvolId: flexvol.id,
+    imageId,
+    sourceVolid: null,
+    metadata: {},
+    imageMetadata: {},
+    createdAt,
+    updatedAt: null,
+  }
+  await records.volumes.create(volume)
+  const copy = {
+    imageId,
+    volumeId: id,
+    flexvolId: flexvol.id,
+    node: flexvol.node,
+    aggregate: flexvol.aggregate,
+    sizeBytes: gib,
+    state: 'live' as const,
+    operationId: null,
+    reservedBytes: 0,
+    retainedUntil: null,
+    createdAt,
+  }
+  await records.copies.create(copy)
+  await backend.ensureImage({ fence: 0 }, copy)
+  if (options.attached) await records.attachments.create(attachmentOf(volume))
+  return volume
+}
+
+export const attachmentOf = (volume: Volume): Attachment => ({
+  id: crypto.randomUUID(),
+  volumeId: volume.id,
+  serverId: 'server-1',
+  projectId: volume.projectId,
+  host: 'compute-1',
+  status: 'attached',
+  attachMode: 'rw',
+  mountpoint: '/dev/vdb',
+  bootIndex: null,
+  deleteOnTermination: false,
+  connector: null,
+  attachedAt: volume.createdAt,
+  createdAt: volume.createdAt,
+})
+
+/** A migration of the volume from lma to lmb, as a request would start it. */
+export const migrationInput = (world: World, volume: Volume): MigrateVolumeInput => ({
+  volumeId: volume.id,
+  sourceImageId: volume.imageId as string,
+  sourceFlexvolId: world.lma.id,
+  targetFlexvolId: world.lmb.id,
+  targetImageId: crypto.randomUUID(),
+  reservedBytes: 4096,
+  cutoverWindowMs: 1000,
+  cutoverAttempts: 3,
+  retentionSeconds: 600,
+  lockedFrom: null,
+})

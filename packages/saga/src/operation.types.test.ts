@@ -1,0 +1,119 @@
+import test from 'node:test'
+import { operation, bind, nothingToUndo } from './operation.ts'
+
+interface Image {
+  imageId: string
+  sizeBytes: number
+}
+interface Input {
+  volumeId: string
+  attempts: number
+}
+interface Ports {
+  images: { ensure(id: string): Promise<Image>; ensureNot(id: string): Promise<void> }
+}
+
+const declared = () =>
+  operation<Input, Ports>('volume.migrate', { version: 1 }).holds((input) => [`volume/${input.volumeId}`])
+
+const createTarget = {
+  do: async () => ({ imageId: 'i', sizeBytes: 1 }),
+  undo: nothingToUndo,
+}
+
+test('a step reads, typed, what an earlier one returned', () => {
+  declared()
+    .step('createTarget', {
+      do: ({ op, ports }) => ports.images.ensure(op.id),
+      undo: ({ op, ports }) => ports.images.ensureNot(op.id),
+    })
+    .step('startMirror', {
+      do: ({ out }) => ({ bytes: out.createTarget.sizeBytes }),
+      undo: ({ out }) => {
+        out.createTarget.imageId satisfies string
+      },
+    })
+    .wait('inSync', { every: '2s', until: ({ out }) => ({ done: out.startMirror.bytes > 0 }) })
+    .commit('cutover', {
+      do: async () => ({ pauseMs: 1.5 }),
+      happened: () => true,
+      retryFrom: 'inSync',
+      attempts: (input) => input.attempts,
+    })
+    .step('retire', {
+      do: ({ out }) => {
+        out.cutover?.pauseMs satisfies number | undefined
+      },
+    })
+})
+
+test('a step reads nothing of a later one, of itself, or of one that does not exist', () => {
+  declared()
+    // @ts-expect-error there is no earlier step
+    .step('a', { do: ({ out }) => out.b, undo: nothingToUndo })
+    // @ts-expect-error it is this step
+    .step('b', { do: ({ out }) => void out.b, undo: nothingToUndo })
+})
+
+test('an undo does not see its own step’s output', () => {
+  declared().step('createTarget', {
+    do: createTarget.do,
+    undo: ({ out }) => {
+      // @ts-expect-error `do` may have died before it returned
+      void out.createTarget
+    },
+  })
+})
+
+test('the commit’s result may have been eaten by a crash', () => {
+  declared()
+    .commit('cutover', { do: async () => ({ pauseMs: 1 }), happened: () => true })
+    // @ts-expect-error possibly undefined
+    .step('report', { do: ({ out }) => out.cutover.pauseMs })
+})
+
+test('there is no undo after the commit, and none may be missing before it', (t) => {
+  const committed = declared().commit('cutover', { do: () => {}, happened: () => true })
+  // @ts-expect-error no undo after the commit
+  committed.step('retire', { do: () => {}, undo: nothingToUndo })
+  // @ts-expect-error there is one commit only
+  t.assert.ok(committed.commit)
+  t.assert.throws(() => {
+    // @ts-expect-error an undo must be written
+    declared().step('a', { do: () => {} })
+  }, /no undo/)
+})
+
+test('a commit goes back to an earlier wait and nowhere else', (t) => {
+  const waiting = declared()
+    .step('createTarget', createTarget)
+    .wait('inSync', { every: 1, until: () => ({ done: true }) })
+  t.assert.throws(
+    () =>
+      // @ts-expect-error a step is no wait
+      waiting.commit('cutover', { do: () => {}, happened: () => true, retryFrom: 'createTarget' }),
+    /no earlier wait/,
+  )
+})
+
+test('what JSON would change cannot be used as an output', () => {
+  declared()
+    .step('a', { do: () => ({ at: new Date(), size: 1 }), undo: nothingToUndo })
+    .step('b', {
+      do: ({ out }) => {
+        out.a.size satisfies number
+        // @ts-expect-error a Date comes back as a string
+        void out.a.at.getTime()
+      },
+      undo: nothingToUndo,
+    })
+})
+
+test('an operation is bound to ports of its own type', () => {
+  const complete = declared().step('createTarget', createTarget)
+  bind(complete, {
+    images: { ensure: async () => ({ imageId: '', sizeBytes: 0 }), ensureNot: async () => {} },
+  })
+  // @ts-expect-error images is missing
+  bind(complete, {})
+})

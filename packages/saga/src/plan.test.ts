@@ -1,0 +1,202 @@
+import assert from 'node:assert/strict'
+import test from 'node:test'
+import { judgeFailed, judgeNotHappened, type Case } from './judge.ts'
+import { final, retryable, classify, unknown } from './failure.ts'
+import { operation, type CommitNode } from './operation.ts'
+import { plan, settle, type Fact } from './plan.ts'
+import { defaultPolicy } from './policy.ts'
+import { apply, startPosition, type Position } from './position.ts'
+import type { Control, RunState } from './types.ts'
+
+const nothing = { do: () => {}, undo: () => {} }
+const shape = operation<object, object>('thing.move', { version: 1 })
+  .holds(() => [])
+  .step('prepare', nothing)
+  .wait('equal', { every: '1s', timeout: '10s', until: () => ({ done: true }) })
+  .commit('switch', { do: () => {}, happened: () => true, retryFrom: 'equal', attempts: 2, backoff: '3s' })
+  .step('clear', { do: () => {} })
+const withoutCommit = operation<object, object>('thing.put', { version: 1 })
+  .holds(() => [])
+  .step('put', nothing)
+
+const t0 = Date.parse('2026-01-01T00:00:00.000Z')
+const free: Control = { paused: false, cancelRequested: false, rate: null }
+
+/** The position after these facts, the n-th of them at n seconds. */
+const after = (facts: Fact[]): Position =>
+  facts.reduce(
+    (position, fact, i) =>
+      apply(shape, position, { ...fact, seq: i + 1, at: new Date(t0 + i * 1000).toISOString() }),
+    startPosition,
+  )
+const next = (facts: Fact[], control: Partial<Control> = {}, now = t0, lookAt: number | null = null) =>
+  plan(shape, { position: after(facts), control: { ...free, ...control }, now, lookAt })
+
+const fact = (event: Fact['event'], step: string, more: Partial<Fact> = {}): Fact => ({
+  event,
+  step,
+  ...more,
+})
+const toWait = [fact('started', 'prepare'), fact('done', 'prepare'), fact('started', 'equal')]
+const toCommit = [...toWait, fact('done', 'equal'), fact('started', 'switch')]
+const failure = { class: 'retry', code: null, message: 'x' } as const
+const asking = [...toCommit, fact('failed', 'switch', { failure, decision: 'ask' })]
+const committed = [...toCommit, fact('done', 'switch'), fact('started', 'clear')]
+
+test('what is next, place by place', () => {
+  assert.deepEqual(next([]), { type: 'note', fact: fact('started', 'prepare') })
+  assert.deepEqual(next([fact('started', 'prepare')]), { type: 'do', index: 0 })
+  assert.deepEqual(next(toWait), { type: 'look', index: 1, held: false })
+  assert.deepEqual(next(toCommit), { type: 'do', index: 2 })
+  assert.deepEqual(next(asking), { type: 'ask', index: 2 })
+  assert.deepEqual(next(committed), { type: 'do', index: 3 })
+  assert.deepEqual(next([...committed, fact('done', 'clear')]), { type: 'end', state: 'succeeded' })
+})
+
+test('after a restart a commit that had begun is asked for; any other step is simply done again', () => {
+  const adopted: Fact = { event: 'adopted', step: null }
+  assert.deepEqual(next([...toCommit, adopted]), { type: 'ask', index: 2 })
+  assert.deepEqual(next([fact('started', 'prepare'), adopted]), { type: 'do', index: 0 })
+  assert.deepEqual(next([...committed, adopted]), { type: 'do', index: 3 })
+})
+
+test('unwinding undoes the step under way and skips what has no undo', () => {
+  const failed = [...toWait, fact('failed', 'equal', { failure, decision: 'unwind' })]
+  assert.deepEqual(next(failed), { type: 'undo', index: 0 })
+  assert.deepEqual(next([...failed, fact('undone', 'prepare')]), { type: 'end', state: 'failed' })
+})
+
+test('after a commit that backed out, unwinding also undoes the steps between its wait and it', () => {
+  const between = operation<object, object>('thing.move', { version: 2 })
+    .holds(() => [])
+    .step('first', nothing)
+    .wait('equal', { every: '1s', until: () => ({ done: true }) })
+    .step('between', nothing)
+    .commit('switch', { do: () => {}, happened: () => true, retryFrom: 'equal' })
+  const facts = [
+    fact('started', 'first'),
+    fact('done', 'first'),
+    fact('started', 'equal'),
+    fact('done', 'equal'),
+    fact('started', 'between'),
+    fact('done', 'between'),
+    fact('started', 'switch'),
+    fact('failed', 'switch', { failure, decision: 'ask' }),
+    fact('not-happened', 'switch', { failure, decision: 'retry', to: 'equal' }),
+  ]
+  const control = { ...free, cancelRequested: true }
+  const situation = { position: startPosition, control: free, now: t0, lookAt: null }
+  const { position, action } = settle(between, situation, facts)
+  assert.deepEqual(action, { type: 'look', index: 1, held: false })
+  const cancelled = settle(between, { ...situation, position, control }, [])
+  assert.deepEqual(cancelled.action, { type: 'undo', index: 2 })
+  const undone = settle(between, { ...situation, position: cancelled.position, control }, [
+    fact('undone', 'between'),
+  ])
+  assert.deepEqual(undone.action, { type: 'undo', index: 0 })
+})
+
+test('a cancel counts until the commit has begun, and not after', () => {
+  const cancel = { cancelRequested: true }
+  const noted = (step: string) => ({ type: 'note', fact: fact('cancelled', step) })
+  assert.deepEqual(next([], cancel), noted('prepare'))
+  assert.deepEqual(next(toWait, cancel), noted('equal'))
+  assert.deepEqual(next([...toWait, fact('done', 'equal')], cancel), noted('switch'))
+  assert.deepEqual(next(toCommit, cancel), { type: 'do', index: 2 })
+  assert.deepEqual(next(asking, cancel), { type: 'ask', index: 2 })
+  assert.deepEqual(next(committed, cancel), { type: 'do', index: 3 })
+})
+
+test('without a commit a cancel counts to the very end', () => {
+  const done: Fact[] = [fact('done', 'put')]
+  const situation = { position: startPosition, control: free, now: t0, lookAt: null }
+  const settled = settle(withoutCommit, situation, done)
+  assert.deepEqual([settled.action, settled.unlessCancelled], [{ type: 'end', state: 'succeeded' }, true])
+  const cancelled = settle(withoutCommit, { ...situation, control: { ...free, cancelRequested: true } }, done)
+  assert.deepEqual(cancelled.action, { type: 'undo', index: 0 })
+})
+
+test('a pause holds steps, leaves waits looking, and does not keep a commit’s question from being asked', () => {
+  const paused = { paused: true }
+  const note = (step: string) => ({ type: 'note', fact: fact('paused', step) })
+  assert.deepEqual(next([], paused), note('prepare'))
+  assert.deepEqual(next([fact('paused', 'prepare')], paused), { type: 'idle', why: 'paused' })
+  assert.deepEqual(next([...toWait, fact('paused', 'equal')], paused), { type: 'look', index: 1, held: true })
+  assert.deepEqual(next(asking, paused), { type: 'ask', index: 2 })
+  assert.deepEqual(next([fact('paused', 'prepare')]), { type: 'note', fact: fact('continued', 'prepare') })
+})
+
+test('a wait sleeps between looks, until its time is up; pauses do not count', () => {
+  const started = t0 + 2000
+  assert.deepEqual(next(toWait, {}, started, started + 500), { type: 'sleep', until: started + 500 })
+  assert.deepEqual(next(toWait, {}, started, started + 99_000), { type: 'sleep', until: started + 10_000 })
+  const over = next(toWait, {}, started + 10_000)
+  assert.ok(over.type === 'note' && over.fact.event === 'failed' && over.fact.decision === 'unwind')
+  const paused = [...toWait, fact('paused', 'equal'), fact('continued', 'equal')]
+  assert.equal(next(paused, {}, started + 10_500).type, 'look', 'paused for a second')
+})
+
+test('everything up to the next call is one write', () => {
+  const situation = { position: after([fact('started', 'prepare')]), control: free, now: t0, lookAt: null }
+  const settled = settle(shape, situation, [fact('done', 'prepare')])
+  assert.deepEqual(
+    settled.facts.map(({ event, step }) => `${event} ${step}`),
+    ['done prepare', 'started equal'],
+  )
+  assert.deepEqual(settled.view, { state: 'waiting', step: 'equal', cancellable: true, failure: null })
+})
+
+test('the state and the cancel that the row shows', () => {
+  const view = (facts: Fact[], control: Partial<Control> = {}): [RunState, string | null, boolean] => {
+    const position = after(facts)
+    const situation = { position, control: { ...free, ...control }, now: t0 + 60_000, lookAt: t0 + 70_000 }
+    const { state, step, cancellable } = settle(shape, situation, []).view
+    return [state, step, cancellable]
+  }
+  assert.deepEqual(view([]), ['running', 'prepare', true])
+  assert.deepEqual(view(toCommit), ['running', 'switch', false])
+  assert.deepEqual(view(asking), ['running', 'switch', false])
+  assert.deepEqual(view(committed), ['running', 'clear', false])
+  assert.deepEqual(view([], { paused: true }), ['paused', 'prepare', true])
+  assert.deepEqual(view([fact('started', 'prepare')], { cancelRequested: true }), [
+    'cancelling',
+    'prepare',
+    false,
+  ])
+  const unwinding = [...toWait, fact('failed', 'equal', { failure, decision: 'unwind' })]
+  assert.deepEqual(view(unwinding), ['unwinding', 'prepare', false])
+  const attention = [...committed, fact('failed', 'clear', { failure, decision: 'attention' })]
+  assert.deepEqual(view(attention), ['needs-attention', 'clear', false])
+})
+
+test('how failures are judged', () => {
+  const [prepare, , commit, clear] = shape.nodes
+  const given = (node: typeof prepare, error: Error, more: Partial<Case> = {}): Case => {
+    assert.ok(node)
+    const made = { shape, position: startPosition, node, failure: classify(error), policy: defaultPolicy }
+    return { ...made, input: {}, now: t0, failures: 0, ...more }
+  }
+  const decision = (...args: Parameters<typeof given>) => judgeFailed(given(...args)).decision
+  assert.equal(decision(prepare, new Error('?')), 'unwind')
+  assert.equal(decision(prepare, retryable('later')), 'retry')
+  assert.equal(decision(prepare, unknown('who knows')), 'retry')
+  assert.equal(decision(prepare, retryable('later'), { failures: 4 }), 'unwind')
+  assert.equal(decision(commit, final('no')), 'ask')
+  const position = after(committed)
+  assert.equal(decision(clear, final('no'), { position }), 'retry', 'after the commit all is tried again')
+  assert.equal(decision(clear, final('no'), { position, failures: 11 }), 'attention')
+  const second = judgeFailed(given(prepare, retryable('later'), { failures: 2 }))
+  assert.equal(second.retryAt, new Date(t0 + 800).toISOString(), '200 ms, doubled twice')
+
+  const not = (at: Position) =>
+    judgeNotHappened(commit as CommitNode, { position: at, policy: defaultPolicy, input: {}, now: t0 })
+  const once = not(after(asking))
+  assert.deepEqual(
+    [once.decision, once.to, once.retryAt],
+    ['retry', 'equal', new Date(t0 + 3000).toISOString()],
+  )
+  const twice = not({ ...after(asking), backedOut: 1 })
+  assert.equal(twice.decision, 'unwind', 'two attempts were allowed')
+  const crash = not({ ...after([...toCommit, { event: 'adopted', step: null }]), backedOut: 1 })
+  assert.deepEqual([crash.decision, crash.retryAt], ['retry', undefined], 'a crash uses no attempt up')
+})

@@ -1,0 +1,162 @@
+/**
+ * What a run does next. Everything here is a pure function of the operation's shape, the run's log (folded into
+ * a `Position`), the operator's wishes and the time, so that every tricky choice can be tested without any I/O;
+ * `driver.ts` carries the choices out.
+ */
+import type { OperationNode } from './operation.ts'
+import { apply, type Position, type Shape } from './position.ts'
+import type { Control, EndedState, LogEntry, RunState } from './types.ts'
+import type { RunView } from './store.ts'
+
+export type Action =
+  /** Call `do` of the step or commit. */
+  | { type: 'do'; index: number }
+  /** Call `until` of the wait. While `held` (paused) its `done` is not acted upon. */
+  | { type: 'look'; index: number; held: boolean }
+  /** Call `happened` of the commit. */
+  | { type: 'ask'; index: number }
+  | { type: 'undo'; index: number }
+  /** Do nothing until this time (epoch milliseconds), or until woken. */
+  | { type: 'sleep'; until: number }
+  /** Do nothing until woken. */
+  | { type: 'idle'; why: 'paused' | 'attention' }
+  | { type: 'end'; state: EndedState }
+
+/** A log entry before it has its place and time. */
+export type Fact = Omit<LogEntry, 'seq' | 'at'>
+
+export interface Situation {
+  position: Position
+  control: Control
+  /** Epoch milliseconds. */
+  now: number
+  /** When the wait under way is to be looked at again; null: now. */
+  lookAt: number | null
+}
+
+export interface Settled {
+  position: Position
+  /** The facts given, followed by those that the plan itself wants on record before the action. */
+  facts: Fact[]
+  action: Action
+  view: RunView
+  /** The action may begin only if no cancel has been promised in the meantime. */
+  unlessCancelled: boolean
+}
+
+type Planned = Action | { type: 'note'; fact: Fact }
+
+/** Adds the facts, then whatever has to be on record before the next action: all of it fits into one write. */
+export function settle(shape: Shape, situation: Situation, facts: readonly Fact[]): Settled {
+  let position = situation.position
+  const all: Fact[] = []
+  const add = (fact: Fact): void => {
+    all.push(fact)
+    position = apply(shape, position, { ...fact, seq: 0, at: new Date(situation.now).toISOString() })
+  }
+  facts.forEach(add)
+  let planned = plan(shape, { ...situation, position })
+  while (planned.type === 'note') {
+    add(planned.fact)
+    planned = plan(shape, { ...situation, position })
+  }
+  if (planned.type === 'end') add({ event: 'ended', step: null, state: planned.state })
+  const view = viewOf(shape, position, situation.control, planned)
+  return {
+    position,
+    facts: all,
+    action: planned,
+    view,
+    unlessCancelled: mustAskFirst(shape, position, planned),
+  }
+}
+
+export function plan(shape: Shape, situation: Situation): Planned {
+  const { position, control } = situation
+  if (position.attention) return { type: 'idle', why: 'attention' }
+  if (position.direction === 'backward') return backward(shape, situation)
+  const node = shape.nodes[position.index]
+  const undoable = !position.committed && !position.asking && !(node?.type === 'commit' && position.started)
+  if (control.cancelRequested && undoable) {
+    return note({ event: 'cancelled', step: (node ?? shape.nodes.at(-1))?.name ?? null })
+  }
+  if (position.asking) return later(situation) ?? { type: 'ask', index: position.index }
+  if (!node) return { type: 'end', state: 'succeeded' }
+  if (control.paused && position.pausedSince === null) return note({ event: 'paused', step: node.name })
+  if (!control.paused && position.pausedSince !== null) return note({ event: 'continued', step: node.name })
+  return forward(node, situation)
+}
+
+function forward(node: OperationNode, situation: Situation): Planned {
+  const { position, control } = situation
+  if (control.paused && node.type !== 'wait') return { type: 'idle', why: 'paused' }
+  const pause = later(situation)
+  if (pause) return pause
+  if (!position.started) return note({ event: 'started', step: node.name })
+  if (node.type !== 'wait') return { type: 'do', index: position.index }
+
+  const deadline = node.timeoutMs === null ? Infinity : position.startedAt + node.timeoutMs
+  if (!control.paused && situation.now >= deadline) return note(timedOut(position, node.name, node.timeoutMs))
+  const lookAt = situation.lookAt ?? situation.now
+  if (lookAt > situation.now) {
+    return { type: 'sleep', until: control.paused ? lookAt : Math.min(lookAt, deadline) }
+  }
+  return { type: 'look', index: position.index, held: control.paused }
+}
+
+/** An undo that fails is not worth giving up for: it is tried again, then a person is called. */
+function backward(shape: Shape, situation: Situation): Planned {
+  const { position } = situation
+  const index = shape.nodes.findLastIndex(
+    (node, i) => i <= position.index && node.type === 'step' && node.undo !== null,
+  )
+  if (index < 0) return { type: 'end', state: position.cancelled ? 'cancelled' : 'failed' }
+  return later(situation) ?? { type: 'undo', index }
+}
+
+function later({ position, now }: Situation): Action | null {
+  return position.notBefore !== null && position.notBefore > now
+    ? { type: 'sleep', until: position.notBefore }
+    : null
+}
+
+const note = (fact: Fact): Planned => ({ type: 'note', fact })
+
+const timedOut = (position: Position, step: string, timeoutMs: number | null): Fact => ({
+  event: 'failed',
+  step,
+  failure: { class: 'final', code: null, message: `${step} did not come true within ${timeoutMs} ms` },
+  decision: position.committed ? 'attention' : 'unwind',
+})
+
+/** Whoever asked for a cancel and was told yes must get it: the point of no return may not be passed then. */
+function mustAskFirst(shape: Shape, position: Position, action: Action): boolean {
+  if (action.type === 'do') return shape.nodes[action.index]?.type === 'commit'
+  return action.type === 'end' && action.state === 'succeeded' && !position.committed
+}
+
+function viewOf(shape: Shape, position: Position, control: Control, action: Action): RunView {
+  const index = action.type === 'undo' ? action.index : position.index
+  const node = shape.nodes[index]
+  const undoable = position.direction === 'forward' && !position.committed && !position.asking
+  return {
+    state: stateOf(node, position, control, action),
+    step: action.type === 'end' ? null : (node?.name ?? null),
+    cancellable: undoable && action.type !== 'end' && !(node?.type === 'commit' && position.started),
+    failure: position.attention ?? position.failure,
+  }
+}
+
+function stateOf(
+  node: OperationNode | undefined,
+  position: Position,
+  control: Control,
+  action: Action,
+): RunState {
+  if (action.type === 'end') return action.state
+  if (action.type === 'idle') return action.why === 'attention' ? 'needs-attention' : 'paused'
+  if (position.direction === 'backward') return position.cancelled ? 'cancelling' : 'unwinding'
+  if (position.pausedSince !== null && action.type !== 'ask') return 'paused'
+  if (control.cancelRequested && !position.committed) return 'cancelling'
+  return node?.type === 'wait' ? 'waiting' : 'running'
+}
