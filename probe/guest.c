@@ -1,0 +1,216 @@
+#define _GNU_SOURCE
+#include "guest.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/input.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/reboot.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <termios.h>
+#include <unistd.h>
+
+#include "session.h"
+
+enum { MAX_DISKS = 64, MAX_BUTTONS = 4, POLL_MS = 200 };
+#define MAX_SPAN ((uint64_t)256 << 20)
+
+struct disk {
+  char name[32];
+  char serial[SERIAL_BYTES + 1];
+  char generation[32]; /* the kernel's diskseq: another disk under an old name has another one */
+  uint64_t size;
+  struct session *session; /* NULL: a disk without a serial, or an unusable one */
+  int seen;
+};
+
+static struct disk disks[MAX_DISKS];
+
+static int read_line(char *text, size_t bytes, const char *format, const char *name) {
+  char path[128];
+  snprintf(path, sizeof path, format, name);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return -1;
+  ssize_t n = read(fd, text, bytes - 1);
+  close(fd);
+  if (n < 0) return -1;
+  text[n] = 0;
+  text[strcspn(text, "\n")] = 0;
+  return 0;
+}
+
+/* The modules that the guest needs stand in their order of loading in /modules/order. */
+static void load_modules(void) {
+  FILE *order = fopen("/modules/order", "re");
+  char name[128], path[160];
+  while (order != NULL && fgets(name, sizeof name, order) != NULL) {
+    name[strcspn(name, "\n")] = 0;
+    snprintf(path, sizeof path, "/modules/%s", name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST))
+      say("PROBE module %s failed errno=%d", name, errno);
+    if (fd >= 0) close(fd);
+  }
+  if (order != NULL) fclose(order);
+}
+
+static uint64_t bytes_of(const char *text) {
+  char *end;
+  uint64_t n = strtoull(text, &end, 10);
+  switch (*end) {
+    case 'k': case 'K': return n << 10;
+    case 'm': case 'M': return n << 20;
+    case 'g': case 'G': return n << 30;
+    default: return n;
+  }
+}
+
+static struct settings settings_of_command_line(void) {
+  struct settings settings = {.iops = 500, .threads = 4, .span = MAX_SPAN, .fill = 0};
+  static char line[4096];
+  if (read_line(line, sizeof line, "/proc/cmdline", "") != 0) return settings;
+  for (char *word = strtok(line, " "); word != NULL; word = strtok(NULL, " ")) {
+    if (strncmp(word, "probe.iops=", 11) == 0) settings.iops = (uint32_t)bytes_of(word + 11);
+    if (strncmp(word, "probe.threads=", 14) == 0) settings.threads = (uint32_t)bytes_of(word + 14);
+    if (strncmp(word, "probe.span=", 11) == 0) settings.span = bytes_of(word + 11);
+    if (strncmp(word, "probe.fill=", 11) == 0) settings.fill = bytes_of(word + 11);
+  }
+  if (settings.threads < 1) settings.threads = 1;
+  if (settings.threads > MAX_THREADS) settings.threads = MAX_THREADS;
+  return settings;
+}
+
+static void start(struct disk *disk, const struct settings *settings) {
+  char path[48];
+  snprintf(path, sizeof path, "/dev/%s", disk->name);
+  disk->session = session_start(disk->name, path, disk->serial, disk->size, settings);
+}
+
+static void leave(struct disk *disk) {
+  if (disk->session != NULL) {
+    session_stop(disk->session, 1.0);
+    say("PROBE %s gone serial=%s t=%.3f", disk->name, disk->serial, now_seconds());
+  }
+  memset(disk, 0, sizeof *disk);
+}
+
+static void look_at(const char *name, const struct settings *settings) {
+  char text[64], generation[32] = "";
+  if (read_line(text, sizeof text, "/sys/block/%s/size", name) != 0) return;
+  uint64_t size = strtoull(text, NULL, 10) * 512;
+  read_line(generation, sizeof generation, "/sys/block/%s/diskseq", name);
+  struct disk *disk = NULL, *empty = NULL;
+  for (int i = 0; i < MAX_DISKS; i++) {
+    if (disks[i].name[0] == 0) {
+      if (empty == NULL) empty = &disks[i];
+    } else if (strcmp(disks[i].name, name) == 0) {
+      disk = &disks[i];
+    }
+  }
+  if (disk != NULL && strcmp(disk->generation, generation) != 0) {
+    leave(disk);
+    empty = disk;
+    disk = NULL;
+  }
+  if (disk != NULL) {
+    disk->seen = 1;
+    if (disk->size == size) return;
+    disk->size = size;
+    if (disk->session == NULL) return;
+    say("PROBE %s size=%llu t=%.3f", name, (unsigned long long)size, now_seconds());
+    /* The new session's header goes to the new last block, which proves that the growth can be used. */
+    if (session_stop(disk->session, 1.0) == 0) start(disk, settings);
+    return;
+  }
+  if (empty == NULL || size == 0) return;
+  if (read_line(text, SERIAL_BYTES + 1, "/sys/block/%s/serial", name) != 0) text[0] = 0;
+  strcpy(empty->name, name);
+  snprintf(empty->serial, sizeof empty->serial, "%s", text);
+  snprintf(empty->generation, sizeof empty->generation, "%s", generation);
+  empty->size = size;
+  empty->seen = 1;
+  if (empty->serial[0] != 0) start(empty, settings);
+}
+
+static void scan(const struct settings *settings) {
+  for (int i = 0; i < MAX_DISKS; i++) disks[i].seen = 0;
+  DIR *folder = opendir("/sys/block");
+  for (struct dirent *entry; folder != NULL && (entry = readdir(folder)) != NULL;)
+    if (strncmp(entry->d_name, "vd", 2) == 0 && strlen(entry->d_name) < sizeof disks[0].name)
+      look_at(entry->d_name, settings);
+  if (folder != NULL) closedir(folder);
+  for (int i = 0; i < MAX_DISKS; i++)
+    if (disks[i].name[0] != 0 && !disks[i].seen) leave(&disks[i]);
+}
+
+static void power_off(void) {
+  for (int i = 0; i < MAX_DISKS; i++)
+    if (disks[i].session != NULL) session_stop(disks[i].session, 3.0);
+  say("PROBE poweroff t=%.3f", now_seconds());
+  tcdrain(STDOUT_FILENO);
+  reboot(RB_POWER_OFF);
+}
+
+static int open_buttons(struct pollfd *buttons) {
+  int count = 0;
+  for (int i = 0; i < MAX_BUTTONS; i++) {
+    char path[32];
+    snprintf(path, sizeof path, "/dev/input/event%d", i);
+    int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+    if (fd >= 0) buttons[count++] = (struct pollfd){.fd = fd, .events = POLLIN};
+  }
+  return count;
+}
+
+/* Waits for the next look at the disks; the power button ends the guest. */
+static void wait_a_little(struct pollfd *buttons, int count) {
+  if (poll(buttons, (nfds_t)count, POLL_MS) <= 0) return;
+  for (int i = 0; i < count; i++) {
+    struct input_event event;
+    while (buttons[i].revents && read(buttons[i].fd, &event, sizeof event) == (ssize_t)sizeof event)
+      if (event.type == EV_KEY && event.code == KEY_POWER && event.value == 1) power_off();
+  }
+}
+
+void guest_run(void) {
+  mkdir("/proc", 0755);
+  mkdir("/sys", 0755);
+  mkdir("/dev", 0755);
+  mount("proc", "/proc", "proc", 0, NULL);
+  mount("sysfs", "/sys", "sysfs", 0, NULL);
+  mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
+  int console = open("/dev/ttyS0", O_RDWR | O_NOCTTY);
+  if (console >= 0) {
+    dup2(console, STDIN_FILENO);
+    dup2(console, STDOUT_FILENO);
+    dup2(console, STDERR_FILENO);
+    struct termios mode;
+    if (tcgetattr(STDOUT_FILENO, &mode) == 0) {
+      mode.c_oflag &= ~(tcflag_t)OPOST;
+      tcsetattr(STDOUT_FILENO, TCSANOW, &mode);
+    }
+  }
+  load_modules();
+  struct settings settings = settings_of_command_line();
+  say("PROBE ready iops=%u threads=%u span=%llu fill=%llu t=%.3f", settings.iops, settings.threads,
+      (unsigned long long)settings.span, (unsigned long long)settings.fill, now_seconds());
+  struct pollfd buttons[MAX_BUTTONS];
+  int count = open_buttons(buttons);
+  double due = now_seconds() + 1;
+  for (;;) {
+    scan(&settings);
+    if (now_seconds() >= due) {
+      due = now_seconds() + 1;
+      for (int i = 0; i < MAX_DISKS; i++)
+        if (disks[i].session != NULL) session_report(disks[i].session);
+    }
+    if (count == 0) count = open_buttons(buttons);
+    wait_a_little(buttons, count);
+  }
+}

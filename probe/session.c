@@ -1,0 +1,290 @@
+#define _GNU_SOURCE
+#include "session.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <pthread.h>
+#include <stdarg.h>
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/random.h>
+#include <sys/stat.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+/* Every so many writes a writer reads one of its own earlier blocks back. */
+enum { READ_EVERY = 8 };
+#define RETRY_SECONDS 0.1
+
+struct writer {
+  pthread_t thread;
+  struct session *session;
+  uint32_t index;
+  uint8_t *buffer;
+  uint32_t *last_seq; /* for each block that it owns: the last acknowledged write of this session */
+  atomic_uint_fast64_t acked;
+  atomic_uint_fast64_t began_ns;  /* of the request in flight; 0: none */
+  atomic_uint_fast64_t worst_ns;  /* since the last report */
+  atomic_uint_fast64_t errors, reads, bad;
+  atomic_int ended;
+};
+
+struct session {
+  char name[32];
+  int fd;
+  struct record head;
+  atomic_int stopping;
+  uint64_t reported_acked;
+  double reported_at;
+  struct writer writers[MAX_THREADS];
+};
+
+static uint64_t clock_ns(clockid_t clock) {
+  struct timespec t;
+  clock_gettime(clock, &t);
+  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+double now_seconds(void) { return (double)clock_ns(CLOCK_MONOTONIC) / 1e9; }
+
+static void sleep_until_ns(uint64_t at) {
+  struct timespec t = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)};
+  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) continue;
+}
+
+void say(const char *format, ...) {
+  static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
+  char line[1024];
+  va_list arguments;
+  va_start(arguments, format);
+  int length = vsnprintf(line, sizeof line - 1, format, arguments);
+  va_end(arguments);
+  if (length < 0) return;
+  if (length > (int)sizeof line - 2) length = (int)sizeof line - 2;
+  line[length++] = '\n';
+  pthread_mutex_lock(&mutex);
+  for (int done = 0; done < length;) {
+    ssize_t n = write(STDOUT_FILENO, line + done, (size_t)(length - done));
+    if (n <= 0) break;
+    done += (int)n;
+  }
+  pthread_mutex_unlock(&mutex);
+}
+
+/* A disk that was taken away has no size any more; what fails on it then is no error of its storage. */
+static int taken_away(int fd) {
+  uint64_t bytes;
+  struct stat status;
+  if (fstat(fd, &status) != 0 || !S_ISBLK(status.st_mode)) return 0;
+  return ioctl(fd, BLKGETSIZE64, &bytes) != 0 || bytes == 0;
+}
+
+/* One request with its measurement; repeated on errors until it succeeds or the session ends. */
+static int transfer(struct writer *w, int writing, uint64_t block) {
+  struct session *s = w->session;
+  off_t at = (off_t)(block * BLOCK_BYTES);
+  uint64_t began = clock_ns(CLOCK_MONOTONIC);
+  atomic_store(&w->began_ns, began);
+  for (;;) {
+    ssize_t n = writing ? pwrite(s->fd, w->buffer, BLOCK_BYTES, at) : pread(s->fd, w->buffer, BLOCK_BYTES, at);
+    if (n == BLOCK_BYTES) break;
+    int why = n < 0 ? errno : EIO;
+    if (atomic_load(&s->stopping)) {
+      atomic_store(&w->began_ns, 0);
+      return -1;
+    }
+    if (!taken_away(s->fd) && atomic_fetch_add(&w->errors, 1) < 3)
+      say("PROBE %s error op=%s block=%llu thread=%u errno=%d t=%.3f", s->name, writing ? "write" : "read",
+          (unsigned long long)block, w->index, why, now_seconds());
+    sleep_until_ns(clock_ns(CLOCK_MONOTONIC) + (uint64_t)(RETRY_SECONDS * 1e9));
+  }
+  uint64_t took = clock_ns(CLOCK_MONOTONIC) - began;
+  atomic_store(&w->began_ns, 0);
+  if (took > atomic_load(&w->worst_ns)) atomic_store(&w->worst_ns, took);
+  return 0;
+}
+
+/* Reads back a block that this writer alone writes, so it must hold exactly its last acknowledged write. */
+static void read_back(struct writer *w, uint64_t seq) {
+  struct session *s = w->session;
+  uint32_t target = target_of(&s->head, w->index, 1 + ((seq * 2654435761u) >> 5) % seq);
+  uint64_t block = DATA_FIRST_BLOCK + (uint64_t)target;
+  uint32_t want = w->last_seq[target / s->head.threads];
+  if (transfer(w, 0, block) != 0) return;
+  atomic_fetch_add(&w->reads, 1);
+  struct record got;
+  memcpy(&got, w->buffer, sizeof got);
+  if (record_valid(w->buffer, BLOCK_MAGIC) && got.session_id == s->head.session_id && got.seq == want) return;
+  atomic_fetch_add(&w->bad, 1);
+  say("PROBE %s bad-read block=%llu thread=%u want=%u got=%llu valid=%d t=%.3f", s->name,
+      (unsigned long long)block, w->index, want, (unsigned long long)got.seq,
+      record_valid(w->buffer, BLOCK_MAGIC), now_seconds());
+}
+
+static void *write_on(void *argument) {
+  struct writer *w = argument;
+  struct session *s = w->session;
+  uint64_t interval = s->head.iops == 0 ? 0 : 1000000000u / s->head.iops * s->head.threads;
+  uint64_t due = clock_ns(CLOCK_MONOTONIC) + interval * w->index / s->head.threads;
+  for (uint64_t seq = 1; !atomic_load(&s->stopping); seq++) {
+    if (interval > 0 && seq > s->head.fill) {
+      uint64_t now = clock_ns(CLOCK_MONOTONIC);
+      if (now < due) sleep_until_ns(due);
+      /* Time lost in a pause is not made up for by a burst. */
+      else if (now - due > 100000000u) due = now;
+      due += interval;
+    }
+    struct record head = s->head;
+    uint32_t target = target_of(&s->head, w->index, seq);
+    memcpy(head.magic, BLOCK_MAGIC, sizeof head.magic);
+    head.thread = (uint16_t)w->index;
+    head.block = DATA_FIRST_BLOCK + (uint64_t)target;
+    head.seq = seq;
+    head.time_ns = clock_ns(CLOCK_REALTIME);
+    record_seal(w->buffer, &head);
+    if (transfer(w, 1, head.block) != 0) break;
+    w->last_seq[target / s->head.threads] = (uint32_t)seq;
+    atomic_store(&w->acked, seq);
+    if (seq > s->head.fill && seq % READ_EVERY == 0) read_back(w, seq);
+  }
+  atomic_store(&w->ended, 1);
+  return NULL;
+}
+
+/* The highest session in the table, 0 for none; sessions of another serial (a clone's) count too. */
+static uint32_t highest_session(int fd, uint8_t *block) {
+  uint32_t highest = 0;
+  for (uint64_t slot = 0; slot < TABLE_SLOTS; slot++) {
+    if (pread(fd, block, BLOCK_BYTES, (off_t)((TABLE_FIRST_BLOCK + slot) * BLOCK_BYTES)) != BLOCK_BYTES) break;
+    if (!record_valid(block, SESSION_MAGIC)) break;
+    struct record head;
+    memcpy(&head, block, sizeof head);
+    if (head.session > highest) highest = head.session;
+  }
+  return highest;
+}
+
+static int write_header(struct session *s, uint8_t *block, uint64_t at) {
+  s->head.block = at;
+  record_seal(block, &s->head);
+  if (pwrite(s->fd, block, BLOCK_BYTES, (off_t)(at * BLOCK_BYTES)) != BLOCK_BYTES) return -1;
+  return fdatasync(s->fd);
+}
+
+static int describe(struct session *s, const char *serial, uint64_t size, const struct settings *settings,
+                    uint8_t *block) {
+  uint64_t used = settings->span < size ? settings->span : size;
+  uint64_t blocks = used / BLOCK_BYTES;
+  if (blocks < DATA_FIRST_BLOCK + 1u + settings->threads) return -1;
+  memcpy(s->head.magic, SESSION_MAGIC, sizeof s->head.magic);
+  memcpy(s->head.serial, serial, strnlen(serial, SERIAL_BYTES));
+  s->head.thread = NO_THREAD;
+  s->head.threads = (uint16_t)settings->threads;
+  s->head.session = highest_session(s->fd, block) + 1;
+  /* One block less: the disk's last block holds a copy of the header. */
+  s->head.blocks = (uint32_t)(blocks - DATA_FIRST_BLOCK - 1);
+  s->head.iops = settings->iops;
+  s->head.time_ns = clock_ns(CLOCK_REALTIME);
+  s->head.size = size;
+  if (s->head.session == 1) {
+    uint64_t fill = settings->fill / BLOCK_BYTES;
+    if (fill > s->head.blocks) fill = s->head.blocks;
+    s->head.fill = (uint32_t)(fill / settings->threads);
+  }
+  if (getrandom(&s->head.session_id, sizeof s->head.session_id, GRND_NONBLOCK) < 0)
+    s->head.session_id = s->head.time_ns ^ clock_ns(CLOCK_MONOTONIC) << 20;
+  return 0;
+}
+
+static struct session *give_up(struct session *s, const char *why, int number) {
+  say("PROBE %s unusable reason=%s errno=%d t=%.3f", s->name, why, number, now_seconds());
+  if (s->fd >= 0) close(s->fd);
+  free(s);
+  return NULL;
+}
+
+struct session *session_start(const char *name, const char *path, const char *serial, uint64_t size,
+                              const struct settings *settings) {
+  struct session *s = calloc(1, sizeof *s);
+  snprintf(s->name, sizeof s->name, "%s", name);
+  s->fd = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+  if (s->fd < 0) return give_up(s, "open", errno);
+  uint8_t *block = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
+  if (describe(s, serial, size, settings, block) != 0) {
+    free(block);
+    return give_up(s, "too-small", 0);
+  }
+  uint64_t slot = TABLE_FIRST_BLOCK + (s->head.session - 1) % TABLE_SLOTS;
+  int failed = write_header(s, block, size / BLOCK_BYTES - 1) || write_header(s, block, slot);
+  int why = errno;
+  free(block);
+  if (failed) return give_up(s, "header", why);
+  say("PROBE %s found serial=%.20s size=%llu session=%u id=%016llx threads=%u blocks=%u fill=%u iops=%u t=%.3f",
+      s->name, serial, (unsigned long long)size, s->head.session, (unsigned long long)s->head.session_id,
+      s->head.threads, s->head.blocks, s->head.fill, s->head.iops, now_seconds());
+  /* The announcement must be on the host before the first write is on the disk. */
+  tcdrain(STDOUT_FILENO);
+  s->reported_at = now_seconds();
+  for (uint32_t i = 0; i < settings->threads; i++) {
+    struct writer *w = &s->writers[i];
+    w->session = s;
+    w->index = i;
+    w->buffer = aligned_alloc(BLOCK_BYTES, BLOCK_BYTES);
+    w->last_seq = calloc(s->head.blocks / settings->threads + 1, sizeof *w->last_seq);
+    pthread_create(&w->thread, NULL, write_on, w);
+  }
+  return s;
+}
+
+void session_report(struct session *s) {
+  uint64_t acked = 0, worst = 0, oldest = 0, errors = 0, reads = 0, bad = 0;
+  char acks[MAX_THREADS * 21] = "";
+  size_t used = 0;
+  uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+  for (uint32_t i = 0; i < s->head.threads; i++) {
+    struct writer *w = &s->writers[i];
+    uint64_t mine = atomic_load(&w->acked);
+    uint64_t took = atomic_exchange(&w->worst_ns, 0);
+    uint64_t began = atomic_load(&w->began_ns);
+    acked += mine;
+    if (took > worst) worst = took;
+    if (began != 0 && now_ns > began && now_ns - began > oldest) oldest = now_ns - began;
+    errors += atomic_load(&w->errors);
+    reads += atomic_load(&w->reads);
+    bad += atomic_load(&w->bad);
+    used += (size_t)snprintf(acks + used, sizeof acks - used, "%s%llu", i ? "," : "", (unsigned long long)mine);
+  }
+  double now = now_seconds(), passed = now - s->reported_at;
+  say("PROBE %s serial=%.20s acked=%llu iops=%.0f maxms=%.1f inflightms=%.1f errors=%llu reads=%llu bad=%llu "
+      "acks=%s session=%u id=%016llx t=%.3f",
+      s->name, s->head.serial, (unsigned long long)acked,
+      passed > 0 ? (double)(acked - s->reported_acked) / passed : 0.0, (double)worst / 1e6, (double)oldest / 1e6,
+      (unsigned long long)errors, (unsigned long long)reads, (unsigned long long)bad, acks, s->head.session,
+      (unsigned long long)s->head.session_id, now);
+  s->reported_acked = acked;
+  s->reported_at = now;
+}
+
+int session_stop(struct session *s, double seconds) {
+  atomic_store(&s->stopping, 1);
+  double until = now_seconds() + seconds;
+  for (uint32_t i = 0; i < s->head.threads; i++)
+    while (!atomic_load(&s->writers[i].ended)) {
+      if (now_seconds() > until) return -1;
+      sleep_until_ns(clock_ns(CLOCK_MONOTONIC) + 2000000u);
+    }
+  session_report(s);
+  for (uint32_t i = 0; i < s->head.threads; i++) {
+    pthread_join(s->writers[i].thread, NULL);
+    free(s->writers[i].buffer);
+    free(s->writers[i].last_seq);
+  }
+  close(s->fd);
+  free(s);
+  return 0;
+}
