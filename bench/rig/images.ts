@@ -1,0 +1,42 @@
+import { execFile } from 'node:child_process'
+import { randomFillSync } from 'node:crypto'
+import { open, stat } from 'node:fs/promises'
+import { promisify } from 'node:util'
+
+const run = promisify(execFile)
+const mebibyte = 1024 * 1024
+
+export async function createEmpty(path: string, sizeBytes: number): Promise<void> {
+  const file = await open(path, 'w', 0o600)
+  try {
+    await file.truncate(sizeBytes)
+  } finally {
+    await file.close()
+  }
+}
+
+/** Writes random bytes over the whole of a file that is there, past the page cache; `sizeBytes` is whole MiB. */
+export async function fillDense(path: string, sizeBytes: number): Promise<void> {
+  const count = `count=${sizeBytes / mebibyte}`
+  // By dd: O_DIRECT takes page-aligned memory only, which Node.js does not promise.
+  const args = ['if=/dev/urandom', `of=${path}`, 'bs=1M', count, 'oflag=direct', 'conv=notrunc,fsync']
+  await run('dd', args, { timeout: 120_000 })
+}
+
+/** Writes `count` blocks of 4 KiB, evenly scattered so that no two touch: what a larger granule would inflate. */
+export async function fillScattered(path: string, sizeBytes: number, count: number): Promise<void> {
+  const data = randomFillSync(Buffer.alloc(4096))
+  const stride = Math.floor(sizeBytes / count / 4096) * 4096
+  const file = await open(path, 'r+')
+  try {
+    for (let i = 0; i < count; i += 1) {
+      data.writeUInt32LE(i, 0)
+      await file.write(data, 0, data.length, i * stride)
+    }
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
+export const allocatedBytes = async (path: string): Promise<number> => (await stat(path)).blocks * 512

@@ -1,0 +1,105 @@
+import { join } from 'node:path'
+import { openDatabase } from '@volant/control/db/open.ts'
+import type { AttachmentTable, CopyTable, VolumeTable } from '@volant/control/db/tables/storage.ts'
+
+const rowsAtOnce = 500
+
+/**
+ * Puts volumes into the database of a control plane that does not run: detached ones with metadata, and every third
+ * one with an attachment. They have no images: only what the database and the API do with them is measured.
+ */
+export async function insertVolumes(
+  stateDir: string,
+  owner: { projectId: string; userId: string },
+  count: number,
+) {
+  const db = await openDatabase(join(stateDir, 'volant.db'))
+  try {
+    const flexvols = await db.selectFrom('flexvols').select(['id', 'node', 'aggregate']).execute()
+    const ids: string[] = []
+    for (let from = 0; from < count; from += rowsAtOnce) {
+      const volumes: VolumeTable[] = []
+      const copies: CopyTable[] = []
+      const attachments: AttachmentTable[] = []
+      for (let i = from; i < Math.min(count, from + rowsAtOnce); i += 1) {
+        const flexvol = flexvols[i % flexvols.length]
+        if (!flexvol) throw new Error('The control plane has made no FlexVol.')
+        const attached = i % 3 === 0
+        // One each second, the oldest years ago: as a cloud comes by its volumes.
+        const createdAt = new Date(Date.UTC(2026, 0, 1) + i * 1000).toISOString()
+        const volume = volumeRow(i, { ...owner, flexvolId: flexvol.id, attached, createdAt })
+        volumes.push(volume)
+        copies.push(copyRow(volume, flexvol))
+        if (attached) attachments.push(attachmentRow(volume))
+        ids.push(volume.id)
+      }
+      await db.transaction().execute(async (trx) => {
+        await trx.insertInto('volumes').values(volumes).execute()
+        await trx.insertInto('copies').values(copies).execute()
+        await trx.insertInto('attachments').values(attachments).execute()
+      })
+    }
+    return ids
+  } finally {
+    await db.destroy()
+  }
+}
+
+function volumeRow(
+  i: number,
+  facts: { projectId: string; userId: string; flexvolId: string; attached: boolean; createdAt: string },
+): VolumeTable {
+  return {
+    id: crypto.randomUUID(),
+    project_id: facts.projectId,
+    user_id: facts.userId,
+    name: `volume-${i}`,
+    description: `disk ${i % 7} of machine ${Math.floor(i / 7)}`,
+    size_gib: 1 + (i % 100),
+    status: facts.attached ? 'in-use' : 'available',
+    migration_status: i % 10 === 0 ? 'success' : null,
+    previous_status: null,
+    bootable: i % 5 === 0 ? 1 : 0,
+    multiattach: 0,
+    availability_zone: 'nova',
+    volume_type_id: null,
+    flexvol_id: facts.flexvolId,
+    image_id: crypto.randomUUID(),
+    source_volid: null,
+    metadata: JSON.stringify({ tier: ['gold', 'silver'][i % 2], team: `team-${i % 40}` }),
+    image_metadata: '{}',
+    created_at: facts.createdAt,
+    updated_at: facts.createdAt,
+  }
+}
+
+const copyRow = (volume: VolumeTable, place: { node: string; aggregate: string }): CopyTable => ({
+  image_id: volume.image_id ?? '',
+  volume_id: volume.id,
+  flexvol_id: volume.flexvol_id ?? '',
+  node: place.node,
+  aggregate: place.aggregate,
+  size_bytes: volume.size_gib * 1024 ** 3,
+  state: 'live',
+  operation_id: null,
+  reserved_bytes: 0,
+  retained_until: null,
+  created_at: volume.created_at,
+})
+
+/** Without a host, so that no head is started for it. */
+const attachmentRow = (volume: VolumeTable): AttachmentTable => ({
+  id: crypto.randomUUID(),
+  volume_id: volume.id,
+  server_id: crypto.randomUUID(),
+  project_id: volume.project_id,
+  host: null,
+  status: 'attached',
+  attach_mode: 'rw',
+  mountpoint: '/dev/vdb',
+  boot_index: null,
+  delete_on_termination: 0,
+  connector: null,
+  attached_at: volume.created_at,
+  created_at: volume.created_at,
+})
