@@ -55,7 +55,11 @@ export interface ControlPlaneOptions {
   log: Logger
   /** Folder in which the set-up built the probe guest. */
   cacheDir?: string
+  /** Stands between the operations and what they act on: tests hold the control plane there, to kill it. */
+  around?: Around
 }
+
+export type Around = <Part extends object>(name: 'agents' | 'records', part: Part) => Part
 
 export interface ControlPlane {
   url: string
@@ -121,16 +125,17 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
   writeJsonDurably(join(folder.path, 'topology.json'), topology)
   await ensureAggregates(topology, folder.path)
   const probe = await findProbeGuest(options.cacheDir ?? defaultCacheDir)
-  const agents = embeddedAgents({ topology, folder, log, probe })
+  const around: Around = options.around ?? ((_name, part) => part)
+  const agents = around('agents', embeddedAgents({ topology, folder, log, probe }))
   closing.push(() => agents.close())
   const places = placesOf(topology)
   const flexvols = flexVolRecords(db)
-  const records = {
+  const records = around('records', {
     volumes: volumeRecords(db, clock),
     copies: copyRecords(db),
     attachments: attachmentRecords(db),
     flexvols,
-  }
+  })
   const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
   const store = operationStore(db)
   const owner = `${topology.host}/${process.pid}/${startedAt}`
@@ -187,7 +192,7 @@ async function buildServices(state: State) {
   const headPorts = { ...records, backend, agents, places }
   const migrationPorts = {
     ...headPorts,
-    policy: defaultConvergencePolicy,
+    policy: { ...defaultConvergencePolicy, floorBps: settings.migration.clientFloorBytesPerSecond },
     convergence: new Map<string, Convergence>(),
     monotonic: () => performance.now(),
   }

@@ -13,6 +13,8 @@ export interface Settings {
     /** How long one cutover may take to make both copies equal, before it is given up and tried again. */
     cutoverWindowSeconds: number
     cutoverAttempts: number
+    /** The least that a client which outruns its copy is left with, in bytes per second, reads and writes together. */
+    clientFloorBytesPerSecond: number
     /** How long a source is kept read-only after its volume has moved; 0: not at all. */
     retentionSeconds: number
   }
@@ -25,6 +27,7 @@ export const defaultSettings: Settings = {
     rateBytesPerSecond: 0,
     cutoverWindowSeconds: 30,
     cutoverAttempts: 5,
+    clientFloorBytesPerSecond: 1024 * 1024,
     retentionSeconds: 600,
   },
   identity: { tokenLifetimeSeconds: 3600 },

@@ -143,6 +143,12 @@ function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
         { min: 1, max: 3600, range: 'between 1s and 1h' },
       ),
       cutoverAttempts: file.migration?.cutover_attempts ?? migration.cutoverAttempts,
+      clientFloorBytesPerSecond: orDefault(
+        readRate,
+        ['migration', 'client_floor'],
+        migration.clientFloorBytesPerSecond,
+        { min: 4096, max: 1024 ** 4, range: 'between 4KiB/s and 1TiB/s' },
+      ),
       retentionSeconds: orDefault(readDuration, ['migration', 'retention'], migration.retentionSeconds, {
         min: 0,
         max: 365 * day,

@@ -72,6 +72,7 @@ export const ConfigFile = Type.Object(
         {
           rate: Type.Optional(Type.Unknown()),
           cutover_window: Type.Optional(Type.Unknown()),
+          client_floor: Type.Optional(Type.Unknown()),
           cutover_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
           retention: Type.Optional(Type.Unknown()),
         },

@@ -30,9 +30,11 @@ function simulate(options: { bytes: number; copyBps: number; clientBps: number; 
     const verdict = judge(state, status, ms, policy)
     state = verdict.state
     if (verdict.shapeTo !== undefined) limits.push(verdict.shapeTo)
-    if (verdict.converged) return { converged: true, ms, limits }
+    if (verdict.converged || verdict.hopeless !== undefined) {
+      return { converged: verdict.converged, ms, limits, hopeless: verdict.hopeless }
+    }
   }
-  return { converged: false, ms: options.seconds * 1000, limits }
+  return { converged: false, ms: options.seconds * 1000, limits, hopeless: undefined }
 }
 
 test('a copy that is faster than its client converges without touching it', () => {
@@ -52,6 +54,19 @@ test('a client is never limited below the floor', () => {
   const run = simulate({ bytes: 512 * mib, copyBps: mib / 2, clientBps: 10 * mib, seconds: 60 })
   assert.equal(run.converged, false)
   assert.equal(run.limits.at(-1), policy.floorBps)
+})
+
+test('a copy that even a client at the floor outruns ends, and says what would help', () => {
+  const run = simulate({ bytes: 512 * mib, copyBps: mib / 2, clientBps: 10 * mib, seconds: 3600 })
+  assert.equal(run.converged, false)
+  assert.ok(run.ms >= policy.giveUpMs, 'not before its time')
+  assert.match(run.hopeless ?? '', /for 300 s the copy got through 0\.50 MiB\/s.*migration\.client_floor/i)
+})
+
+test('a copy that gains on its client at the floor, if slowly, is left to end', () => {
+  const run = simulate({ bytes: 256 * mib, copyBps: 1.2 * mib, clientBps: 10 * mib, seconds: 7200 })
+  assert.equal(run.hopeless, undefined)
+  assert.equal(run.converged, true)
 })
 
 test('a paused copy shapes nobody', () => {

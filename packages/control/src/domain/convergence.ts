@@ -16,12 +16,15 @@ export interface ConvergencePolicy {
   patienceMs: number
   /** The least that a client is left with. Bytes per second, in both directions together. */
   floorBps: number
+  /** How long a client that is held at the floor may outrun the copy before the migration gives up. Milliseconds. */
+  giveUpMs: number
 }
 
 export const defaultConvergencePolicy: ConvergencePolicy = {
   thresholdBytes: 2 * 1024 * 1024,
   patienceMs: 3000,
   floorBps: 1024 * 1024,
+  giveUpMs: 300_000,
 }
 
 interface Sample {
@@ -37,6 +40,8 @@ export interface Convergence {
   /** The client's limit in force; null: none. Bytes per second. */
   limitBps: number | null
   shapedAt: number
+  /** Since when a client at the floor outruns the copy; null: it does not. */
+  losingSince: number | null
   /** So little is left that the operator's rate is lifted: a paced mirror never finds nothing to do. */
   finalLap: boolean
   /** How often the mirror had to be started anew. */
@@ -47,6 +52,7 @@ export const newConvergence = (): Convergence => ({
   samples: [],
   limitBps: null,
   shapedAt: 0,
+  losingSince: null,
   finalLap: false,
   restarts: 0,
 })
@@ -57,6 +63,8 @@ export interface Verdict {
   converged: boolean
   /** Put this limit on the client; undefined: leave it as it is. */
   shapeTo: number | undefined
+  /** The copy can't end: the client is held at the floor and outruns it all the same. Says what would help. */
+  hopeless: string | undefined
   /** Bytes per second over the samples: what the mirror got through, and what of it were data. */
   rateBps: number
   movedBps: number
@@ -94,6 +102,7 @@ export function judge(
     state,
     converged,
     shapeTo: undefined,
+    hopeless: undefined,
     rateBps,
     movedBps: seconds > 0 ? Math.max(0, (sample.movedBytes - oldest.movedBytes) / seconds) : 0,
     etaSeconds: eta(converged, leftBytes, shrinkBps),
@@ -101,15 +110,32 @@ export function judge(
   // Not a full window of samples yet, or the last limit has not had its time to show: no verdict on the client.
   const observed = now - oldest.at >= policy.patienceMs * 0.9 && now - before.shapedAt >= policy.patienceMs
   const stalled = leftBytes > oldest.leftBytes * 0.9 && isLosing(rateBps, shrinkBps)
-  if (paused || converged || !observed || !stalled) return verdict
+  if (paused || converged || (observed && !stalled)) {
+    return { ...verdict, state: { ...state, losingSince: null } }
+  }
+  if (!observed) return verdict
 
   const dirtiedBps = rateBps - shrinkBps
   const limitBps = Math.max(
     policy.floorBps,
     Math.floor(Math.min(before.limitBps ?? Infinity, dirtiedBps) / 2),
   )
-  if (limitBps === before.limitBps) return verdict
+  if (limitBps === before.limitBps) {
+    const losingSince = before.losingSince ?? now
+    const hopeless =
+      now - losingSince >= policy.giveUpMs ? whyHopeless(policy, rateBps, dirtiedBps) : undefined
+    return { ...verdict, hopeless, state: { ...state, losingSince } }
+  }
   return { ...verdict, state: { ...state, limitBps, shapedAt: now }, shapeTo: limitBps }
+}
+
+function whyHopeless(policy: ConvergencePolicy, rateBps: number, dirtiedBps: number): string {
+  const mib = (bps: number): string => `${(bps / 1024 / 1024).toFixed(2)} MiB/s`
+  return (
+    `For ${Math.round(policy.giveUpMs / 1000)} s the copy got through ${mib(rateBps)} while its client changed ` +
+    `${mib(dirtiedBps)}, although it is held at ${mib(policy.floorBps)}. A higher rate for the copy, or a lower ` +
+    'migration.client_floor, would let it end.'
+  )
 }
 
 /** The client dirties at least nine tenths of what is copied: the copy would not end, or only in ages. */

@@ -14,7 +14,7 @@
  * leaves the source the truth, whatever dies after it the target, and both are right.
  */
 import { DomainError, messageOf, type MirrorPhase, type MirrorStatus } from '@volant/contract'
-import { operation, retryable } from '@volant/saga'
+import { final, operation, retryable } from '@volant/saga'
 import {
   judge,
   newConvergence,
@@ -181,6 +181,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
         ports.policy,
       )
       ports.convergence.set(op.id, verdict.state)
+      if (verdict.hopeless !== undefined) throw final(verdict.hopeless)
       if (verdict.shapeTo !== undefined) {
         await holders.ensureLimits(callerOf(op), holderId, { bpsTotal: verdict.shapeTo })
       }
