@@ -9,7 +9,8 @@ import { startInBackground } from '@volant/cli/instance/start.ts'
 import { stopControlPlane } from '@volant/cli/instance/stop.ts'
 import { verifyVolume } from '@volant/cli/commands/probe.ts'
 import { stopDataPlane } from '@volant/control/stop-all.ts'
-import type { Operation } from '@volant/contract/ndo/operation.ts'
+import { messageOf } from '@volant/contract/errors.ts'
+import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
 
 const program = join(import.meta.dirname, '../../packages/cli/src/main.ts')
 
@@ -41,7 +42,9 @@ export async function openPlane(config?: (stateDir: string) => string): Promise<
       const instance = await runningInstance(stateDir)
       assert.ok(instance, 'the control plane runs')
       process.kill(instance.pid, 'SIGKILL')
-      while ((await runningInstance(stateDir)) !== undefined) await sleep(5)
+      await until('the killed control plane is gone', 30_000, async () => {
+        return (await runningInstance(stateDir)) === undefined
+      })
     },
     async killHolder() {
       const before = await holderPids(stateDir)
@@ -97,10 +100,13 @@ export async function leftovers(stateDir: string): Promise<string[]> {
   return found
 }
 
-/** Waits until `check` holds, and fails saying what did not come true. */
+/** Waits until `check` holds, and fails saying what did not come true. It looks once more when the time is over. */
 export async function until(what: string, timeoutMs: number, check: () => Promise<boolean>): Promise<void> {
-  for (const end = Date.now() + timeoutMs; Date.now() < end; await sleep(50)) if (await check()) return
-  assert.fail(`not in ${timeoutMs} ms: ${what}`)
+  for (const end = performance.now() + timeoutMs; ; await sleep(20)) {
+    const late = performance.now() >= end
+    if (await check()) return
+    if (late) assert.fail(`not in ${timeoutMs} ms: ${what}`)
+  }
 }
 
 export interface Job {
@@ -168,11 +174,39 @@ export async function startMigration(
   return plane.client.ndo.migrate({ volume: job.volumeId, host, ...options })
 }
 
-export async function ended(plane: Plane, operationId: string): Promise<Operation> {
+/**
+ * The operation when it has ended or needs attention. Fails where it does neither in time, with what it was at and
+ * what its guests' consoles say.
+ */
+export async function ended(plane: Plane, operationId: string, timeoutMs = 120_000): Promise<Operation> {
+  const over = AbortSignal.timeout(timeoutMs)
   let last: Operation | undefined
-  for await (const operation of plane.client.ndo.watch(operationId)) last = operation
-  assert.ok(last)
-  return last
+  let reason: unknown
+  try {
+    for await (const operation of plane.client.ndo.watch(operationId, { signal: over })) last = operation
+  } catch (error) {
+    reason = error
+  }
+  if (last !== undefined && isSettled(last.state)) return last
+  throw new Error(
+    `the operation ${operationId} has not ended in ${timeoutMs} ms:\n${JSON.stringify(last, undefined, 2)}\n${await consoles(plane)}`,
+    { cause: reason },
+  )
+}
+
+/** The end of each guest's console, for a failure's message. */
+async function consoles({ client }: Plane): Promise<string> {
+  try {
+    const tails: string[] = []
+    for (const server of await client.compute.list()) {
+      tails.push(
+        `console of ${server.name}, ${server.status}:\n${await client.compute.consoleOutput(server.id, 12)}`,
+      )
+    }
+    return tails.join('\n')
+  } catch (error) {
+    return `no console can be read: ${messageOf(error)}`
+  }
 }
 
 /** Every acknowledged write is there; the guest saw no error; the probe writes on. */
@@ -181,14 +215,7 @@ export async function assertNothingLost(plane: Plane, job: Job): Promise<void> {
   try {
     await until('the probe writes on', 60_000, async () => (await acknowledged(plane, job)) > before + 100)
   } catch (error) {
-    const tail = await plane.client.compute.consoleOutput(job.serverId, 12)
-    const server = await plane.client.compute.show(job.serverId)
-    throw new Error(
-      `${server.status} ${String(server['OS-EXT-STS:power_state'])}, after ${before} writes:\n${tail}`,
-      {
-        cause: error,
-      },
-    )
+    throw new Error(`after ${before} writes:\n${await consoles(plane)}`, { cause: error })
   }
   const report = await verifyVolume(plane.client, job.volumeId)
   assert.equal(report.ok, true, JSON.stringify(report))

@@ -3,7 +3,7 @@ import { once } from 'node:events'
 import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { TestEnd } from './tally-reporter.ts'
+import type { TestBegin, TestEnd } from './tally-reporter.ts'
 
 export interface FileResult {
   passed: number
@@ -33,15 +33,35 @@ function endGroup(pid: number, signal: NodeJS.Signals): void {
 
 /** Between being asked to end and being killed. */
 const graceMs = 2000
+/** What of a file's time is kept for the hooks after a test that ran into its limit: they stop what it started. */
+const hooksMs = 40_000
 
-/** The tests that ended, from the reporter's file; a line cut by a kill is left out. */
-async function ends(path: string): Promise<TestEnd[]> {
+/** What the tests did, from the reporter's file; a line cut by a kill is left out. */
+async function linesOf(path: string): Promise<(TestBegin | TestEnd)[]> {
   const text = await readFile(path, 'utf8').catch(() => '')
   return text
     .slice(0, text.lastIndexOf('\n') + 1)
     .split('\n')
     .filter((line) => line !== '')
-    .map((line) => JSON.parse(line) as TestEnd)
+    .map((line) => JSON.parse(line) as TestBegin | TestEnd)
+}
+
+const hasEnded = (line: TestBegin | TestEnd): line is TestEnd => 'outcome' in line
+
+/** For a file that was killed before its own report: which tests had failed, and which one it was at. */
+function unreported(lines: readonly (TestBegin | TestEnd)[]): string {
+  const open: string[] = []
+  let text = ''
+  for (const line of lines) {
+    if (!hasEnded(line)) open.push(line.began)
+    else {
+      const index = open.lastIndexOf(line.name)
+      if (index >= 0) open.splice(index, 1)
+      if (line.outcome === 'failed') text += `✖ ${line.name}\n${line.error ?? ''}\n`
+    }
+  }
+  const doing = open.length === 0 ? 'no test (its process did not end)' : open.join(' › ')
+  return `${text}when it was killed it was at: ${doing}\n`
 }
 
 function resultOf(all: readonly TestEnd[], output: string, problem: string | undefined): FileResult {
@@ -60,8 +80,9 @@ function resultOf(all: readonly TestEnd[], output: string, problem: string | und
 }
 
 /**
- * Runs one test file in a process of its own. One that does not end within `timeoutMs`, is killed, or ends with
- * an error outside its tests, has failed.
+ * Runs one test file in a process of its own. A test that takes most of `timeoutMs` fails, and its file goes on to
+ * its hooks, which stop what it started. A file that does not end within `timeoutMs`, is killed, or ends with an
+ * error outside its tests, has failed; what it printed, and which test it was at, is in its output all the same.
  */
 export async function runTestFile(options: {
   root: string
@@ -81,6 +102,7 @@ export async function runTestFile(options: {
       '--test-reporter-destination=stdout',
       `--test-reporter=${reporter}`,
       `--test-reporter-destination=${report}`,
+      `--test-timeout=${Math.ceil(options.timeoutMs - Math.min(hooksMs, options.timeoutMs / 2))}`,
       ...name,
       options.file,
     ],
@@ -116,8 +138,12 @@ export async function runTestFile(options: {
       : code !== 0
         ? `ended with exit code ${code}`
         : undefined
-  const result = resultOf(await ends(report), output, problem)
-  return late || signal !== null
-    ? { ...result, failed: [...new Set([...result.failed, problem ?? ''])] }
-    : result
+  const lines = await linesOf(report)
+  const result = resultOf(lines.filter(hasEnded), output, problem)
+  if (!late && signal === null) return result
+  return {
+    ...result,
+    output: `${output}${output.endsWith('\n') ? '' : '\n'}${unreported(lines)}`,
+    failed: [...new Set([...result.failed, problem ?? ''])],
+  }
 }

@@ -16,7 +16,7 @@ const phases = [
     concurrency: 2,
     timeoutMs: 180_000,
   },
-  { name: 'tests with real parts', globs: ['test/**/*.test.ts'], concurrency: 1, timeoutMs: 600_000 },
+  { name: 'tests with real parts', globs: ['test/**/*.test.ts'], concurrency: 1, timeoutMs: 240_000 },
 ]
 
 /** The test files whose path contains any of the patterns; all of them where there is none. */
