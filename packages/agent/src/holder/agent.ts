@@ -60,6 +60,7 @@ class HostHolders implements LocalHolderAgent {
   readonly #context: HolderContext
   readonly #guard: FenceGuard
   readonly #holders = new Map<string, Holder>()
+  /** `performance.now()` when the client's pause can have begun at the earliest; means nothing to another process. */
   readonly #quiescedSince = new Map<string, number>()
   readonly #serial = createSerial()
 
@@ -169,9 +170,9 @@ class HostHolders implements LocalHolderAgent {
 
   async prepareCutover(caller: Caller, holderId: string, jobId: string, windowMs: number): Promise<Pending> {
     return this.#changeHolder(caller, holderId, async (holder) => {
-      const pending = await prepareCutover(holder, jobId, windowMs)
-      if (!this.#quiescedSince.has(holderId)) this.#quiescedSince.set(holderId, pending.quiescedSince)
-      return pending
+      const { drainMs, quiescedSince } = await prepareCutover(holder, jobId, windowMs)
+      if (!this.#quiescedSince.has(holderId)) this.#quiescedSince.set(holderId, quiescedSince)
+      return { drainMs }
     })
   }
 

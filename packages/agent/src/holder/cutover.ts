@@ -25,7 +25,11 @@ const statusOf = (event: QmpEvent): unknown => event.data['status']
  * `job-complete`: the second connection to the target is open, and the record is on disk that from here only the
  * caller decides.
  */
-export async function prepareCutover(holder: Holder, jobId: string, windowMs: number): Promise<Pending> {
+export async function prepareCutover(
+  holder: Holder,
+  jobId: string,
+  windowMs: number,
+): Promise<Pending & { quiescedSince: number }> {
   const job = await requireJob(holder, jobId)
   const target = holder.record.mirror?.target
   if (!target) throw new DomainError('conflict', `Holder ${holder.id} has no record of mirror ${jobId}.`)

@@ -199,7 +199,7 @@ export function createSimulatedHolderAgent(
         throw new DomainError('conflict', `Mirror ${jobId} is ${mirror.phase}, not ready.`)
       }
       mirror.phase = 'pending'
-      return { drainMs: 1, quiescedSince: performance.now() }
+      return { drainMs: 1 }
     },
     async finalizeCutover(caller, holderId, jobId, target) {
       guard.admit(caller)

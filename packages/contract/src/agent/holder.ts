@@ -75,8 +75,6 @@ export interface MirrorRequest {
 export interface Pending {
   /** Milliseconds from `job-complete` to PENDING. The client's I/O is quiesced for less than this. */
   drainMs: number
-  /** performance.now() of this process when the pause can have begun at the earliest. */
-  quiescedSince: number
 }
 
 /** What a finished cutover measured. */

@@ -1,0 +1,100 @@
+import type { Caller } from './caller.ts'
+import type { ComputeAgent } from './compute.ts'
+import type { HolderAgent } from './holder.ts'
+import type { StorageAgent } from './storage.ts'
+
+/**
+ * The calls of the agents by name, for agents in processes of their own. A call that an interface has and its list
+ * has not, or the other way round, does not compile; nor does one whose arguments or result JSON cannot carry.
+ */
+export type MethodKind =
+  /** Changes nothing; has no caller. */
+  | 'read'
+  /** Changes something: its first argument is the caller, whose fence the agent checks. */
+  | 'change'
+
+type Call = (...args: never[]) => Promise<unknown>
+
+/** What is left of a type after JSON: functions, symbols and the like are not. */
+type Plain<T> = unknown extends T
+  ? never
+  : T extends string | number | boolean | null | undefined | void
+    ? T
+    : T extends (...args: never[]) => unknown
+      ? never
+      : T extends object
+        ? { [K in keyof T]: Plain<T[K]> }
+        : never
+
+type IsPlain<T> = [T] extends [Plain<T>] ? true : false
+
+type KindOf<F extends Call> =
+  IsPlain<Parameters<F>> extends true
+    ? IsPlain<Awaited<ReturnType<F>>> extends true
+      ? Parameters<F>[0] extends Caller
+        ? 'change'
+        : 'read'
+      : never
+    : never
+
+/** Every call of the interface `A`, and what kind it must be. */
+export type MethodsOf<A> = {
+  [K in keyof A as A[K] extends Call ? K : never]: A[K] extends Call ? KindOf<A[K]> : never
+}
+
+export const storageMethods = {
+  aggregateSpace: 'read',
+  ensureFlexVol: 'change',
+  ensureImage: 'change',
+  ensureImageFrom: 'change',
+  ensureImageSize: 'change',
+  ensureNoImage: 'change',
+  imageInfo: 'read',
+  listImages: 'read',
+  fileAccess: 'read',
+  ensureImageReadOnly: 'change',
+  ensureExport: 'change',
+  ensureExportSize: 'change',
+  ensureNoExport: 'change',
+  listExports: 'read',
+} as const satisfies MethodsOf<StorageAgent>
+
+export const holderMethods = {
+  ensureHolder: 'change',
+  ensureNoHolder: 'change',
+  holderStatus: 'read',
+  listHolders: 'read',
+  ensureLimits: 'change',
+  ensureSize: 'change',
+  ensureMirror: 'change',
+  ensureNoMirror: 'change',
+  mirrorStatus: 'read',
+  setMirrorRate: 'change',
+  ensureMirrorPaused: 'change',
+  prepareCutover: 'change',
+  finalizeCutover: 'change',
+  abandonCutover: 'change',
+} as const satisfies MethodsOf<HolderAgent>
+
+export const computeMethods = {
+  facts: 'read',
+  ensureGuest: 'change',
+  ensureGuestStopped: 'change',
+  rebootGuest: 'change',
+  ensureGuestPaused: 'change',
+  ensureNoGuest: 'change',
+  guestStatus: 'read',
+  listGuests: 'read',
+  consoleOutput: 'read',
+  ensureDisk: 'change',
+  ensureNoDisk: 'change',
+  ensureDiskSize: 'change',
+} as const satisfies MethodsOf<ComputeAgent>
+
+export type AgentKind = 'storage' | 'holders' | 'compute'
+
+export const agentMethods: Record<AgentKind, Readonly<Record<string, MethodKind>>> = {
+  storage: storageMethods,
+  holders: holderMethods,
+  compute: computeMethods,
+}
