@@ -12,7 +12,7 @@ import { stopDataPlane } from '@volant/control/stop-all.ts'
 import { messageOf } from '@volant/contract/errors.ts'
 import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
 
-const program = join(import.meta.dirname, '../../packages/cli/src/main.ts')
+const cliMain = join(import.meta.dirname, '../../packages/cli/src/main.ts')
 
 /** A whole Volant in a state folder of its own: `volant serve` as a process, real guests and storage daemons. */
 export interface Plane {
@@ -27,7 +27,11 @@ export interface Plane {
   close(): Promise<void>
 }
 
-export async function openPlane(config?: (stateDir: string) => string): Promise<Plane> {
+export async function openPlane(
+  config?: (stateDir: string) => string,
+  /** The file that is run as `serve`. */
+  program: string = cliMain,
+): Promise<Plane> {
   // Short, and not on tmpfs: images are opened with O_DIRECT.
   const stateDir = await mkdtemp('/var/tmp/vt-')
   if (config !== undefined) await writeFile(join(stateDir, 'volant.yaml'), config(stateDir))
