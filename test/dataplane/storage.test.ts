@@ -23,11 +23,14 @@ const qemuImg = (...args: string[]): void => void execFileSync('qemu-img', args,
 test('images are thin, complete or absent, and what they are asked to be', async (t) => {
   const rig = await openRig(t)
   const { ref } = await rig.newImage(64 * MiB)
-  assert.deepEqual(await rig.storage.imageInfo(ref), {
+  const { changeMark, ...created } = (await rig.storage.imageInfo(ref)) ?? {}
+  assert.deepEqual(created, {
     imageId: ref.imageId,
     sizeBytes: 64 * MiB,
     allocatedBytes: 0,
+    readOnly: false,
   })
+  assert.match(String(changeMark), /^\d+\.\d+\.\d+$/)
   await rig.storage.ensureImage(caller, ref, 64 * MiB)
   await assert.rejects(rig.storage.ensureImage(caller, ref, 65 * MiB), refused('conflict'))
   await assert.rejects(

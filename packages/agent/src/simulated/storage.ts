@@ -5,9 +5,10 @@ import { createFenceGuard } from '../fence-guard.ts'
 import { withFaults } from './faults.ts'
 import type { Faults } from './faults.ts'
 
-export interface SimulatedImage extends ImageInfo {
+export interface SimulatedImage extends Omit<ImageInfo, 'changeMark'> {
   ref: ImageRef
-  readOnly: boolean
+  /** Writes and changes of permission so far; a test counts one up for a write that nobody knows of. */
+  changes: number
 }
 
 export interface SimulatedStorage {
@@ -38,11 +39,10 @@ export function createSimulatedStorageAgent(
   const guard = createFenceGuard()
   let nextPid = 1000
 
-  const infoOf = ({ imageId, sizeBytes, allocatedBytes }: SimulatedImage): ImageInfo => ({
-    imageId,
-    sizeBytes,
-    allocatedBytes,
-  })
+  const infoOf = (image: SimulatedImage): ImageInfo => {
+    const { imageId, sizeBytes, allocatedBytes, readOnly, changes } = image
+    return { imageId, sizeBytes, allocatedBytes, readOnly, changeMark: `${imageId}.${changes}` }
+  }
   const existing = (imageId: string): SimulatedImage => {
     const image = images.get(imageId)
     if (!image) throw new DomainError('notFound', `There is no image ${imageId} on node ${node}.`)
@@ -59,7 +59,14 @@ export function createSimulatedStorageAgent(
         `Image ${ref.imageId} has ${found.sizeBytes} bytes, not ${sizeBytes}.`,
       )
     }
-    const image = found ?? { imageId: ref.imageId, ref, sizeBytes, allocatedBytes, readOnly: false }
+    const image = found ?? {
+      imageId: ref.imageId,
+      ref,
+      sizeBytes,
+      allocatedBytes,
+      readOnly: false,
+      changes: 0,
+    }
     images.set(ref.imageId, image)
     return infoOf(image)
   }
@@ -98,6 +105,7 @@ export function createSimulatedStorageAgent(
       const image = existing(ref.imageId)
       if (sizeBytes < image.sizeBytes) throw new DomainError('invalid', 'An image cannot shrink.')
       image.sizeBytes = sizeBytes
+      image.changes += 1
       return infoOf(image)
     },
     async ensureNoImage(caller, ref) {
@@ -124,7 +132,9 @@ export function createSimulatedStorageAgent(
     },
     async ensureImageReadOnly(caller, ref, readOnly) {
       guard.admit(caller)
-      existing(ref.imageId).readOnly = readOnly
+      const image = existing(ref.imageId)
+      image.readOnly = readOnly
+      image.changes += 1
     },
     async ensureExport(caller, exportId, ref) {
       guard.admit(caller)

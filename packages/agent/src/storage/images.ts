@@ -92,8 +92,15 @@ async function namesIn(folder: string): Promise<string[]> {
 
 export async function imageInfo(path: string, imageId: string): Promise<ImageInfo | undefined> {
   try {
-    const found = await stat(path)
-    return found.isFile() ? { imageId, sizeBytes: found.size, allocatedBytes: found.blocks * 512 } : undefined
+    const found = await stat(path, { bigint: true })
+    if (!found.isFile()) return undefined
+    return {
+      imageId,
+      sizeBytes: Number(found.size),
+      allocatedBytes: Number(found.blocks) * 512,
+      readOnly: (found.mode & 0o200n) === 0n,
+      changeMark: `${found.ino}.${found.mtimeNs}.${found.ctimeNs}`,
+    }
   } catch (error) {
     if (isMissing(error)) return undefined
     throw error

@@ -42,4 +42,12 @@ export interface ImageInfo {
   sizeBytes: number
   /** Bytes that the file system has given it. */
   allocatedBytes: number
+  /** Nobody may write to it: a retained source. */
+  readOnly: boolean
+  /**
+   * Differs after every write and every change of permission, and says nothing else: of a file its inode and its
+   * times of change in nanoseconds. Two equal ones prove that the image was not written to between them, while
+   * nobody had it open for writing when the first was taken.
+   */
+  changeMark: string
 }
