@@ -30,7 +30,7 @@ const declared = operation<object, Things>('chaos', { version: 1 })
   .holds(() => ['all'])
   .step('a', step('a'))
   .step('b', step('b'))
-  .wait('w', { every: 1, until: () => ({ done: true }) })
+  .wait('w', { every: 1, timeout: '1m', until: () => ({ done: true }) })
   .step('m', step('m'))
   .commit('c', {
     do: ({ ports }) => {

@@ -1,5 +1,6 @@
 /** The operator's wishes: each is made durable first, then the run's driver is told. */
 import { DomainError } from '@volant/contract/errors.ts'
+import type { SteadyClock } from './clock.ts'
 import type { Driver } from './driver.ts'
 import type { Fact } from './plan.ts'
 import type { SagaStore, SetControlsParams, Writer } from './store.ts'
@@ -9,18 +10,18 @@ export class Controls {
   readonly #store: SagaStore
   readonly #drivers: ReadonlyMap<string, Driver>
   readonly #writer: () => Writer
-  readonly #now: () => number
+  readonly #clock: SteadyClock
 
   constructor(
     store: SagaStore,
     drivers: ReadonlyMap<string, Driver>,
     writer: () => Writer,
-    now: () => number,
+    clock: SteadyClock,
   ) {
     this.#store = store
     this.#drivers = drivers
     this.#writer = writer
-    this.#now = now
+    this.#clock = clock
   }
 
   pause(runId: string): Promise<RunRecord> {
@@ -96,7 +97,7 @@ export class Controls {
   async #set(runId: string, wish: Partial<SetControlsParams>): Promise<RunRecord> {
     const known = this.#drivers.get(runId)?.run ?? (await this.#existing(runId))
     if (hasEnded(known.state)) throw refused(known, wish)
-    const at = new Date(this.#now()).toISOString()
+    const at = this.#clock.written()
     const run = await this.#store.setControls({ ...this.#writer(), runId, at, ...wish })
     this.#drivers.get(runId)?.controlled(run.control)
     return this.#drivers.get(runId)?.run ?? run

@@ -6,6 +6,7 @@
 import { DomainError } from '@volant/contract/errors.ts'
 import { perform, plain, type Call, type Outcome } from './call.ts'
 import { milliseconds } from './duration.ts'
+import type { SteadyClock } from './clock.ts'
 import type { Events } from './events.ts'
 import { classify, isStaleFence } from './failure.ts'
 import { Abandoned, Faults } from './faults.ts'
@@ -19,6 +20,7 @@ import {
   type Case,
 } from './judge.ts'
 import type {
+  AdvancingLook,
   BoundOperation,
   CommitNode,
   ErasedContext,
@@ -42,9 +44,9 @@ export interface Engine {
   readonly faults: Faults
   readonly events: Events
   readonly progressEveryMs: number
+  readonly clock: SteadyClock
   /** Aborted when the engine stops, is abandoned, or has been replaced. */
   readonly stopping: AbortSignal
-  now(): number
   /** True after a crash was injected or the engine was replaced: nothing may be written any more. */
   isDead(): boolean
   crash(): void
@@ -65,6 +67,9 @@ export class Driver {
   #position: Position
   #seq: number
   #lookAt: number | null = null
+  /** Of the wait under way, and when it last changed. */
+  #advance: string | undefined
+  #advancedAt: number | null = null
   /** Whether a look has succeeded since the last one that failed. */
   #lookedSince = false
   #woken = false
@@ -183,14 +188,23 @@ export class Driver {
     const look = outcome.value as Look
     this.#lookedSince = true
     if (look.progress !== undefined) this.#report(look.progress)
+    this.#noteAdvance(look)
     if (look.done && !held) return [{ event: 'done', step: node.name }]
     const { longestCheckInterval } = this.#engine.policy
     const every = look.again === undefined ? node.everyMs : milliseconds(look.again)
     // Woken while it looked: what it saw may be old already.
     this.#lookAt = this.#woken
       ? null
-      : this.#engine.now() + Math.min(every, milliseconds(longestCheckInterval))
+      : this.#engine.clock.now() + Math.min(every, milliseconds(longestCheckInterval))
     return []
+  }
+
+  #noteAdvance(look: Partial<AdvancingLook>): void {
+    if (look.advance === undefined) return
+    const advance = JSON.stringify(look.advance)
+    if (advance === this.#advance) return
+    this.#advance = advance
+    this.#advancedAt = this.#engine.clock.now()
   }
 
   async #ask(node: CommitNode): Promise<Fact[]> {
@@ -226,7 +240,7 @@ export class Driver {
       failure: classify(error),
       policy: this.#engine.policy,
       input: this.#run.input,
-      now: this.#engine.now(),
+      now: this.#engine.clock.now(),
       failures: this.#lookedSince ? 0 : this.#position.failures,
     }
   }
@@ -287,7 +301,7 @@ export class Driver {
       out: this.#position.outputs,
       ports: this.#operation.ports,
       signal: this.#call?.signal ?? AbortSignal.abort(),
-      now: () => new Date(this.#engine.now()),
+      now: () => this.#engine.clock.wall(),
       progress: (value) => this.#report(value),
     }
   }
@@ -333,8 +347,9 @@ export class Driver {
     return {
       position: this.#position,
       control: this.#run.control,
-      now: this.#engine.now(),
+      now: this.#engine.clock.now(),
       lookAt: this.#lookAt,
+      advancedAt: this.#advancedAt,
     }
   }
 
@@ -343,8 +358,8 @@ export class Driver {
   }
 
   async #record(settled: Settled): Promise<RecordResult> {
-    const at = new Date(this.#engine.now()).toISOString()
-    const entries: LogEntry[] = settled.facts.map((fact, i) => ({ ...fact, seq: this.#seq + i + 1, at }))
+    const at = this.#engine.clock.written()
+    const entries = settled.facts.map((fact, i) => this.#written(fact, this.#seq + i + 1, at))
     const ended = settled.action.type === 'end' ? settled.action.state : null
     const progress = this.#progress.take()
     const result = await insist(
@@ -365,13 +380,25 @@ export class Driver {
     )
     if (this.#engine.isDead()) throw new Abandoned()
     if (!result.recorded) return result
-    if (settled.position.index !== this.#position.index) this.#lookAt = null
+    if (settled.position.index !== this.#position.index) this.#forgetLooks()
     this.#position = settled.position
     this.#seq += entries.length
     this.#update({ ...settled.view, updatedAt: at, endedAt: ended === null ? null : at })
     this.#engine.events.emit({ type: 'log', runId: this.#run.id, kind: this.#run.kind, entries })
     if (this.#isSettled()) this.#waiters.splice(0).forEach(({ resolve }) => resolve(this.#run))
     return result
+  }
+
+  /** What is decided in steady time is written down in the wall's. */
+  #written(fact: Fact, seq: number, at: string): LogEntry {
+    if (fact.retryAt === undefined) return { ...fact, seq, at }
+    return { ...fact, retryAt: this.#engine.clock.written(Date.parse(fact.retryAt)), seq, at }
+  }
+
+  #forgetLooks(): void {
+    this.#lookAt = null
+    this.#advance = undefined
+    this.#advancedAt = null
   }
 
   #update(changed: Partial<RunRecord>): void {
@@ -386,7 +413,7 @@ export class Driver {
   async #sleep(until: number): Promise<void> {
     // What arrived since the last plan was made must be planned for, not slept over.
     if (this.#woken || this.#commands.length > 0) return
-    await this.#timer(until - this.#engine.now())
+    await this.#timer(until - this.#engine.clock.now())
   }
 
   #timer(ms: number): Promise<void> {

@@ -10,6 +10,18 @@ export function milliseconds(duration: Duration): number {
   return positive(Number(parts[1]) * unitMs[parts[2] as keyof typeof unitMs], duration)
 }
 
+/** For people: `90 s` reads `1.5 min`. */
+export function spoken(ms: number): string {
+  const [unit, size] = (
+    [
+      ['h', unitMs.h],
+      ['min', unitMs.m],
+      ['s', unitMs.s],
+    ] as const
+  ).find((candidate) => ms >= candidate[1]) ?? ['ms', 1]
+  return `${Math.round((ms / size) * 10) / 10} ${unit}`
+}
+
 function positive(ms: number, given: Duration): number {
   if (Number.isFinite(ms) && ms >= 0) return ms
   throw new RangeError(`${given} is no duration: it must be finite and not negative`)

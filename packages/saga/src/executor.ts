@@ -28,6 +28,7 @@
 import { randomUUID } from 'node:crypto'
 import { DomainError } from '@volant/contract/errors.ts'
 import { plain } from './call.ts'
+import { SteadyClock, type ClockSource } from './clock.ts'
 import { Controls } from './controls.ts'
 import { Driver, type Engine } from './driver.ts'
 import { milliseconds, type Duration } from './duration.ts'
@@ -37,7 +38,7 @@ import { Faults, type Fault } from './faults.ts'
 import type { BoundOperation, Operation } from './operation.ts'
 import { settle, type Settled } from './plan.ts'
 import { defaultPolicy, type Policy } from './policy.ts'
-import { replay, startPosition } from './position.ts'
+import { replay, startPosition, takenOver } from './position.ts'
 import { planRecovery, refusalMessage } from './recovery.ts'
 import type { CreateRunParams, ListPage, ListParams, SagaStore, Writer } from './store.ts'
 import type { LogEntry, RunRecord } from './types.ts'
@@ -53,7 +54,8 @@ export interface ExecutorOptions {
   heartbeatEvery?: Duration
   /** How late a wait's progress may be after a restart. '5s'. */
   progressEvery?: Duration
-  now?: () => number
+  /** For tests. */
+  clock?: ClockSource
   /** For tests. */
   inject?: readonly Fault[]
 }
@@ -77,6 +79,7 @@ export class Executor {
   readonly #crashed = Promise.withResolvers<void>()
   readonly #controls: Controls
   readonly #working = new Set<Promise<void>>()
+  readonly #clock: SteadyClock
   #writer: Writer | null = null
   #engine: Engine | null = null
   #dead = false
@@ -84,13 +87,14 @@ export class Executor {
 
   constructor(options: ExecutorOptions) {
     this.#options = options
+    this.#clock = new SteadyClock(options.clock)
     for (const operation of options.operations) {
       const name = nameOf(operation)
       if (this.#operations.has(name)) throw new Error(`operation ${name} is registered twice`)
       if (operation.nodes.length === 0) throw new Error(`operation ${name} has no steps`)
       this.#operations.set(name, operation)
     }
-    this.#controls = new Controls(options.store, this.#drivers, () => this.#alive().writer, this.#now)
+    this.#controls = new Controls(options.store, this.#drivers, () => this.#alive().writer, this.#clock)
   }
 
   /** Resolves when an injected crash has struck. */
@@ -146,12 +150,11 @@ export class Executor {
     if (!bound || (bound.operation as unknown) !== operation) {
       throw new Error(`operation ${nameOf(operation)} is not registered with this executor`)
     }
-    const now = this.#now()
     const { params, settled } = firstWrite(bound, operation.keysOf(input), {
       ...engine.writer,
       runId: options.id ?? randomUUID(),
       input: plain(input),
-      now,
+      clock: this.#clock,
     })
     await (options.create ? options.create(params) : this.#options.store.createRun(params))
     const run = asCreated(params)
@@ -250,7 +253,9 @@ export class Executor {
       const { run, log } = await this.#options.store.claim({ ...engine.writer, runId, at: this.#at() })
       const bound = this.#operations.get(nameOf(run))
       if (!bound) throw new Error(`operation ${nameOf(run)} is not registered`)
-      const driver = new Driver(engine, bound, run, replay(bound, log), log.at(-1)?.seq ?? 0)
+      const longest = milliseconds(engine.policy.longestBackoff)
+      const position = takenOver(replay(bound, log), this.#clock.now(), longest)
+      const driver = new Driver(engine, bound, run, position, log.at(-1)?.seq ?? 0)
       this.#launch(driver)
     }
     return adopt.length
@@ -272,7 +277,7 @@ export class Executor {
       events: this.#events,
       progressEveryMs: milliseconds(progressEvery),
       stopping: this.#stopping.signal,
-      now: this.#now,
+      clock: this.#clock,
       isDead: () => this.#dead,
       crash: () => this.abandon(),
       fenced: (error) => this.#fenced(error),
@@ -313,10 +318,8 @@ export class Executor {
     return this.#engine
   }
 
-  readonly #now = (): number => (this.#options.now ?? Date.now)()
-
   #at(): string {
-    return new Date(this.#now()).toISOString()
+    return this.#clock.written()
   }
 }
 
@@ -326,18 +329,19 @@ const nameOf = ({ kind, version }: { kind: string; version: number }): string =>
 interface First extends Writer {
   runId: string
   input: unknown
-  now: number
+  clock: SteadyClock
 }
 
 /** The run's row and the intent to begin its first step, for one write. */
 function firstWrite(
   bound: BoundOperation,
   keys: string[],
-  { owner, fence, runId, input, now }: First,
+  { owner, fence, runId, input, clock }: First,
 ): { params: CreateRunParams; settled: Settled } {
   const control = { paused: false, cancelRequested: false, rate: null }
-  const settled = settle(bound, { position: startPosition, control, now, lookAt: null }, [])
-  const at = new Date(now).toISOString()
+  const now = clock.now()
+  const settled = settle(bound, { position: startPosition, control, now, lookAt: null, advancedAt: null }, [])
+  const at = clock.written(now)
   return {
     settled,
     params: {

@@ -1,5 +1,6 @@
 export * from './types.ts'
 export * from './duration.ts'
+export * from './clock.ts'
 export * from './failure.ts'
 export * from './policy.ts'
 export * from './operation.ts'

@@ -8,7 +8,7 @@
  *   .holds((input) => [`volume/${input.volumeId}`])
  *   .step('createTarget', { do: ..., undo: ... })
  *   .step('startMirror', { do: ..., undo: ... })
- *   .wait('inSync', { every: '1s', until: ... })
+ *   .wait('inSync', { every: '1s', stallTimeout: '10m', until: ... })
  *   .commit('cutover', { do: ..., happened: ..., retryFrom: 'inSync' })
  *   .step('retireSource', { do: ... })
  * ```
@@ -19,7 +19,7 @@
  * ```
  *              do ok              do ok            until true           do ok, or happened()
  *  (start) ──▶ step ────────────▶ step ──────────▶ wait ─────────────▶ COMMIT ─────────────▶ step ──▶ succeeded
- *               │ final, or        │ ...            ▲ │ timeout          │ happened() is no:   │ tried again
+ *               │ final, or        │ ...            ▲ │ its bound        │ happened() is no:   │ tried again
  *               │ attempts used    │                │ │                  │ final, or attempts  │ with back-off
  *               │ up, or cancel    │                │ │                  │ used up             ▼
  *               ▼                  ▼                │ ▼                  ▼               needs-attention
@@ -109,15 +109,38 @@ export interface Look {
   again?: Duration
 }
 
-export interface WaitOptions<C> {
+/** A look of a wait that is bounded by standstill. */
+export interface AdvancingLook extends Look {
+  /** How far it has come: any JSON value. A standstill is the time for which this has not changed. */
+  advance: unknown
+}
+
+interface AnyWaitOptions {
   /** The time between two looks. The first is at once, as is one after `wake` and after each change of control. */
   every: Duration
-  until(context: C): Look | Promise<Look>
-  /** Time in all, pauses excluded. Then the wait has failed: before the commit the run unwinds. */
-  timeout?: Duration
   /** For `until` failing with an error of class `retry`; counted from the last look that succeeded. */
   retry?: RetryPolicy
 }
+
+/**
+ * No wait is without a bound. When it strikes, the wait has failed for good: before the commit the run unwinds, after
+ * it it needs attention, and `resume` gives the wait its whole time again.
+ *
+ * - `timeout`       for what takes about so long: the time in all
+ * - `stallTimeout`  for what takes as long as it takes, such as a copy: the longest standstill, by `advance`
+ *
+ * Pauses count for neither. After a restart of the control plane both are counted anew, for what happened to the
+ * clock meanwhile is not known.
+ */
+export type WaitOptions<C> = AnyWaitOptions &
+  (
+    | { timeout: Duration; stallTimeout?: never; until(context: C): Look | Promise<Look> }
+    | {
+        timeout?: Duration
+        stallTimeout: Duration
+        until(context: C): AdvancingLook | Promise<AdvancingLook>
+      }
+  )
 
 export interface CommitOptions<Input, C, O, Waits extends string> {
   /**
@@ -219,7 +242,9 @@ export interface WaitNode {
   readonly name: string
   readonly until: (context: ErasedContext) => Look | Promise<Look>
   readonly everyMs: number
+  /** One of the two is set. */
   readonly timeoutMs: number | null
+  readonly stallMs: number | null
   readonly retry: RetryPolicy | null
 }
 
@@ -276,12 +301,16 @@ class Builder implements Operation<unknown, unknown> {
   }
 
   wait(name: string, options: WaitOptions<ErasedContext>): Builder {
+    if (options.timeout === undefined && options.stallTimeout === undefined) {
+      throw this.#error(`wait '${name}' has no bound: it needs a timeout or a stallTimeout`)
+    }
     return this.#with({
       type: 'wait',
       name,
       until: options.until.bind(options),
       everyMs: milliseconds(options.every),
       timeoutMs: options.timeout === undefined ? null : milliseconds(options.timeout),
+      stallMs: options.stallTimeout === undefined ? null : milliseconds(options.stallTimeout),
       retry: options.retry ?? null,
     })
   }

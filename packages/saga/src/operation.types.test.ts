@@ -33,7 +33,7 @@ test('a step reads, typed, what an earlier one returned', () => {
         out.createTarget.imageId satisfies string
       },
     })
-    .wait('inSync', { every: '2s', until: ({ out }) => ({ done: out.startMirror.bytes > 0 }) })
+    .wait('inSync', { every: '2s', timeout: '1m', until: ({ out }) => ({ done: out.startMirror.bytes > 0 }) })
     .commit('cutover', {
       do: async () => ({ pauseMs: 1.5 }),
       happened: () => true,
@@ -87,13 +87,22 @@ test('there is no undo after the commit, and none may be missing before it', (t)
 test('a commit goes back to an earlier wait and nowhere else', (t) => {
   const waiting = declared()
     .step('createTarget', createTarget)
-    .wait('inSync', { every: 1, until: () => ({ done: true }) })
+    .wait('inSync', { every: 1, timeout: '1m', until: () => ({ done: true }) })
   t.assert.throws(
     () =>
       // @ts-expect-error a step is no wait
       waiting.commit('cutover', { do: () => {}, happened: () => true, retryFrom: 'createTarget' }),
     /no earlier wait/,
   )
+})
+
+test('no wait is without a bound', (t) => {
+  t.assert.throws(() => {
+    // @ts-expect-error a timeout or a stallTimeout must be given
+    declared().wait('inSync', { every: 1, until: () => ({ done: true }) })
+  }, /wait 'inSync' has no bound/)
+  // @ts-expect-error a standstill is told by `advance`
+  declared().wait('inSync', { every: 1, stallTimeout: '1m', until: () => ({ done: true }) })
 })
 
 test('what JSON would change cannot be used as an output', () => {

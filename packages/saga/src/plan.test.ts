@@ -5,7 +5,7 @@ import { final, retryable, classify, unknown } from './failure.ts'
 import { operation, type CommitNode } from './operation.ts'
 import { plan, settle, type Fact } from './plan.ts'
 import { defaultPolicy } from './policy.ts'
-import { apply, startPosition, type Position } from './position.ts'
+import { apply, startPosition, takenOver, type Position } from './position.ts'
 import type { Control, RunState } from './types.ts'
 
 const nothing = { do: () => {}, undo: () => {} }
@@ -30,7 +30,7 @@ const after = (facts: Fact[]): Position =>
     startPosition,
   )
 const next = (facts: Fact[], control: Partial<Control> = {}, now = t0, lookAt: number | null = null) =>
-  plan(shape, { position: after(facts), control: { ...free, ...control }, now, lookAt })
+  plan(shape, { position: after(facts), control: { ...free, ...control }, now, lookAt, advancedAt: null })
 
 const fact = (event: Fact['event'], step: string, more: Partial<Fact> = {}): Fact => ({
   event,
@@ -70,7 +70,7 @@ test('after a commit that backed out, unwinding also undoes the steps between it
   const between = operation<object, object>('thing.move', { version: 2 })
     .holds(() => [])
     .step('first', nothing)
-    .wait('equal', { every: '1s', until: () => ({ done: true }) })
+    .wait('equal', { every: '1s', timeout: '10s', until: () => ({ done: true }) })
     .step('between', nothing)
     .commit('switch', { do: () => {}, happened: () => true, retryFrom: 'equal' })
   const facts = [
@@ -85,7 +85,7 @@ test('after a commit that backed out, unwinding also undoes the steps between it
     fact('not-happened', 'switch', { failure, decision: 'retry', to: 'equal' }),
   ]
   const control = { ...free, cancelRequested: true }
-  const situation = { position: startPosition, control: free, now: t0, lookAt: null }
+  const situation = { position: startPosition, control: free, now: t0, lookAt: null, advancedAt: null }
   const { position, action } = settle(between, situation, facts)
   assert.deepEqual(action, { type: 'look', index: 1, held: false })
   const cancelled = settle(between, { ...situation, position, control }, [])
@@ -109,7 +109,7 @@ test('a cancel counts until the commit has begun, and not after', () => {
 
 test('without a commit a cancel counts to the very end', () => {
   const done: Fact[] = [fact('done', 'put')]
-  const situation = { position: startPosition, control: free, now: t0, lookAt: null }
+  const situation = { position: startPosition, control: free, now: t0, lookAt: null, advancedAt: null }
   const settled = settle(withoutCommit, situation, done)
   assert.deepEqual([settled.action, settled.unlessCancelled], [{ type: 'end', state: 'succeeded' }, true])
   const cancelled = settle(withoutCommit, { ...situation, control: { ...free, cancelRequested: true } }, done)
@@ -136,8 +136,52 @@ test('a wait sleeps between looks, until its time is up; pauses do not count', (
   assert.equal(next(paused, {}, started + 10_500).type, 'look', 'paused for a second')
 })
 
+test('a wait that is bounded by standstill ends when nothing has changed for so long, however long it takes', () => {
+  const copying = operation<object, object>('thing.move', { version: 1 })
+    .holds(() => [])
+    .step('prepare', nothing)
+    .wait('equal', { every: '1s', stallTimeout: '10s', until: () => ({ done: false, advance: 1 }) })
+  const at = (seconds: number, advancedAt: number | null, facts = toWait) =>
+    plan(copying, {
+      position: after(facts),
+      control: free,
+      now: t0 + seconds * 1000,
+      lookAt: null,
+      advancedAt: advancedAt === null ? null : t0 + advancedAt * 1000,
+    })
+  assert.equal(at(11, null).type, 'look', 'begun at 2 s')
+  assert.equal(at(86_400, 86_395).type, 'look', 'a day, but it advances')
+  const over = at(86_400, 86_390)
+  assert.ok(over.type === 'note' && over.fact.decision === 'unwind')
+  assert.equal(over.fact.failure?.message, 'equal made no progress for 10 s')
+  // Paused from 3 s to 4 s: what counts is the end of the pause.
+  const paused = [...toWait, fact('paused', 'equal'), fact('continued', 'equal')]
+  assert.equal(at(13.9, null, paused).type, 'look')
+  assert.equal(at(14, null, paused).type, 'note')
+})
+
+test('what is taken over counts from then on, whatever the clock shows', () => {
+  const day = 86_400_000
+  const waiting = after([...toWait, fact('paused', 'equal')])
+  for (const now of [t0 - day, t0 + day]) {
+    const position = takenOver({ ...waiting, notBefore: t0 + 2 * day }, now, 60_000)
+    assert.deepEqual(
+      [position.startedAt, position.pausedSince, position.notBefore],
+      [now, now, now + 60_000],
+      'no attempt is further off than the longest back-off',
+    )
+  }
+  assert.equal(takenOver({ ...waiting, notBefore: t0 + 5 }, t0, 60_000).notBefore, t0 + 5)
+})
+
 test('everything up to the next call is one write', () => {
-  const situation = { position: after([fact('started', 'prepare')]), control: free, now: t0, lookAt: null }
+  const situation = {
+    position: after([fact('started', 'prepare')]),
+    control: free,
+    now: t0,
+    lookAt: null,
+    advancedAt: null,
+  }
   const settled = settle(shape, situation, [fact('done', 'prepare')])
   assert.deepEqual(
     settled.facts.map(({ event, step }) => `${event} ${step}`),
@@ -149,7 +193,13 @@ test('everything up to the next call is one write', () => {
 test('the state and the cancel that the row shows', () => {
   const view = (facts: Fact[], control: Partial<Control> = {}): [RunState, string | null, boolean] => {
     const position = after(facts)
-    const situation = { position, control: { ...free, ...control }, now: t0 + 60_000, lookAt: t0 + 70_000 }
+    const situation = {
+      position,
+      control: { ...free, ...control },
+      now: t0 + 60_000,
+      lookAt: t0 + 70_000,
+      advancedAt: null,
+    }
     const { state, step, cancellable } = settle(shape, situation, []).view
     return [state, step, cancellable]
   }

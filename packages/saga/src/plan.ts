@@ -3,7 +3,8 @@
  * a `Position`), the operator's wishes and the time, so that every tricky choice can be tested without any I/O;
  * `driver.ts` carries the choices out.
  */
-import type { OperationNode } from './operation.ts'
+import { spoken } from './duration.ts'
+import type { OperationNode, WaitNode } from './operation.ts'
 import { apply, type Position, type Shape } from './position.ts'
 import type { Control, EndedState, LogEntry, RunState } from './types.ts'
 import type { RunView } from './store.ts'
@@ -32,6 +33,8 @@ export interface Situation {
   now: number
   /** When the wait under way is to be looked at again; null: now. */
   lookAt: number | null
+  /** When the wait under way was last seen to have advanced; null: not yet. */
+  advancedAt: number | null
 }
 
 export interface Settled {
@@ -95,11 +98,11 @@ function forward(node: OperationNode, situation: Situation): Planned {
   if (!position.started) return note({ event: 'started', step: node.name })
   if (node.type !== 'wait') return { type: 'do', index: position.index }
 
-  const deadline = node.timeoutMs === null ? Infinity : position.startedAt + node.timeoutMs
-  if (!control.paused && situation.now >= deadline) return note(timedOut(position, node.name, node.timeoutMs))
+  const deadline = deadlineOf(node, situation)
+  if (!control.paused && situation.now >= deadline.at) return note(overdue(position, node.name, deadline.why))
   const lookAt = situation.lookAt ?? situation.now
   if (lookAt > situation.now) {
-    return { type: 'sleep', until: control.paused ? lookAt : Math.min(lookAt, deadline) }
+    return { type: 'sleep', until: control.paused ? lookAt : Math.min(lookAt, deadline.at) }
   }
   return { type: 'look', index: position.index, held: control.paused }
 }
@@ -122,10 +125,20 @@ function later({ position, now }: Situation): Action | null {
 
 const note = (fact: Fact): Planned => ({ type: 'note', fact })
 
-const timedOut = (position: Position, step: string, timeoutMs: number | null): Fact => ({
+/** The bound of a wait that strikes first. */
+function deadlineOf(node: WaitNode, { position, advancedAt }: Situation): { at: number; why: string } {
+  const inAll = position.startedAt + (node.timeoutMs ?? Infinity)
+  const since = Math.max(position.startedAt, position.continuedAt ?? 0, advancedAt ?? 0)
+  const standstill = since + (node.stallMs ?? Infinity)
+  return inAll <= standstill
+    ? { at: inAll, why: `did not come true within ${spoken(node.timeoutMs ?? 0)}` }
+    : { at: standstill, why: `made no progress for ${spoken(node.stallMs ?? 0)}` }
+}
+
+const overdue = (position: Position, step: string, why: string): Fact => ({
   event: 'failed',
   step,
-  failure: { class: 'final', code: null, message: `${step} did not come true within ${timeoutMs} ms` },
+  failure: { class: 'final', code: null, message: `${step} ${why}` },
   decision: position.committed ? 'attention' : 'unwind',
 })
 

@@ -18,6 +18,8 @@ export interface Position {
   /** Whether the intent to do the node at `index` is in the log. */
   started: boolean
   startedAt: number
+  /** When the last pause ended; null: there was none. */
+  continuedAt: number | null
   /** Failures of the node's `do`, `until` or `undo`, or of asking, since it was started or resumed. */
   failures: number
   /** Attempts of the commit that backed out. */
@@ -43,6 +45,7 @@ export const startPosition: Position = {
   furthest: 0,
   started: false,
   startedAt: 0,
+  continuedAt: null,
   failures: 0,
   backedOut: 0,
   notBefore: null,
@@ -184,8 +187,20 @@ function interrupted(shape: Shape, position: Position): Position {
 /** The time of a pause does not count towards a wait's timeout. */
 function continued(position: Position, at: number): Position {
   const pausedMs = position.pausedSince === null ? 0 : Math.max(0, at - position.pausedSince)
-  return { ...position, pausedSince: null, startedAt: position.startedAt + pausedMs }
+  return { ...position, pausedSince: null, continuedAt: at, startedAt: position.startedAt + pausedMs }
 }
+
+/**
+ * A position that an engine takes over from the log of an earlier one. The clock may have been set in between, by
+ * hours and in both directions, and the control plane may have been away: so bounds are counted from here, and no
+ * attempt is further off than the longest back-off.
+ */
+export const takenOver = (position: Position, now: number, longestBackoffMs: number): Position => ({
+  ...position,
+  startedAt: now,
+  pausedSince: position.pausedSince === null ? null : now,
+  notBefore: position.notBefore === null ? null : Math.min(position.notBefore, now + longestBackoffMs),
+})
 
 export const commitOf = (shape: Shape): CommitNode | undefined =>
   shape.nodes.find((node) => node.type === 'commit')

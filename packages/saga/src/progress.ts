@@ -38,8 +38,8 @@ export class ProgressWriter {
     this.#timer = null
     const { progress } = this.take()
     if (!progress || this.#engine.isDead()) return
-    const { store, writer, events } = this.#engine
-    const at = new Date(this.#engine.now()).toISOString()
+    const { store, writer, events, clock } = this.#engine
+    const at = clock.written()
     try {
       await store.setProgress({ ...writer, runId: this.#runId, at, value: progress.value })
     } catch (error) {

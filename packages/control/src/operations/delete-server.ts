@@ -69,7 +69,7 @@ export const deleteServer = operation<DeleteServerInput, DeleteServerPorts>('ser
         if (holder === undefined) {
           // Its operation may be about to begin.
           const age = now().getTime() - Date.parse(attachment.createdAt)
-          if (attachment.status === 'attaching' && age < 5_000) return { done: false }
+          if (attachment.status === 'attaching' && Math.abs(age) < 5_000) return { done: false }
           continue
         }
         const volume = await ports.volumes.find(volumeId)

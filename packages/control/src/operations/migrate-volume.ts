@@ -148,6 +148,8 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
 
   .wait('inSync', {
     every: '250ms',
+    // However long a copy takes; but not without anything being copied.
+    stallTimeout: '15m',
     until: async ({ op, input, out, ports }) => {
       const holders = ports.agents.holders(out.openHolder.machine)
       const { holderId } = out.openHolder
@@ -159,16 +161,17 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       const before = ports.convergence.get(op.id) ?? newConvergence()
       await followWishes(holders, op, holderId, before.finalLap)
       const status = await holders.mirrorStatus(holderId, jobOf(op))
+      const advance = [before.restarts, status.phase, status.doneBytes]
       if (status.phase === 'absent' || status.phase === 'failed' || status.phase === 'concluded') {
         await restartMirror(ports, op, input, out.openHolder, before, status.error)
-        return { done: false }
+        return { done: false, advance }
       }
       // Completion was asked for by an earlier process of ours: the cutover finds out how far it is.
       if (status.phase === 'pending' || status.phase === 'completing') {
-        if (!op.control.paused) return { done: true }
+        if (!op.control.paused) return { done: true, advance }
         // The client's I/O is held: not for as long as an operator thinks.
         await holders.abandonCutover(callerOf(op), holderId, jobOf(op))
-        return { done: false }
+        return { done: false, advance }
       }
       if (status.error !== undefined && !op.control.paused) {
         return await goOn(ports, op, holders, holderId, before, status.error)
@@ -194,7 +197,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
         clientLimitBps: verdict.state.limitBps,
         mirrorRestarts: verdict.state.restarts,
       }
-      return { done: verdict.converged, progress }
+      return { done: verdict.converged, progress, advance }
     },
     retry: { attempts: 10, backoff: { first: '250ms', longest: '5s' } },
   })

@@ -24,6 +24,7 @@ const move = operation<{ id: string }, Ports>('thing.move', { version: 1 })
   })
   .wait('equal', {
     every: '1s',
+    timeout: '1m',
     until: ({ out, ports }) => ({ done: ports.shelves.right.has(out.copy.copied) }),
   })
   .commit('switch', {
@@ -34,7 +35,11 @@ const move = operation<{ id: string }, Ports>('thing.move', { version: 1 })
     retryFrom: 'equal',
   })
   .step('clear', { do: ({ input, ports }) => void ports.shelves.left.delete(input.id) })
-  .wait('settled', { every: '1s', until: ({ ports }) => ({ done: ports.shelves.left.size === 0 }) })
+  .wait('settled', {
+    every: '1s',
+    timeout: '1m',
+    until: ({ ports }) => ({ done: ports.shelves.left.size === 0 }),
+  })
   .step('release', { do: ({ op, ports }) => void ports.marks.delete(op.id) })
 
 const shelves = async () => {

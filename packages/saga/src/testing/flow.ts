@@ -36,8 +36,12 @@ export const flow = operation<FlowInput, Flow>('thing.move', { version: 1 })
   })
   .wait('equal', {
     every: '1h',
-    until: async (context) =>
-      ((await context.ports.call('equal', context)) as Look | undefined) ?? { done: true },
+    timeout: '10h',
+    stallTimeout: '2h',
+    until: async (context) => ({
+      advance: 0,
+      ...(((await context.ports.call('equal', context)) as Look | undefined) ?? { done: true }),
+    }),
   })
   .commit('switch', {
     do: async (context) => {
