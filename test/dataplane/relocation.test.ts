@@ -48,6 +48,29 @@ test('ten relocations under load lose nothing, and the source is closed', async 
   assert.deepEqual(await lostWrites(image.access.path, result), [])
 })
 
+test('a client that is shaped has what its limit allows, and the copy beside it is not held back', async (t) => {
+  const rig = await openRig(t)
+  const [source, target] = [await rig.newImage(), await rig.newImage()]
+  const status = await head(rig, source.access)
+  const filling = await startWriter(t, status, { perSecond: 0 })
+  await sleep(1500)
+  const filled = await filling.stop()
+  await rig.holders.ensureLimits(caller, holderId, { bpsWrite: 100 * 4096 })
+  const writer = await startWriter(t, status, { perSecond: 0 })
+  const begun = performance.now()
+  await rig.holders.ensureMirror(caller, { holderId, jobId: 'op', target: target.access, rate: 0 })
+  await until('the first pass is over', async () => {
+    const { phase, doneBytes } = await rig.holders.mirrorStatus(holderId, 'op')
+    return phase === 'ready' || doneBytes >= filled.writes * 4096
+  })
+  await sleep(Math.max(0, 2000 - (performance.now() - begun)))
+  const seconds = (performance.now() - begun) / 1000
+  const result = await writer.stop()
+  t.diagnostic(`${filled.writes} writes to copy, then ${result.writes} in ${seconds.toFixed(1)} s at 100/s`)
+  // The copy reads more than 100 blocks a second: through the client's limit it would have taken nearly all of it.
+  assert.ok(result.writes >= seconds * 50, `${result.writes} writes in ${seconds} s`)
+})
+
 test('a cancelled copy leaves its target removable and the client at the source', async (t) => {
   const rig = await openRig(t)
   const [source, target] = [await rig.newImage(), await rig.newImage()]

@@ -1,6 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { defaultConfig } from '@volant/control/config/config.ts'
+import { configDocument } from '@volant/control/config/document.ts'
 import {
   acknowledged,
   assertNothingLost,
@@ -36,8 +38,20 @@ async function unleashProbe(plane: Plane): Promise<void> {
   })
 }
 
+/** A floor below what any machine's copy is slowed to here, and cutovers that are given up soon. */
+function settings(stateDir: string): string {
+  const config = defaultConfig({ stateDir, hostname: 'shaping' })
+  const { migration } = config.settings
+  Object.assign(migration, {
+    clientFloorBytesPerSecond: 64 * 1024,
+    cutoverWindowSeconds: 3,
+    cutoverAttempts: 10,
+  })
+  return configDocument(config)
+}
+
 test('a guest that outruns the copy is shaped until the copy converges, and then let go', async (t) => {
-  const plane = await openPlane()
+  const plane = await openPlane(settings)
   t.after(() => plane.close())
   await unleashProbe(plane)
   const job = await bootProbe(plane)
@@ -45,7 +59,7 @@ test('a guest that outruns the copy is shaped until the copy converges, and then
   const first = await acknowledged(plane, job)
   await sleep(3000)
   const written = ((await acknowledged(plane, job)) - first) * 4096
-  const { id } = await startMigration(plane, job, { rate: Math.max(500_000, Math.floor(written / 3 / 4)) })
+  const { id } = await startMigration(plane, job, { rate: Math.max(512 * 1024, Math.floor(written / 3 / 4)) })
   await until('the copy runs', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
   const operation = await ended(plane, id)
   assert.equal(operation.state, 'succeeded', operation.error?.reason ?? '')

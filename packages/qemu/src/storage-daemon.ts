@@ -131,21 +131,23 @@ export const nbdExport = (node: string, name: string, description: string): Reco
   writable: true,
 })
 
-export const throttleGroup = (limits: {
+/** A mirror reads its source through the throttle filter, too: a limit on reads or on the total holds the copy back. */
+interface ThrottleLimits {
   iopsTotal?: number
   bpsTotal?: number
-}): Record<string, unknown> => ({
+  bpsWrite?: number
+}
+
+export const throttleGroup = (limits: ThrottleLimits): Record<string, unknown> => ({
   'qom-type': 'throttle-group',
   id: daemonNames.throttleGroup,
   limits: throttleLimits(limits),
 })
 
-export const throttleLimits = (limits: {
-  iopsTotal?: number
-  bpsTotal?: number
-}): Record<string, unknown> => ({
+export const throttleLimits = (limits: ThrottleLimits): Record<string, unknown> => ({
   'iops-total': limits.iopsTotal ?? 0,
   'bps-total': limits.bpsTotal ?? 0,
+  'bps-write': limits.bpsWrite ?? 0,
 })
 
 export const throttleBlockdev = (child: string): Record<string, unknown> => ({

@@ -20,8 +20,10 @@ export interface HolderSpec {
 /** Limits on the client's own I/O (the throttle filter). 0 or absent: unlimited. */
 export interface IoLimits {
   iopsTotal?: number
-  /** Bytes per second. */
+  /** Bytes per second. A copy reads through the same filter, and has its share of what this allows. */
   bpsTotal?: number
+  /** Bytes per second. Shaping uses it: reads dirty nothing, and the copy's own are not held back. */
+  bpsWrite?: number
 }
 
 export interface HolderStatus {

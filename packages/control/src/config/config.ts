@@ -13,7 +13,7 @@ export interface Settings {
     /** How long one cutover may take to make both copies equal, before it is given up and tried again. */
     cutoverWindowSeconds: number
     cutoverAttempts: number
-    /** The least that a client which outruns its copy is left with, in bytes per second, reads and writes together. */
+    /** The least that a client which outruns its copy may go on writing, in bytes per second. */
     clientFloorBytesPerSecond: number
     /** How long a source is kept read-only after its volume has moved; 0: not at all. */
     retentionSeconds: number

@@ -64,7 +64,7 @@ export function configDocument(config: VolantConfig): string {
     '  # How long one cutover may take to make both copies equal before it is tried again, and how often.',
     `  cutover_window: ${settings.migration.cutoverWindowSeconds}s`,
     `  cutover_attempts: ${settings.migration.cutoverAttempts}`,
-    '  # The least that a client which writes faster than its copy is left with (reads and writes together).',
+    '  # The least that a client which writes faster than its copy may go on writing, per second.',
     `  client_floor: ${settings.migration.clientFloorBytesPerSecond}`,
     '  # How long the source is kept, read-only, after its volume has moved; 0: not at all.',
     `  retention: ${settings.migration.retentionSeconds}s`,

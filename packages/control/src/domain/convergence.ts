@@ -14,7 +14,7 @@ export interface ConvergencePolicy {
   thresholdBytes: number
   /** How long the rest may stand still before the client is shaped. Milliseconds. */
   patienceMs: number
-  /** The least that a client is left with. Bytes per second, in both directions together. */
+  /** The least that a client is left with. Bytes per second, of writes: a limit on reads would hold the copy back. */
   floorBps: number
   /** How long a client that is held at the floor may outrun the copy before the migration gives up. Milliseconds. */
   giveUpMs: number
@@ -37,7 +37,7 @@ interface Sample {
 export interface Convergence {
   /** The latest `patienceMs` of samples, oldest first. */
   samples: Sample[]
-  /** The client's limit in force; null: none. Bytes per second. */
+  /** The limit in force on what the client writes; null: none. Bytes per second. */
   limitBps: number | null
   shapedAt: number
   /** Since when a client at the floor outruns the copy; null: it does not. */

@@ -186,7 +186,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       ports.convergence.set(op.id, verdict.state)
       if (verdict.hopeless !== undefined) throw final(verdict.hopeless)
       if (verdict.shapeTo !== undefined) {
-        await holders.ensureLimits(callerOf(op), holderId, { bpsTotal: verdict.shapeTo })
+        await holders.ensureLimits(callerOf(op), holderId, { bpsWrite: verdict.shapeTo })
       }
       const progress: MigrationProgress = {
         phase: phaseOf(status.phase, verdict),
