@@ -21,6 +21,9 @@ export function operationEngine(executorOf: () => Executor, store: SagaStore): O
       const holder = await store.holderOf(key)
       return holder && { id: holder.runId, kind: holder.kind }
     },
+    async latestOf(key, limit) {
+      return (await executorOf().list({ key, limit })).runs
+    },
     async settled(operationId) {
       await executorOf().ended(operationId)
     },

@@ -12,7 +12,7 @@ export interface RecoverySources {
   lists: Pick<VolumeLists, 'page'>
   quotas: Pick<BlockQuotaRecords, 'finishExtend'>
   messages: Pick<VolumeMessageRecords, 'put'>
-  engine: OperationEngine
+  engine: Pick<OperationEngine, 'holderOf' | 'start'>
   clock: Clock
 }
 

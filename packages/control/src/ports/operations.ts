@@ -1,4 +1,4 @@
-import type { Operation } from '@volant/saga'
+import type { Operation, RunRecord } from '@volant/saga'
 
 /** The engine, as the application uses it. */
 export interface OperationEngine {
@@ -15,6 +15,8 @@ export interface OperationEngine {
   cancel(operationId: string): Promise<void>
   /** The operation that holds a key such as `volume/ID`. */
   holderOf(key: string): Promise<{ id: string; kind: string } | undefined>
+  /** Operations that hold, or held, a key, newest first; at most `limit`, 1 to 1000. */
+  latestOf(key: string, limit: number): Promise<RunRecord[]>
   /** Resolves when the operation has ended, or needs attention. */
   settled(operationId: string): Promise<void>
 }

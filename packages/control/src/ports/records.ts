@@ -17,6 +17,8 @@ export interface VolumeRecords {
     expected: {
       status?: readonly Volume['status'][]
       migrationStatus?: readonly Volume['migrationStatus'][]
+      /** Exactly this: nobody has changed the volume since. */
+      updatedAt?: string
     },
     fields: Partial<Omit<Volume, 'id'>>,
   ): Promise<boolean>
@@ -51,6 +53,18 @@ export interface CopyRecords {
   }): Promise<void>
   /** Retained copies whose time is over. */
   retiredBefore(time: string): Promise<Copy[]>
+  /**
+   * Gives a retained copy up whose time is over: from here on no undo takes it back, whatever the clock says.
+   * False where it is not retained (any more), or its time is not over. May be repeated.
+   */
+  giveUp(imageId: string, time: string): Promise<boolean>
+  /**
+   * An undo takes a retained copy back, which is then its target: nobody retires it. False where its time is over,
+   * it was given up, or it is not retained. May be repeated by the same operation.
+   */
+  takeBack(imageId: string, operationId: string, time: string): Promise<boolean>
+  /** Takes `takeBack` back: the copy is retained until the time it had. Changes nothing else. */
+  keepAgain(imageId: string, operationId: string): Promise<void>
   /** Sum of `reservedBytes` in the FlexVol. */
   reservedBytes(flexvolId: string): Promise<number>
 }

@@ -9,9 +9,10 @@ import type { CopyRecords } from '../ports/records.ts'
  * Retires sources whose retention time is over. The row goes only after the image: a crash between the two finds
  * an image that is gone already, which is what "ensure" means. A node that does not answer is tried next time.
  * The copies of a volume that an operation works on are left to it: a migration has still to settle its source.
+ * A copy is given up before it goes, so that an undo that begins at the last moment does not make it the truth.
  */
 export async function retireSources(ports: {
-  copies: Pick<CopyRecords, 'retiredBefore' | 'remove'>
+  copies: Pick<CopyRecords, 'retiredBefore' | 'giveUp' | 'remove'>
   backend: Pick<Backend, 'ensureNoImage'>
   engine: Pick<OperationEngine, 'holderOf'>
   caller: Caller
@@ -19,9 +20,11 @@ export async function retireSources(ports: {
   log: Logger
 }): Promise<number> {
   let retired = 0
-  for (const copy of await ports.copies.retiredBefore(ports.clock.now().toISOString())) {
+  const now = ports.clock.now().toISOString()
+  for (const copy of await ports.copies.retiredBefore(now)) {
     try {
       if ((await ports.engine.holderOf(`volume/${copy.volumeId}`)) !== undefined) continue
+      if (!(await ports.copies.giveUp(copy.imageId, now))) continue
       await ports.backend.ensureNoImage(ports.caller, copy)
       await ports.copies.remove(copy.imageId)
       retired += 1

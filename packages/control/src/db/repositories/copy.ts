@@ -6,6 +6,9 @@ import { defined } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { CopyTable } from '../tables/storage.ts'
 
+/** Before every time at which something can be undone. */
+const longAgo = '1970-01-01T00:00:00.000Z'
+
 const toCopy = (row: Selectable<CopyTable>): Copy => ({
   imageId: row.image_id,
   volumeId: row.volume_id,
@@ -83,6 +86,39 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
         .where('retained_until', '<=', time)
         .execute()
       return rows.map(toCopy)
+    },
+    async giveUp(imageId, time) {
+      const row = await db
+        .updateTable('copies')
+        .set({ retained_until: longAgo })
+        .where('image_id', '=', imageId)
+        .where('state', '=', 'retained')
+        .where('retained_until', '<=', time)
+        .executeTakeFirst()
+      return row.numUpdatedRows > 0n
+    },
+    async takeBack(imageId, operationId, time) {
+      const row = await db
+        .updateTable('copies')
+        .set({ state: 'target', operation_id: operationId })
+        .where('image_id', '=', imageId)
+        .where((eb) =>
+          eb.or([
+            eb.and([eb('state', '=', 'retained'), eb('retained_until', '>', time)]),
+            eb.and([eb('state', '=', 'target'), eb('operation_id', '=', operationId)]),
+          ]),
+        )
+        .executeTakeFirst()
+      return row.numUpdatedRows > 0n
+    },
+    async keepAgain(imageId, operationId) {
+      await db
+        .updateTable('copies')
+        .set({ state: 'retained' })
+        .where('image_id', '=', imageId)
+        .where('state', '=', 'target')
+        .where('operation_id', '=', operationId)
+        .execute()
     },
     async reservedBytes(flexvolId) {
       const row = await db

@@ -32,6 +32,7 @@ export function volumeRecords(db: Kysely<Database>, clock: Clock): VolumeRecords
       const set = { updated_at: clock.now().toISOString(), ...changedColumns(fields) }
       let query = db.updateTable('volumes').set(set).where('id', '=', volumeId)
       if (expected.status !== undefined) query = query.where('status', 'in', [...expected.status])
+      if (expected.updatedAt !== undefined) query = query.where('updated_at', '=', expected.updatedAt)
       const migration = expected.migrationStatus
       if (migration !== undefined) {
         const named = migration.filter((status) => status !== null)
