@@ -1,0 +1,67 @@
+/**
+ * The whole matrix: `npm run crash`, or a part of it by name: `npm run crash -- remote/attached/pending head`. Each
+ * cell is one migration with one crash; the table of all outcomes is written to test/crash/results/.
+ */
+import { mkdirSync, writeFileSync } from 'node:fs'
+import { cp } from 'node:fs/promises'
+import { join } from 'node:path'
+import { messageOf } from '@volant/contract/errors.ts'
+import { nameOf, runCell, victims, type Cell } from './cell.ts'
+import { allCells, selected } from './matrix.ts'
+import { tableOf, type Row } from './table.ts'
+import { openWorld, type World } from './world.ts'
+
+const results = join(import.meta.dirname, 'results')
+const all = selected(allCells(victims), process.argv.slice(2))
+if (all.length === 0) throw new Error(`no cell matches ${process.argv.slice(2).join(' ')}`)
+mkdirSync(results, { recursive: true })
+
+const rows: Row[] = []
+let world: World | undefined
+
+async function attempt(cell: Cell): Promise<Row> {
+  const name = nameOf(cell)
+  const began = performance.now()
+  try {
+    if (world?.where !== cell.where) {
+      await world?.close()
+      world = undefined
+      world = await openWorld(cell.where)
+    }
+    const outcome = await runCell(world, cell)
+    const seconds = ((performance.now() - began) / 1000).toFixed(1)
+    const pause = outcome.longestMs === null ? '' : `, longest write ${outcome.longestMs.toFixed(0)} ms`
+    console.log(`ok     ${name} (${seconds} s): ${outcome.ended}, ${outcome.attempts} attempts${pause}`)
+    return { cell, outcome }
+  } catch (error) {
+    console.log(`FAILED ${name}: ${messageOf(error)}\n       again: npm run crash -- ${name}`)
+    if (error instanceof Error && error.stack) console.log(error.stack.replace(/^/gm, '       '))
+    await abandon(name)
+    return { cell, failure: messageOf(error) }
+  }
+}
+
+/** A world in which something went wrong is no place for the next cell; its logs and database are kept. */
+async function abandon(name: string): Promise<void> {
+  const failed = world
+  world = undefined
+  if (failed === undefined) return
+  const kept = join(results, name.replaceAll('/', '_'))
+  await cp(failed.plane.stateDir, kept, {
+    recursive: true,
+    force: true,
+    filter: (path) => !/\/(lma|lmb|run|tls)(\/|$)|root\.raw$/.test(path),
+  }).catch((error: unknown) => console.log(`       nothing kept: ${messageOf(error)}`))
+  console.log(`       kept: ${kept}`)
+  await failed.close().catch((error: unknown) => console.log(`       ${messageOf(error)}`))
+}
+
+for (const cell of all) {
+  rows.push(await attempt(cell))
+  writeFileSync(join(results, 'crash-table.md'), tableOf(rows))
+}
+await world?.close()
+const failed = rows.filter((row) => row.failure !== undefined)
+console.log(`\n${rows.length - failed.length} passed, ${failed.length} failed`)
+for (const { cell } of failed) console.log(`  npm run crash -- ${nameOf(cell)}`)
+process.exitCode = failed.length === 0 ? 0 : 1

@@ -1,0 +1,51 @@
+/** Which cells there are: every point with everything that can be killed there. */
+import { nameOf, type Cell, type Victim } from './cell.ts'
+import { points } from './points.ts'
+import type { Where } from './world.ts'
+
+const names = points.map(({ name }) => name)
+/** From the one point to the other, both included. */
+const between = (first: string, last: string): string[] =>
+  names.slice(names.indexOf(first), names.indexOf(last) + 1)
+
+const undoing = points.filter((point) => point.undoing).map(({ name }) => name)
+
+/** Where somebody has a process to kill; without an entry: everywhere. */
+function pointsOf(where: Where, volume: Cell['volume'], victim: Victim): string[] {
+  const isMover = volume === 'detached'
+  switch (victim) {
+    case 'head':
+      return isMover ? [...between('openHolder', 'finalized'), 'undoMirror', 'mirrorUndone'] : names
+    case 'control plane and head':
+      return isMover ? [] : names
+    case 'guest':
+      return isMover ? [] : names
+    case 'source export':
+      // The mover of a detached volume is on the machine of the source: it opens a file.
+      return where === 'remote' && !isMover ? [...between('reserveTarget', 'recorded'), ...undoing] : []
+    case 'target export':
+      if (where === 'local') return []
+      return [...between('startMirror', isMover ? 'settle' : 'finish'), 'undoMirror', 'mirrorUndone']
+    case 'control plane':
+    case 'everything':
+      return names
+    default:
+      return []
+  }
+}
+
+export function allCells(victims: readonly Victim[]): Cell[] {
+  const cells: Cell[] = []
+  for (const where of ['local', 'remote'] as const) {
+    for (const volume of ['attached', 'detached'] as const) {
+      for (const victim of victims) {
+        for (const point of pointsOf(where, volume, victim)) cells.push({ where, volume, point, victim })
+      }
+    }
+  }
+  return cells
+}
+
+/** Cells whose name contains one of the parts; all of them where there is none. */
+export const selected = (cells: readonly Cell[], parts: readonly string[]): Cell[] =>
+  cells.filter((cell) => parts.length === 0 || parts.some((part) => nameOf(cell).includes(part)))

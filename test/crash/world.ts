@@ -1,0 +1,140 @@
+/** The place of the crash tests: a Volant that can be held, a guest whose probe writes, and a volume nobody uses. */
+import { DatabaseSync } from 'node:sqlite'
+import { join } from 'node:path'
+import { bootProbe, openPlane, until, type Job, type Plane } from '../migration/plane.ts'
+import { configOf, openNetwork } from '../migration/network.ts'
+import { openGate, type Gate } from './gate.ts'
+
+export type Where = 'local' | 'remote'
+
+/** Seconds for which a source is kept: short, so that a cell can wait until only the truth is left. */
+const retention = 'migration: { retention: 1s }\n'
+
+const oneMachine = (stateDir: string): string => `
+clusters:
+  - name: cinder-lma
+    nodes: [{ name: lma-01, data_address: 127.0.0.1, aggregates: [{ name: aggr1, path: ${stateDir}/lma/aggr1 }] }]
+    flexvols: [{ name: cinder_flexvol_OSTK02, lif: 127.0.0.1, node: lma-01, aggregate: aggr1 }]
+  - name: cinder-lmb
+    nodes: [{ name: lmb-01, data_address: 127.0.0.1, aggregates: [{ name: aggr1, path: ${stateDir}/lmb/aggr1 }] }]
+    flexvols: [{ name: cinder_flexvol_OSTK09, lif: 127.0.0.1, node: lmb-01, aggregate: aggr1 }]
+compute_hosts: [{ name: compute-1 }]
+`
+
+export interface World {
+  where: Where
+  plane: Plane
+  gate: Gate
+  /** The guest, and the volume that it writes to. */
+  attached: Job
+  /** A volume that the guest wrote to and gave back; made at the first call. */
+  detached(): Promise<Job>
+  /** The same, once it was made. */
+  spare: Job | undefined
+  /** The console logs of the guest, which tell what was acknowledged. */
+  consoleLog: string
+  close(): Promise<void>
+}
+
+export async function openWorld(where: Where): Promise<World> {
+  const network = where === 'remote' ? openNetwork() : undefined
+  const config = network === undefined ? oneMachine : configOf(network)
+  let plane: Plane | undefined
+  const close = async (): Promise<void> => {
+    try {
+      await plane?.close()
+    } finally {
+      network?.close()
+    }
+  }
+  try {
+    const program = join(import.meta.dirname, 'serve.ts')
+    plane = await openPlane((stateDir) => config(stateDir) + retention, program)
+    const attached = await bootProbe(plane)
+    const placement = await plane.client.ndo.placement(attached.volumeId)
+    const world: World = {
+      where,
+      plane,
+      spare: undefined,
+      gate: openGate(plane.stateDir),
+      attached,
+      consoleLog: placement.console_log_path as string,
+      detached: async () => (world.spare ??= await makeDetached(world.plane, attached)),
+      close,
+    }
+    return world
+  } catch (error) {
+    await close()
+    throw error
+  }
+}
+
+/** A volume that holds acknowledged writes, and that nobody has open. */
+async function makeDetached(plane: Plane, { serverId }: Job): Promise<Job> {
+  const { client } = plane
+  const { id: volumeId } = await client.volume.create({ name: 'spare', size: 1 })
+  const hasStatus = (status: string): Promise<void> =>
+    until(`the spare volume is ${status}`, 60_000, async () => {
+      return (await client.volume.show(volumeId)).status === status
+    })
+  await hasStatus('available')
+  await client.compute.attach(serverId, volumeId)
+  await hasStatus('in-use')
+  const serial = volumeId.slice(0, 20)
+  await until('the probe has written to the spare volume', 60_000, async () => {
+    const text = await client.compute.consoleOutput(serverId, 20)
+    return Number(new RegExp(`serial=${serial} acked=(\\d+)`).exec(text)?.[1] ?? 0) > 500
+  })
+  await detach(plane, serverId, volumeId)
+  await hasStatus('available')
+  return { serverId, volumeId }
+}
+
+export async function detach(plane: Plane, serverId: string, volumeId: string): Promise<void> {
+  const { session } = plane.client
+  await session.json('DELETE', `/compute/v2.1/servers/${serverId}/os-volume_attachments/${volumeId}`)
+}
+
+export interface Truth {
+  imageId: string
+  /** Rows of the volume's copies. */
+  copies: { imageId: string; state: string }[]
+}
+
+/** What the database says, read beside the control plane: the record itself, and no view of it. */
+export function truthOf(stateDir: string, volumeId: string): Truth {
+  const db = new DatabaseSync(join(stateDir, 'volant.db'), { readOnly: true })
+  try {
+    const volume = db.prepare('select image_id from volumes where id = ?').get(volumeId)
+    const copies = db.prepare('select image_id, state from copies where volume_id = ?').all(volumeId)
+    return {
+      imageId: String(volume?.['image_id']),
+      copies: copies.map((row) => ({ imageId: String(row['image_id']), state: String(row['state']) })),
+    }
+  } finally {
+    db.close()
+  }
+}
+
+export function unfinishedOperations(stateDir: string): string[] {
+  const db = new DatabaseSync(join(stateDir, 'volant.db'), { readOnly: true })
+  try {
+    const rows = db.prepare('select id, kind, state from operations where ended_at is null').all()
+    return rows.map((row) => `${String(row['kind'])} ${String(row['id'])}: ${String(row['state'])}`)
+  } finally {
+    db.close()
+  }
+}
+
+/** Every image that a volume's record or a copy's row owns. */
+export function ownedImages(stateDir: string): string[] {
+  const db = new DatabaseSync(join(stateDir, 'volant.db'), { readOnly: true })
+  try {
+    return db
+      .prepare('select image_id from copies')
+      .all()
+      .map((row) => String(row['image_id']))
+  } finally {
+    db.close()
+  }
+}
