@@ -23,6 +23,7 @@ import {
   type Verdict,
 } from '../domain/convergence.ts'
 import type { MigrationProgress } from '../domain/migration-progress.ts'
+import type { UndoOf } from '../domain/undo.ts'
 import type { Copy, VolumeStatus } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
@@ -42,6 +43,7 @@ import {
   openTarget,
   restartMirror,
 } from './migration-holder.ts'
+import { sealMove } from './seal-move.ts'
 
 export interface MigrateVolumeInput {
   volumeId: string
@@ -60,6 +62,8 @@ export interface MigrateVolumeInput {
   retentionSeconds: number
   /** The status that `lock_volume` replaced by `maintenance`; null: the volume was not locked. */
   lockedFrom: VolumeStatus | null
+  /** The migration brings back what another operation moved. */
+  undoOf?: UndoOf
 }
 
 export interface MigrateVolumePorts extends HeadPorts {
@@ -291,13 +295,17 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
   })
 
   .step('finish', {
-    do: async ({ op, input, ports }) => {
+    do: async ({ op, input, out, ports, now }) => {
+      const updatedAt = now().toISOString()
+      // Before the volume is free: an undo goes by it. Of one in use nothing can be told later.
+      const sealed = out.openHolder.isHead ? { seal: null } : await sealMove(ports, input, updatedAt)
       await ports.volumes.update(input.volumeId, {
         migrationStatus: 'success',
+        updatedAt,
         ...(input.lockedFrom === null ? {} : { status: input.lockedFrom }),
       })
       ports.convergence.delete(op.id)
-      return null
+      return sealed
     },
   })
 
