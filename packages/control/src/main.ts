@@ -3,6 +3,7 @@
  * node agents, the operations and the services, carries on what an earlier control plane had under way, and only
  * then listens.
  */
+import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { writeJsonDurably } from '@volant/qemu'
@@ -118,7 +119,10 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     hostname: hostname(),
     file: options.configPath,
   })
-  const db = await openDatabase(folder.database)
+  const db = await openDatabase(folder.database, {
+    used: existsSync(join(folder.path, 'topology.json')),
+    onBackup: (copy, before) => log.info({ copy, before }, 'the database was copied before its upgrade'),
+  })
   closing.push(() => db.destroy())
   requirePlaces(topology, await placesInUse(db))
   // For `volant down --all`, which must find everything even where the configuration file has changed since.

@@ -20,7 +20,7 @@ export async function stopDataPlane(stateDir: string): Promise<void> {
   const topology = readJson(join(folder.path, 'topology.json')) as Topology | undefined
   // Nothing was ever started here.
   if (topology === undefined) return
-  const db = await openDatabase(folder.database)
+  const db = await openDatabase(folder.database, { used: true })
   const agents = embeddedAgents({ topology, folder, log, probe: undefined })
   try {
     // As the newest control plane: one that is forgotten somewhere can't start again what is stopped here.

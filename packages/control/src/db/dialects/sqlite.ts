@@ -1,5 +1,6 @@
 import { DatabaseSync, type SQLInputValue, type StatementSync } from 'node:sqlite'
 import { SqliteAdapter, SqliteDialect, type SqliteDatabase, type SqliteStatement } from 'kysely'
+import { asUnavailable } from './sqlite-error.ts'
 
 /**
  * Kysely over Node's own SQLite: WAL with full durability, so that a row that was reported written is there
@@ -30,15 +31,17 @@ class TransactionalDialect extends SqliteDialect {
 }
 
 function openSqlite(path: string): SqliteDatabase {
-  const db = new DatabaseSync(path, { timeout: 5000 })
-  db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;')
+  const db = told(() => new DatabaseSync(path, { timeout: 5000 }))
+  told(() => db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;'))
   const statements = new Map<string, StatementSync>()
   return {
     prepare(sql) {
+      // After some errors, such as a full disk, SQLite has rolled back by itself; to be told so would hide the error.
+      if (sql === 'rollback' && !db.isTransaction) return nothing
       const text = sql === 'begin' ? 'begin immediate' : sql
       let statement = statements.get(text)
       if (statement === undefined) {
-        statement = db.prepare(text)
+        statement = told(() => db.prepare(text))
         // Bounded: a page of ids makes statements of many lengths.
         if (statements.size >= 500) statements.clear()
         statements.set(text, statement)
@@ -54,7 +57,23 @@ function openSqlite(path: string): SqliteDatabase {
 
 const adapt = (statement: StatementSync): SqliteStatement => ({
   reader: statement.columns().length > 0,
-  all: (parameters) => statement.all(...(parameters as SQLInputValue[])),
-  run: (parameters) => statement.run(...(parameters as SQLInputValue[])),
-  iterate: (parameters) => statement.iterate(...(parameters as SQLInputValue[])),
+  all: (parameters) => told(() => statement.all(...(parameters as SQLInputValue[]))),
+  run: (parameters) => told(() => statement.run(...(parameters as SQLInputValue[]))),
+  iterate: (parameters) => told(() => statement.iterate(...(parameters as SQLInputValue[]))),
 })
+
+const nothing: SqliteStatement = {
+  reader: false,
+  all: () => [],
+  run: () => ({ changes: 0, lastInsertRowid: 0 }),
+  iterate: () => [][Symbol.iterator](),
+}
+
+/** A full disk, a lock and the like are told as `unavailable`: an answer 503, and a step that is tried again. */
+function told<T>(task: () => T): T {
+  try {
+    return task()
+  } catch (error) {
+    throw asUnavailable(error)
+  }
+}
