@@ -22,7 +22,27 @@ export interface TlsAuthority {
   serverFolder(name: string, address?: string): Promise<string>
   /** Folder of a host's client certificate; the host's name is its CN. */
   clientFolder(name: string): Promise<string>
+  /** Folder of the certificate with which a process of agents serves their calls; `server-…` in it. */
+  agentFolder(name: string): Promise<string>
+  /** Folder of the certificate with which the control plane calls agents; `client-…` in it. No host has one. */
+  controlPlaneFolder(): Promise<string>
 }
+
+/** What marks the certificates of the agents' calls: those of the data plane's hosts have no such unit. */
+const units = { agent: 'agent', controlPlane: 'control plane' } as const
+
+/** What Node says of a peer's certificate, as far as it concerns us. */
+export interface PeerName {
+  subject?: { O?: string | string[]; OU?: string | string[]; CN?: string | string[] }
+}
+
+/** Whether a verified certificate is the control plane's. */
+export const isControlPlane = ({ subject }: PeerName): boolean =>
+  subject?.O === organization && subject.OU === units.controlPlane
+
+/** Whether a verified certificate is that of the agents' process `name`. */
+export const isAgent = ({ subject }: PeerName, name: string): boolean =>
+  subject?.O === organization && subject.OU === units.agent && subject.CN === name
 
 /** The distinguished name of a host's client certificate, in DER order as QEMU's `authz-list` compares it. */
 export const clientDistinguishedName = (name: string): string => `O=${organization},CN=${name}`
@@ -38,7 +58,12 @@ export function createTlsAuthority(folder: string): TlsAuthority {
     return made
   }
   const authority = (): Promise<string> => once(join(folder, 'ca'), makeAuthority)
-  const issue = async (kind: 'server' | 'client', name: string, lines: string[]): Promise<string> => {
+  const issue = async (
+    kind: 'server' | 'client',
+    name: string,
+    lines: string[],
+    folderName = `${kind}-${name}`,
+  ): Promise<string> => {
     if (!/^[A-Za-z0-9]([A-Za-z0-9.-]{0,62}[A-Za-z0-9])?$/.test(name)) {
       throw new DomainError(
         'invalid',
@@ -46,7 +71,7 @@ export function createTlsAuthority(folder: string): TlsAuthority {
       )
     }
     const ca = await authority()
-    return once(join(folder, `${kind}-${name}`), (path) => issueCertificate(ca, path, kind, name, lines))
+    return once(join(folder, folderName), (path) => issueCertificate(ca, path, kind, name, lines))
   }
   return {
     serverFolder: (name, address) =>
@@ -56,13 +81,25 @@ export function createTlsAuthority(folder: string): TlsAuthority {
         ...(address !== undefined && isIP(address) ? [`ip_address = ${address}`] : []),
       ]),
     clientFolder: (name) => issue('client', name, ['tls_www_client']),
+    agentFolder: (name) =>
+      issue('server', name, ['tls_www_server', `unit = ${units.agent}`], `agent-${name}`),
+    controlPlaneFolder: () =>
+      issue('client', 'volant', ['tls_www_client', `unit = "${units.controlPlane}"`], 'control-plane'),
   }
 }
 
-/** A client folder's contents, for Node's own TLS. */
-export function readClientTls(folder: string, hostname: string): NbdTls {
+/** A folder's contents, for Node's own TLS. */
+export function readTls(
+  folder: string,
+  kind: 'server' | 'client',
+): { ca: Buffer; cert: Buffer; key: Buffer } {
   const read = (name: string): Buffer => readFileSync(join(folder, name))
-  return { ca: read('ca-cert.pem'), cert: read('client-cert.pem'), key: read('client-key.pem'), hostname }
+  return { ca: read('ca-cert.pem'), cert: read(`${kind}-cert.pem`), key: read(`${kind}-key.pem`) }
+}
+
+/** A client folder's contents, for NBD. */
+export function readClientTls(folder: string, hostname: string): NbdTls {
+  return { ...readTls(folder, 'client'), hostname }
 }
 
 /** Makes all of a folder or nothing: it gets its name when it is complete. */
