@@ -24,6 +24,7 @@ export function operationEngine(executorOf: () => Executor, store: SagaStore): O
     async latestOf(key, limit) {
       return (await executorOf().list({ key, limit })).runs
     },
+    historyOf: (operationId) => executorOf().history(operationId),
     async settled(operationId) {
       await executorOf().ended(operationId)
     },

@@ -1,4 +1,4 @@
-import type { Operation, RunRecord } from '@volant/saga'
+import type { LogEntry, Operation, RunRecord } from '@volant/saga'
 
 /** The engine, as the application uses it. */
 export interface OperationEngine {
@@ -17,6 +17,8 @@ export interface OperationEngine {
   holderOf(key: string): Promise<{ id: string; kind: string } | undefined>
   /** Operations that hold, or held, a key, newest first; at most `limit`, 1 to 1000. */
   latestOf(key: string, limit: number): Promise<RunRecord[]>
+  /** An operation's log, oldest first. */
+  historyOf(operationId: string): Promise<LogEntry[]>
   /** Resolves when the operation has ended, or needs attention. */
   settled(operationId: string): Promise<void>
 }
