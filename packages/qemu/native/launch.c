@@ -13,6 +13,11 @@
  *
  *   launch dial [--netns PATH] HOST PORT
  *     Connects and relays between the connection and file descriptor 3.
+ *
+ *   launch guard MONITOR JOB REGISTER WINDOW DECISION
+ *     Ends a cutover that nobody ends: it depends on no other process of ours. See the part "The guard" below.
+ *
+ * One file on purpose: one program to build, and what it is built from has one checksum.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -24,12 +29,15 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 static void die(const char *what, ...) {
@@ -171,6 +179,201 @@ static void dial(const char *host, const char *port) {
   exit(0);
 }
 
+/*
+ * The guard of one attempt at a cutover. MONITOR is a QMP monitor of the storage daemon that nobody else uses, JOB the
+ * mirror's id there, REGISTER the attempt's decision register: a name that does not exist until the decision, and then
+ * is a link to REGISTER.committed or REGISTER.abandoned, which lie ready. A link is made once: whoever is second
+ * finds the decision of the first, and whoever comes after the attempt was tidied up finds nothing to link.
+ *
+ * WINDOW (ms) is what the job is given until PENDING, DECISION what the register is given from PENDING on. Then:
+ * nothing decided: `abandoned` is written, and the job cancelled: I/O goes on at the source. `committed`: the job is
+ * finalized: I/O goes on at the target. Where that is not confirmed the daemon is killed, so that it cannot
+ * acknowledge anything at the source. The guard ends with the job, and with the daemon. REGISTER.guard appears when it
+ * is ready. Time is CLOCK_MONOTONIC: it neither jumps nor counts while the machine sleeps, guest and all.
+ */
+enum { confirm_ms = 3000, cancel_ms = 5000, write_ms = 60000 };
+
+static struct {
+  int monitor, head;
+  const char *job, *path;
+  char id[160], text[65536];
+  size_t length, taken;
+} guarded;
+
+static long now_ms(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000 + now.tv_nsec / 1000000;
+}
+
+static void say(const char *what) { fprintf(stderr, "guard of %s: %s\n", guarded.job, what); }
+
+/* The next line of the monitor; NULL when `until` has come. Ends the program with the daemon. */
+static char *next_line(long until) {
+  for (;;) {
+    char *from = guarded.text + guarded.taken;
+    char *end = memchr(from, '\n', guarded.length - guarded.taken);
+    if (end) {
+      *end = 0;
+      guarded.taken = end + 1 - guarded.text;
+      return from;
+    }
+    guarded.length -= guarded.taken;
+    memmove(guarded.text, from, guarded.length);
+    guarded.taken = 0;
+    if (guarded.length == sizeof guarded.text) guarded.length = 0; /* nothing that we asked for is so long */
+    long left = until - now_ms();
+    struct pollfd from_daemon = {.fd = guarded.monitor, .events = POLLIN};
+    if (left <= 0) return NULL;
+    if (poll(&from_daemon, 1, left > 60000 ? 60000 : (int)left) <= 0) continue;
+    ssize_t got = read(guarded.monitor, guarded.text + guarded.length, sizeof guarded.text - guarded.length);
+    if (got < 0 && errno == EINTR) continue;
+    if (got <= 0) exit(0);
+    guarded.length += got;
+  }
+}
+
+static bool tells(const char *line, const char *status) {
+  char wanted[64];
+  snprintf(wanted, sizeof wanted, "\"status\": \"%s\"", status);
+  return strstr(line, "\"JOB_STATUS_CHANGE\"") && strstr(line, guarded.id) && strstr(line, wanted);
+}
+
+/* Sends a command; its answer carries the number that is returned. */
+static int ask(const char *command, bool of_job) {
+  static int number = 0;
+  char text[320];
+  int length = snprintf(text, sizeof text, "{\"execute\": \"%s\", \"id\": \"q%d\", \"arguments\": {%s}}\n", command,
+                        ++number, of_job ? guarded.id : "");
+  if (send(guarded.monitor, text, length, MSG_NOSIGNAL) != length) exit(0);
+  return number;
+}
+
+static bool answers(const char *line, int number) {
+  char wanted[32];
+  snprintf(wanted, sizeof wanted, "\"id\": \"q%d\"", number);
+  return strstr(line, wanted) != NULL;
+}
+
+/* NULL where it does not come. Events in between tell nothing that is not asked for again. */
+static char *answer_to(int number, long until) {
+  for (char *line; (line = next_line(until));)
+    if (answers(line, number)) return line;
+  return NULL;
+}
+
+/* The object of our job in an answer of query-jobs, as text; NULL where there is none. */
+static char *own_job(char *list) {
+  char *begin = NULL;
+  bool quoted = false;
+  int depth = 0;
+  for (char *at = list; *at; at++) {
+    if (quoted && *at == '\\' && at[1]) at++;
+    else if (*at == '"') quoted = !quoted;
+    else if (!quoted && *at == '{' && ++depth == 2) begin = at;
+    else if (!quoted && *at == '}' && --depth == 1 && begin) {
+      *at = 0;
+      if (strstr(begin, guarded.id)) return begin;
+    }
+  }
+  return NULL;
+}
+
+static void make_durable(void) {
+  char folder[4096];
+  snprintf(folder, sizeof folder, "%s", guarded.path);
+  *strrchr(folder, '/') = 0;
+  int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (fd < 0 || fsync(fd) < 0) say("the folder of the register cannot be synchronised");
+  if (fd >= 0) close(fd);
+}
+
+/* The register's value, on disk before it is acted upon; 0 where it has none. */
+static char decision(void) {
+  char value = 0;
+  int fd = open(guarded.path, O_RDONLY | O_CLOEXEC);
+  if (fd < 0) return 0;
+  if (read(fd, &value, 1) != 1) value = 0;
+  close(fd);
+  make_durable();
+  return value;
+}
+
+/* Afterwards the export stands on the target, or the daemon is dead; a job that is gone was looked after. */
+static void confirm(void) {
+  char *list = answer_to(ask("query-jobs", false), now_ms() + confirm_ms);
+  bool answered = list && strstr(list, "\"return\"");
+  char *job = answered ? own_job(list) : NULL;
+  if (answered && (!job || (strstr(job, "\"status\": \"concluded\"") && !strstr(job, "\"error\": "))))
+    exit(0);
+  say("the target is the truth, and the daemon does not confirm that it stands on it; killed");
+  syscall(SYS_pidfd_send_signal, guarded.head, SIGKILL, NULL, 0);
+  exit(0);
+}
+
+static void finalize(void) {
+  say("nobody carried the cutover out in time; finalizing");
+  long until = now_ms() + confirm_ms;
+  int number = ask("job-finalize", true);
+  for (char *line; (line = next_line(until));)
+    if (tells(line, "concluded") || (answers(line, number) && strstr(line, "\"error\""))) break;
+  confirm();
+}
+
+static void decide(void) {
+  char abandoned[4096];
+  snprintf(abandoned, sizeof abandoned, "%s.abandoned", guarded.path);
+  for (long end = now_ms() + write_ms; link(abandoned, guarded.path) < 0; usleep(100000)) {
+    if (errno == ENOENT) exit(0); /* tidied up: not ours any more */
+    if (errno == EEXIST) break;
+    if (now_ms() > end) die("guard of %s: cannot write the register %s", guarded.job, guarded.path);
+  }
+  char value = decision();
+  if (value == 'c') finalize();
+  errno = 0;
+  if (value != 'a') die("guard of %s: cannot read the register %s", guarded.job, guarded.path);
+  say("nobody decided in time; cancelling");
+  answer_to(ask("job-cancel", true), now_ms() + cancel_ms);
+  exit(0);
+}
+
+static void guard(char **words) {
+  guarded.job = words[1];
+  guarded.path = words[2];
+  long begun = now_ms(), decision_ms = atol(words[4]), until = begun + atol(words[3]);
+  snprintf(guarded.id, sizeof guarded.id, "\"id\": \"%s\"", guarded.job);
+  signal(SIGHUP, SIG_IGN);
+  struct sockaddr_un address = unix_address(words[0]);
+  struct ucred head;
+  socklen_t length = sizeof head;
+  guarded.monitor = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (guarded.monitor < 0 || connect(guarded.monitor, (struct sockaddr *)&address, sizeof address) < 0)
+    die("guard of %s: cannot connect to %s", guarded.job, words[0]);
+  if (getsockopt(guarded.monitor, SOL_SOCKET, SO_PEERCRED, &head, &length) < 0 ||
+      (guarded.head = syscall(SYS_pidfd_open, head.pid, 0)) < 0)
+    die("guard of %s: cannot find the storage daemon", guarded.job);
+  if (!next_line(begun + cancel_ms)) exit(1);
+  if (!answer_to(ask("qmp_capabilities", false), begun + cancel_ms)) exit(1);
+  char *list = answer_to(ask("query-jobs", false), begun + cancel_ms), *job = list ? own_job(list) : NULL;
+  errno = 0;
+  if (!job) die("guard of %s: there is no such job", guarded.job);
+  bool pending = strstr(job, "\"status\": \"pending\"") != NULL;
+  if (pending) until = now_ms() + decision_ms;
+  char ready[4096];
+  snprintf(ready, sizeof ready, "%s.guard", guarded.path);
+  int fd = open(ready, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+  if (fd < 0) die("guard of %s: cannot make %s", guarded.job, ready);
+  close(fd);
+  for (char *line; (line = next_line(until));) {
+    if (!pending && tells(line, "pending")) pending = true, until = now_ms() + decision_ms;
+    if (tells(line, "null")) exit(0);
+    if (!tells(line, "concluded")) continue;
+    if (decision() == 'c') confirm();
+    exit(0);
+  }
+  decide();
+}
+
 int main(int count, char **words) {
   const char *netns = NULL, *control = NULL, *unix_path = NULL, *host = NULL, *port = NULL, *take = NULL;
   int i = 2;
@@ -191,6 +394,7 @@ int main(int count, char **words) {
   if (!strcmp(mode, "keep") && control && (unix_path || host))
     keep(unix_path ? listen_unix(unix_path) : listen_tcp(host, port), control);
   if (!strcmp(mode, "dial") && i + 1 < count) dial(words[i], words[i + 1]);
+  if (!strcmp(mode, "guard") && i + 5 == count) guard(words + i);
   if (!strcmp(mode, "run") && i < count) {
     if (take) {
       int fd = take_socket(take);
@@ -201,5 +405,5 @@ int main(int count, char **words) {
     die("cannot start %s", words[i]);
   }
   errno = 0;
-  die("usage: launch keep|run|dial ... (see the head of launch.c)");
+  die("usage: launch keep|run|dial|guard ... (see the head of launch.c)");
 }

@@ -9,6 +9,7 @@ export const daemonNames = {
   tlsCredentials: 'tls0',
   tlsAuthorization: 'authz0',
   monitor: 'qmp0',
+  guardMonitor: 'qmp1',
 } as const
 
 /** The descriptor at which `launch run --take` passes the listening socket. */
@@ -87,6 +88,8 @@ export const mirrorArguments = (
 
 export interface DaemonGraph {
   qmpPath: string
+  /** A second monitor: each serves one connection, and a cutover's guard must not depend on who has the first. */
+  guardPath?: string
   objects?: Record<string, unknown>[]
   blockdevs: Record<string, unknown>[]
   /** An NBD server at the socket passed by the launcher. */
@@ -99,13 +102,9 @@ export interface DaemonGraph {
  * it serves anybody: a client that waits in the socket's backlog never meets a daemon without its export.
  */
 export function daemonArguments(graph: DaemonGraph): string[] {
-  const { nbdServer, qmpPath } = graph
-  const args = [
-    '--chardev',
-    `socket,id=${daemonNames.monitor},path=${doubleCommas(qmpPath)},server=on,wait=off`,
-    '--monitor',
-    `chardev=${daemonNames.monitor}`,
-  ]
+  const { nbdServer, qmpPath, guardPath } = graph
+  const args = monitorArguments(daemonNames.monitor, qmpPath)
+  if (guardPath !== undefined) args.push(...monitorArguments(daemonNames.guardMonitor, guardPath))
   for (const object of graph.objects ?? []) args.push('--object', JSON.stringify(object))
   for (const blockdev of graph.blockdevs) args.push('--blockdev', JSON.stringify(blockdev))
   if (nbdServer) {
@@ -121,6 +120,13 @@ export function daemonArguments(graph: DaemonGraph): string[] {
   for (const one of graph.exports ?? []) args.push('--export', JSON.stringify(one))
   return args
 }
+
+const monitorArguments = (id: string, path: string): string[] => [
+  '--chardev',
+  `socket,id=${id},path=${doubleCommas(path)},server=on,wait=off`,
+  '--monitor',
+  `chardev=${id}`,
+]
 
 export const nbdExport = (node: string, name: string, description: string): Record<string, unknown> => ({
   type: 'nbd',

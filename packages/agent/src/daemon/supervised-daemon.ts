@@ -30,6 +30,8 @@ export interface DaemonState {
 
 export interface DaemonPaths {
   qmpPath: string
+  /** A second monitor, for a cutover's guard. */
+  guardPath?: string
   controlPath: string
 }
 
@@ -42,7 +44,7 @@ export interface DaemonSpec extends DaemonPaths {
   netns?: string
   storageDaemon?: string
   /** Checks the images and gives the graph for a start that is about to happen. */
-  prepare(): Promise<Omit<DaemonGraph, 'qmpPath'>>
+  prepare(): Promise<Omit<DaemonGraph, keyof DaemonPaths>>
   /** Writes the state down durably. */
   save(state: DaemonState): Promise<void>
   /** Asked when the daemon has died: whether it may be started again without the caller's word. */
@@ -89,6 +91,11 @@ export class SupervisedDaemon {
     return isAlive(this.#state.process)
   }
 
+  /** Whether this process let go of it, or was replaced: then it is somebody else's. */
+  get isLeft(): boolean {
+    return this.#isLeft || this.#spec.isSuperseded()
+  }
+
   /** The monitor of the running daemon. Throws `unavailable` where there is none at the moment. */
   get qmp(): QmpClient {
     if (this.#qmp?.isOpen) return this.#qmp
@@ -126,7 +133,7 @@ export class SupervisedDaemon {
   replace(graceMs: number, between?: () => Promise<void>): Promise<QmpClient> {
     return this.#exclusive(async () => {
       // A call that fails because this process let go must not end what was left to the next one.
-      if (this.#isLeft || this.#spec.isSuperseded()) {
+      if (this.isLeft) {
         throw new DomainError('unavailable', `The storage daemon of ${this.#spec.label} was left to itself.`)
       }
       this.#watched = false
@@ -146,8 +153,8 @@ export class SupervisedDaemon {
     this.#watched = false
     return this.#exclusive(async () => {
       await Promise.all([this.#end(graceMs), ensureGone(this.#state.keeper)])
-      const { listen, controlPath, qmpPath } = this.#spec
-      for (const path of [controlPath, qmpPath]) rmSync(path, { force: true })
+      const { listen } = this.#spec
+      for (const path of pathsOf(this.#spec)) rmSync(path, { force: true })
       if (listen && 'unix' in listen) rmSync(listen.unix, { force: true })
     })
   }
@@ -180,19 +187,20 @@ export class SupervisedDaemon {
   }
 
   async #start(): Promise<QmpClient> {
-    const { label, qmpPath, logPath, netns, controlPath } = this.#spec
+    const { label, qmpPath, guardPath, logPath, netns, controlPath } = this.#spec
     const launcher = await ensureLauncher()
     await endStrays(monitorWord(qmpPath))
     const graph = await this.#spec.prepare()
     if (this.#spec.listen) await this.#ensureKeeper(launcher)
-    rmSync(qmpPath, { force: true })
+    const monitors = { qmpPath, ...(guardPath === undefined ? {} : { guardPath }) }
+    for (const path of Object.values(monitors)) rmSync(path, { force: true })
     const args = [
       'run',
       ...(netns === undefined ? [] : ['--netns', netns]),
       ...(this.#spec.listen ? ['--take', controlPath] : []),
       '--',
       this.#spec.storageDaemon ?? 'qemu-storage-daemon',
-      ...daemonArguments({ ...graph, qmpPath }),
+      ...daemonArguments({ ...graph, ...monitors }),
     ]
     const identity = startDetached({ command: launcher, args, logPath })
     const saved = this.#save({ process: identity })
@@ -286,11 +294,14 @@ async function endStrays(word: string): Promise<void> {
 }
 
 /** Ends the processes of a daemon that has no record any more, or never had one. */
-export async function endUnrecorded({ qmpPath, controlPath }: DaemonPaths): Promise<void> {
-  await endStrays(monitorWord(qmpPath))
-  await endStrays(controlPath)
-  for (const path of [qmpPath, controlPath]) rmSync(path, { force: true })
+export async function endUnrecorded(paths: DaemonPaths): Promise<void> {
+  await endStrays(monitorWord(paths.qmpPath))
+  await endStrays(paths.controlPath)
+  for (const path of pathsOf(paths)) rmSync(path, { force: true })
 }
+
+const pathsOf = ({ qmpPath, guardPath, controlPath }: DaemonPaths): string[] =>
+  [qmpPath, guardPath, controlPath].filter((path) => path !== undefined)
 
 const lastLine = (logPath: string): string => tailOf(logPath).split('\n').at(-1) || 'it gave no reason.'
 

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { DomainError } from '@volant/contract'
 import type {
   Caller,
+  CutoverDecision,
   CutoverReport,
   HolderAgent,
   HolderSpec,
@@ -21,9 +22,10 @@ import { createSerial } from '../daemon/serial.ts'
 import { endUnrecorded } from '../daemon/supervised-daemon.ts'
 import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
-import { abandonCutover, finalizeCutover, prepareCutover } from './cutover.ts'
+import { abandonCutover, commitCutover, cutoverDecision, finalizeCutover, prepareCutover } from './cutover.ts'
 import { ensureHolder } from './ensure.ts'
 import { growHolder } from './grow.ts'
+import { sweepRegisters } from './guard.ts'
 import { Holder, holderPaths } from './holder.ts'
 import type { HolderContext } from './holder.ts'
 import { dropMirror, mirrorStatus, pauseMirror, setMirrorRate, startMirror } from './mirror.ts'
@@ -39,6 +41,11 @@ export interface HolderAgentOptions {
   netns?: string
   /** Folder of this host's client certificate, asked for when the first remote image is opened. */
   clientTlsFolder?: () => Promise<string>
+  /**
+   * Milliseconds from a cutover's PENDING after which its guard decides, where nobody did. 3000: the probe may take
+   * 2000 of them. With the window it is the longest that a client is ever held.
+   */
+  decisionMs?: number
   log?: Log
 }
 
@@ -46,7 +53,10 @@ export interface LocalHolderAgent extends HolderAgent {
   readonly host: string
   /** Holders that a record exists for, running or not. */
   recordedIds(): string[]
-  /** Finds the running daemons of all recorded holders and watches them; those that are dead wait for `ensureHolder`. */
+  /**
+   * Finds the running daemons of all recorded holders and watches them; those that are dead wait for `ensureHolder`.
+   * Ends and removes what a crash left of cutovers that are over.
+   */
   adopt(): Promise<void>
   /** Leaves all daemons to themselves, for the end of this process. */
   detach(): void
@@ -65,7 +75,7 @@ class HostHolders implements LocalHolderAgent {
   readonly #serial = createSerial()
 
   constructor(options: HolderAgentOptions) {
-    const { host, stateDir, runDir, netns, log = silentLog } = options
+    const { host, stateDir, runDir, netns, decisionMs = 3000, log = silentLog } = options
     this.host = host
     const logDir = join(stateDir, 'log')
     for (const folder of [stateDir, requireShortRunDir(runDir), logDir]) ensurePrivateFolder(folder)
@@ -81,7 +91,15 @@ class HostHolders implements LocalHolderAgent {
     this.#guard = guard
     onSuperseded(guard, () => this.detach())
     const records = openHolderRecords(stateDir)
-    this.#context = { records, network, runDir, logDir, log, isSuperseded: () => guard.isSuperseded() }
+    this.#context = {
+      records,
+      network,
+      runDir,
+      logDir,
+      log,
+      decisionMs,
+      isSuperseded: () => guard.isSuperseded(),
+    }
   }
 
   recordedIds(): string[] {
@@ -89,6 +107,9 @@ class HostHolders implements LocalHolderAgent {
   }
 
   async adopt(): Promise<void> {
+    const { records } = this.#context
+    const registers = this.recordedIds().map((holderId) => this.#find(holderId)?.register?.path ?? '')
+    await sweepRegisters(records.registers, new Set(registers))
     for (const holderId of this.recordedIds()) {
       await this.#reach(holderId).catch((error: unknown) => {
         this.#context.log.warn({ holderId, error }, 'holder was not adopted')
@@ -174,6 +195,18 @@ class HostHolders implements LocalHolderAgent {
       if (!this.#quiescedSince.has(holderId)) this.#quiescedSince.set(holderId, quiescedSince)
       return { drainMs }
     })
+  }
+
+  async commitCutover(caller: Caller, holderId: string, jobId: string): Promise<void> {
+    return this.#changeHolder(caller, holderId, (holder) => commitCutover(holder, jobId))
+  }
+
+  async cutoverDecision(holderId: string, jobId: string): Promise<CutoverDecision> {
+    if (this.#guard.isSuperseded()) {
+      throw new DomainError('staleFence', `Another control plane has taken over holder ${holderId}.`)
+    }
+    const holder = this.#find(holderId)
+    return holder ? cutoverDecision(holder, jobId) : 'none'
   }
 
   async finalizeCutover(

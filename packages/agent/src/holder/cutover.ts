@@ -1,14 +1,19 @@
+import { randomBytes } from 'node:crypto'
 import { DomainError, messageOf } from '@volant/contract'
-import type { CutoverReport, ImageAccess, Pending } from '@volant/contract'
+import type { CutoverDecision, CutoverReport, ImageAccess, Pending } from '@volant/contract'
 import { probeAio } from '@volant/qemu/capabilities.ts'
+import { isAlive } from '@volant/qemu/process.ts'
 import { QmpError, QmpTimeout } from '@volant/qemu/qmp.ts'
 import type { QmpEvent } from '@volant/qemu/qmp.ts'
 import { imageBlockdev, reconnectDelay, throttleBlockdev } from '@volant/qemu/storage-daemon.ts'
 import { freeNodeName, isNodeOf, readGraph } from './graph.ts'
+import { startGuard } from './guard.ts'
 import type { Holder } from './holder.ts'
 import { openProbe } from './image-access.ts'
 import type { ImageProbe } from './image-access.ts'
 import { endMirror, findJob, qemuJobId, requireJob } from './mirror.ts'
+import { registerPath } from './record.ts'
+import { Register } from './register.ts'
 
 /** Bound for the target's answer while the client's I/O is held. */
 const probeTimeoutMs = 2000
@@ -22,8 +27,8 @@ const statusOf = (event: QmpEvent): unknown => event.data['status']
 
 /**
  * Phase one. The client's I/O is held from shortly before PENDING on. Everything slow is done before
- * `job-complete`: the second connection to the target is open, and the record is on disk that from here only the
- * caller decides.
+ * `job-complete`: the second connection to the target is open, the register lies ready, its guard watches, and the
+ * record of that is on disk.
  */
 export async function prepareCutover(
   holder: Holder,
@@ -39,10 +44,16 @@ export async function prepareCutover(
       `Mirror ${jobId} is ${job.error ?? job.status}; a cutover needs it ready.`,
     )
   }
+  const decided = await holder.register?.read()
+  if (decided === 'committed') throw holder.decided(decided)
   let probe: ImageProbe | undefined
   try {
     probe = await openProbe(target, holder.context.network)
-    if (holder.record.cutover === undefined) await holder.save({ cutover: { jobId, target } })
+    if (decided === 'abandoned') throw holder.decided(decided) // and what is left of it is ended below
+    // Whoever comes back to an attempt has what is left of its time, for the client waits. One whose guard is gone is
+    // replaced: its decision would have no bound.
+    if (job.status !== 'pending' || !isGuarded(holder, jobId))
+      await openAttempt(holder, jobId, target, windowMs)
     const quiescedSince = performance.now()
     if (job.status === 'ready') await complete(holder, jobId, windowMs)
     const drainMs = performance.now() - quiescedSince
@@ -54,6 +65,71 @@ export async function prepareCutover(
   } finally {
     void probe?.close().catch(() => {})
   }
+}
+
+const isGuarded = ({ record: { cutover } }: Holder, jobId: string): boolean =>
+  cutover?.jobId === jobId && isAlive(cutover.guard)
+
+/** A register and a guard for a new attempt. An older attempt ends for good before. */
+async function openAttempt(
+  holder: Holder,
+  jobId: string,
+  target: ImageAccess,
+  windowMs: number,
+): Promise<void> {
+  if (holder.record.cutover) {
+    await holder.decide('abandoned')
+    await holder.forget('cutover')
+  }
+  const cutover = { jobId, target, attempt: randomBytes(8).toString('hex') }
+  const { records, decisionMs } = holder.context
+  const register = new Register(registerPath(records, holder.id, cutover.attempt))
+  // Before the record: a mark whose register is not there could never be decided.
+  await register.create()
+  await holder.save({ cutover })
+  await startGuard(
+    {
+      monitorPath: holder.guardPath,
+      job: qemuJobId(jobId),
+      registerPath: register.path,
+      windowMs,
+      decisionMs,
+      logPath: holder.logPath,
+    },
+    (guard) => holder.save({ cutover: { ...cutover, guard } }),
+  )
+}
+
+/**
+ * The commit point. Only while the guard lives: without it nothing would bound the pause if this process died next, and
+ * giving up costs no more than another attempt.
+ */
+export async function commitCutover(holder: Holder, jobId: string): Promise<void> {
+  const { cutover, lastCutover } = holder.record
+  if (cutover?.jobId !== jobId) {
+    if (lastCutover?.jobId === jobId) return
+    throw new DomainError('conflict', `Holder ${holder.id} is at no cutover of ${jobId}.`)
+  }
+  if (!isGuarded(holder, jobId)) {
+    if ((await holder.register?.read()) === 'committed') return
+    throw new DomainError(
+      'conflict',
+      `The guard of the cutover of ${jobId} is gone; give it up and try again.`,
+    )
+  }
+  if (!sawPending(holder, jobId) && (await findJob(holder, jobId))?.status !== 'pending') {
+    throw new DomainError('conflict', `Mirror ${jobId} is not pending; the copies are not equal.`)
+  }
+  await holder.decide('committed')
+  holder.committed = cutover.attempt
+}
+
+/** Only reads: also of a holder whose daemon is dead. */
+export async function cutoverDecision(holder: Holder, jobId: string): Promise<CutoverDecision> {
+  const { cutover, lastCutover } = holder.record
+  if (lastCutover?.jobId === jobId) return 'committed'
+  if (cutover?.jobId !== jobId) return 'none'
+  return (await holder.register?.read()) ?? 'undecided'
 }
 
 async function complete(holder: Holder, jobId: string, windowMs: number): Promise<void> {
@@ -99,6 +175,10 @@ async function complete(holder: Holder, jobId: string, windowMs: number): Promis
 
 /** Back to the source. Where even that is not answered, the daemon is killed and started on it. */
 async function giveUp(holder: Holder, jobId: string): Promise<void> {
+  if (holder.daemon.isLeft) {
+    throw new DomainError('unavailable', `The cutover of ${jobId} was left to whoever comes next.`)
+  }
+  if (holder.record.cutover?.jobId === jobId) await holder.decide('abandoned')
   try {
     await endMirror(holder, jobId, giveUpTimeoutMs)
   } catch (error) {
@@ -117,14 +197,15 @@ export async function abandonCutover(holder: Holder, jobId: string): Promise<voi
   }
   if (holder.daemon.isAlive) return giveUp(holder, jobId)
   if (holder.record.cutover?.jobId === jobId || holder.record.mirror?.jobId === jobId) {
+    await holder.decide('abandoned')
     await holder.restartOn(holder.record.image)
   }
 }
 
 /**
- * Phase two, after the caller's record names the target: from here on the target is the truth whatever happens.
- * The holder's own record needs no write before `job-finalize`: the mark that `prepareCutover` put on disk already
- * forbids every start without the caller's word, and a write now would lengthen the client's pause.
+ * Phase two, after the commit: from here on the target is the truth whatever happens. The holder's own record needs no
+ * write before `job-finalize`: the mark that `prepareCutover` put on disk already forbids every start without the
+ * caller's word, and a write now would lengthen the client's pause.
  */
 export async function finalizeCutover(
   holder: Holder,
@@ -149,6 +230,7 @@ export async function finalizeCutover(
       `Holder ${holder.id} is at no cutover of ${jobId} to image ${target.imageId}.`,
     )
   }
+  if (holder.committed !== cutover.attempt) await holder.decide('committed')
   const begun = performance.now()
   const since = quiescedSince ?? begun
   const confirmed = await finalizeJob(holder, jobId, target)
@@ -207,6 +289,10 @@ async function finalizeJob(
         await qmp.execute('job-finalize', { id }, finalizeTimeoutMs)
         const { timestampMs } = await concluded.event
         if (holder.quiescedAtMs !== undefined) quiescedMs = timestampMs - holder.quiescedAtMs
+      } catch (error) {
+        // The guard may have been first with it; the graph tells what came of that.
+        if (!(error instanceof QmpError) || (await findJob(holder, jobId))?.status !== 'concluded')
+          throw error
       } finally {
         concluded.cancel()
       }

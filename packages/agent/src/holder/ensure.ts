@@ -37,6 +37,7 @@ async function startOn(holder: Holder, { image }: HolderSpec): Promise<void> {
         'there. Stop the holder first if the record is right.',
     )
   }
+  if (cutover) await holder.decide(image.imageId === cutover.target.imageId ? 'committed' : 'abandoned')
   const grown = known.imageId === image.imageId && known.sizeBytes > image.sizeBytes
   if (!grown) await holder.save({ image })
   if (cutover) await holder.forget('mirror', 'cutover')
@@ -49,6 +50,13 @@ async function adopt(holder: Holder, { image }: HolderSpec): Promise<void> {
   if (cutover?.target.imageId === image.imageId) {
     await finalizeCutover(holder, cutover.jobId, image, undefined)
     return
+  }
+  if ((await holder.register?.read()) === 'committed') {
+    throw new DomainError(
+      'conflict',
+      `The cutover of holder ${holder.id} to image ${cutover?.target.imageId} is committed; image ${image.imageId} is ` +
+        'not the truth any more.',
+    )
   }
   const standing = await holder.standingImage()
   if (standing?.imageId === image.imageId) {

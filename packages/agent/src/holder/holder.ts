@@ -25,9 +25,13 @@ import { shortName } from '../daemon/names.ts'
 import { SupervisedDaemon } from '../daemon/supervised-daemon.ts'
 import type { DaemonPaths } from '../daemon/supervised-daemon.ts'
 import { freeNodeName, isNodeOf, readGraph } from './graph.ts'
+import { endGuard } from './guard.ts'
 import { checkImage } from './image-access.ts'
 import type { ImageNetwork } from './image-access.ts'
+import { registerPath } from './record.ts'
 import type { HolderRecord, HolderRecords } from './record.ts'
+import { Register } from './register.ts'
+import type { Decision } from './register.ts'
 
 export interface HolderContext {
   /** Whether a newer control plane acts on this state from another process: then daemons are its business. */
@@ -38,10 +42,13 @@ export interface HolderContext {
   runDir: string
   logDir: string
   log: Log
+  /** Milliseconds from PENDING after which the guard of a cutover gives it up. */
+  decisionMs: number
 }
 
-export const holderPaths = (runDir: string, holderId: string): DaemonPaths => ({
+export const holderPaths = (runDir: string, holderId: string): Required<DaemonPaths> => ({
   qmpPath: join(runDir, `${shortName(holderId)}.q`),
+  guardPath: join(runDir, `${shortName(holderId)}.g`),
   controlPath: join(runDir, `${shortName(holderId)}.k`),
 })
 
@@ -58,6 +65,8 @@ export class Holder {
   completing: string | undefined
   /** The daemon's clock (ms) when the job had drained the client's I/O: its event WAITING. */
   quiescedAtMs: number | undefined
+  /** The attempt that this process has written `committed` for: asked for once, while the client waits. */
+  committed: string | undefined
   /** Nodes of earlier sources whose exports were revoked: they can't be closed and end with the daemon. */
   hasDeadNodes = false
   #record: HolderRecord
@@ -72,7 +81,7 @@ export class Holder {
       {
         label: `holder ${record.holderId}`,
         ...holderPaths(runDir, record.holderId),
-        logPath: this.#logPath,
+        logPath: this.logPath,
         ...(record.serves ? { listen: { unix: this.socketPath } } : {}),
         ...(network.netns === undefined ? {} : { netns: network.netns }),
         prepare: () => this.#prepare(),
@@ -100,7 +109,7 @@ export class Holder {
     return this.#record.holderId
   }
 
-  get #logPath(): string {
+  get logPath(): string {
     return join(this.context.logDir, `holder-${this.id}.log`)
   }
 
@@ -127,11 +136,51 @@ export class Holder {
     this.#record = { ...this.#record, image }
   }
 
-  forget(...keys: ('mirror' | 'cutover' | 'growTo')[]): Promise<void> {
+  /** With its cutover go the attempt's guard and register, after the mark: without it they mean nothing. */
+  async forget(...keys: ('mirror' | 'cutover' | 'growTo')[]): Promise<void> {
+    const over = keys.includes('cutover') ? this.#record.cutover : undefined
     const rest = { ...this.#record }
     for (const key of keys) delete rest[key]
     this.#record = rest
-    return this.#file.write(rest)
+    await this.#file.write(rest)
+    if (over) await this.#endAttempt(over)
+  }
+
+  /** The decision register of the attempt that this holder is at. */
+  get register(): Register | undefined {
+    const { cutover } = this.#record
+    return cutover && this.#registerOf(cutover)
+  }
+
+  /** Writes the decision about this attempt. Throws `conflict` where the other one was written before. */
+  async decide(wanted: Decision): Promise<void> {
+    const found = await this.register?.decide(wanted)
+    if (found !== undefined && found !== wanted) throw this.decided(found)
+  }
+
+  /** Why something that the register's decision contradicts is refused. */
+  decided(decision: Decision): DomainError {
+    return new DomainError(
+      'conflict',
+      decision === 'committed'
+        ? `The cutover of holder ${this.id} is committed: the target is the truth, and it can only be finalized.`
+        : `The cutover of holder ${this.id} was given up: the source is the truth. It can be tried again.`,
+    )
+  }
+
+  get guardPath(): string {
+    return holderPaths(this.context.runDir, this.id).guardPath
+  }
+
+  #registerOf({ attempt }: { attempt: string }): Register {
+    return new Register(registerPath(this.context.records, this.id, attempt))
+  }
+
+  async #endAttempt(cutover: NonNullable<HolderRecord['cutover']>): Promise<void> {
+    const register = this.#registerOf(cutover)
+    this.committed = undefined
+    await endGuard(register.path, cutover.guard)
+    await register.remove()
   }
 
   async status(): Promise<HolderStatus> {
@@ -163,12 +212,15 @@ export class Holder {
 
   /** Ends the daemon for good, and then the record of it. */
   async stop(): Promise<void> {
+    const { cutover } = this.#record
+    if (cutover) await endGuard(this.#registerOf(cutover).path, cutover.guard)
     await this.daemon.stop(this.stopGraceMs)
     for (const image of [this.#record.image, this.#record.mirror?.target]) {
       if (image?.kind === 'file') await waitUntilClosed(image.path)
     }
     await this.#file.remove()
-    rmSync(this.#logPath, { force: true })
+    if (cutover) await this.#endAttempt(cutover)
+    rmSync(this.logPath, { force: true })
   }
 
   /** Ends the daemon without mercy and starts it on `image`: the caller's word on which copy is the truth. */
@@ -212,7 +264,7 @@ export class Holder {
     await this.forget('growTo')
   }
 
-  async #prepare(): Promise<Omit<DaemonGraph, 'qmpPath'>> {
+  async #prepare(): Promise<Omit<DaemonGraph, 'qmpPath' | 'guardPath'>> {
     await this.#finishGrowth()
     this.hasDeadNodes = false
     const { image, limits, serves, exportName, volumeId } = this.#record

@@ -1,3 +1,4 @@
+import { existsSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, messageOf } from '@volant/contract'
 import type { MirrorPhase, MirrorRequest, MirrorStatus } from '@volant/contract'
@@ -68,6 +69,8 @@ export async function startMirror(holder: Holder, { jobId, target, rate }: Mirro
   const job = await findJob(holder, jobId)
   if (job && job.status !== 'concluded') return
   await endMirror(holder, jobId) // what a failed attempt left
+  // A daemon that was started by a version without cutover guards: a pause for its client, and nothing is lost yet.
+  if (!existsSync(holder.guardPath)) await holder.restartOn(holder.record.image)
   await checkImage(target, holder.context.network)
   if (target.kind === 'nbd') await holder.ensureTlsCredentials()
   await holder.save({ mirror: { jobId, target } })
@@ -91,9 +94,12 @@ export async function startMirror(holder: Holder, { jobId, target, rate }: Mirro
 /**
  * Cancels the job by force, waits until it is gone and closes the target; the client's I/O goes on at the source.
  * After a finalized cutover there is nothing left to cancel, and the image that the export stands on stays open.
+ * Throws `conflict` where the cutover is committed.
  */
 export async function endMirror(holder: Holder, jobId: string, cancelTimeoutMs = 3000): Promise<void> {
   const id = qemuJobId(jobId)
+  // Before the job is touched: from here on nobody can commit this attempt any more.
+  if (holder.record.cutover?.jobId === jobId) await holder.decide('abandoned')
   holder.completing = undefined
   if (await findJob(holder, jobId)) {
     await cancelAndWait(holder, id, cancelTimeoutMs)

@@ -2,6 +2,7 @@ import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import type { CutoverReport, ImageAccess, IoLimits } from '@volant/contract'
 import { ensurePrivateFolder, readJson, RecordFile } from '@volant/qemu/durable-file.ts'
+import type { ProcessIdentity } from '@volant/qemu/process.ts'
 import type { DaemonState } from '../daemon/supervised-daemon.ts'
 
 /** What is written down about a holder, in `<stateDir>/holders/<holderId>.json`. */
@@ -20,15 +21,23 @@ export interface HolderRecord {
   /** A mirror that was started and not yet ended. Its job dies with the daemon; this does not. */
   mirror?: { jobId: string; target: ImageAccess }
   /**
-   * Completion was asked for and the caller has not said how it ended. While this stands, only the caller knows
-   * which copy is the truth, so a dead daemon is not started again without its word.
+   * Completion was asked for and the caller has not said how it ended. While this stands, the decision register of
+   * the attempt says which copy is the truth, and a dead daemon is not started again without the caller's word.
    */
-  cutover?: { jobId: string; target: ImageAccess }
+  cutover?: {
+    jobId: string
+    target: ImageAccess
+    /** Unguessable, part of its register's name: no two attempts share one. */
+    attempt: string
+    guard?: ProcessIdentity
+  }
   /** The last finished cutover, for a caller that repeats its call; the source where it has still to be closed. */
   lastCutover?: { jobId: string; report: CutoverReport; source?: ImageAccess }
 }
 
 export interface HolderRecords {
+  /** Folder of the decision registers. */
+  readonly registers: string
   read(holderId: string): HolderRecord | undefined
   file(holderId: string): RecordFile<HolderRecord>
   ids(): string[]
@@ -36,9 +45,11 @@ export interface HolderRecords {
 
 export function openHolderRecords(stateDir: string): HolderRecords {
   const folder = join(stateDir, 'holders')
-  ensurePrivateFolder(folder)
+  const registers = join(stateDir, 'cutovers')
+  for (const each of [folder, registers]) ensurePrivateFolder(each)
   const pathOf = (holderId: string): string => join(folder, `${holderId}.json`)
   return {
+    registers,
     read: (holderId) => readJson(pathOf(holderId)) as HolderRecord | undefined,
     file: (holderId) => new RecordFile(pathOf(holderId)),
     ids: () =>
@@ -47,3 +58,6 @@ export function openHolderRecords(stateDir: string): HolderRecords {
         .map((name) => name.slice(0, -'.json'.length)),
   }
 }
+
+export const registerPath = ({ registers }: HolderRecords, holderId: string, attempt: string): string =>
+  join(registers, `${holderId}.${attempt}`)

@@ -1,19 +1,31 @@
 import { DomainError } from '@volant/contract'
 import type {
+  CutoverDecision,
   HolderAgent,
   HolderSpec,
   HolderStatus,
   ImageAccess,
+  InventoryItem,
   MirrorPhase,
   MirrorStatus,
 } from '@volant/contract'
 import { createFenceGuard } from '../fence-guard.ts'
 import { withFaults } from './faults.ts'
 import type { Faults } from './faults.ts'
+import { simulatedInventory, simulatedItem } from './inventory.ts'
+import type { Planted } from './inventory.ts'
 
 export interface SimulatedMirror extends MirrorStatus {
   jobId: string
   target: ImageAccess
+}
+
+export interface SimulatedCutover {
+  jobId: string
+  target: ImageAccess
+  decision: Exclude<CutoverDecision, 'none'>
+  /** Whether the attempt's guard lives. */
+  guarded: boolean
 }
 
 export interface SimulatedHolder {
@@ -24,17 +36,27 @@ export interface SimulatedHolder {
   /** Died at its cutover: only the caller's word starts it again. */
   dead?: boolean
   mirror?: SimulatedMirror
+  /** The attempt under way, with its decision register. */
+  cutover?: SimulatedCutover
+  /** The job of the last finished cutover. */
+  lastCutover?: string
 }
 
-export interface SimulatedHolders {
+export interface SimulatedHolders extends Planted {
   readonly holders: Map<string, SimulatedHolder>
   /** Sets what `mirrorStatus` reports, e.g. `{ phase: 'copying', doneBytes: 4096 }`. */
   setMirror(holderId: string, change: Partial<MirrorStatus>): void
   /**
-   * The daemon dies. Its supervisor starts it again on its image and the mirror is lost; at a cutover (PENDING) it
-   * stays away until `ensureHolder`, `finalizeCutover` or `abandonCutover` decides.
+   * The daemon dies. Its supervisor starts it again on its image and the mirror is lost; at a cutover it stays away, and
+   * its guard ends with it, until `ensureHolder`, `finalizeCutover` or `abandonCutover` starts it.
    */
   crashHolder(holderId: string): void
+  /**
+   * The deadline of the cutover's guard: undecided, it gives the attempt up and cancels the job; committed, it
+   * finalizes it. False where no guard lives.
+   */
+  fireGuard(holderId: string): boolean
+  killGuard(holderId: string): void
 }
 
 export interface SimulatedHolderOptions {
@@ -81,19 +103,58 @@ export function createSimulatedHolderAgent(
     }
     delete holder.mirror
   }
+  /** Writes the register, once for each attempt. */
+  const decide = (holder: SimulatedHolder, wanted: 'committed' | 'abandoned'): void => {
+    const { cutover } = holder
+    if (!cutover || cutover.decision === wanted) return
+    if (cutover.decision !== 'undecided') {
+      throw new DomainError(
+        'conflict',
+        `The cutover of holder ${holder.spec.holderId} is ${cutover.decision}.`,
+      )
+    }
+    cutover.decision = wanted
+  }
   const stand = (holder: SimulatedHolder, image: ImageAccess): void => {
     if (holder.image.imageId !== image.imageId) options.onClose?.(holder.image.imageId)
     holder.image = image
     options.onOpen?.(image.imageId)
   }
 
+  const itemsOf = (holder: SimulatedHolder): InventoryItem[] => {
+    const { spec, image, pid, mirror, dead } = holder
+    const { holderId, volumeId } = spec
+    const owner = { holderId, volumeId }
+    const { imageId } = image
+    const pids = dead === true ? [] : [pid]
+    const items = [simulatedItem({ kind: 'holder', id: holderId, ...owner, imageId, pids })]
+    if (mirror === undefined) return items
+    const { jobId, target, phase } = mirror
+    const copy = { jobId, imageId: target.imageId, isAtCutover: phase === 'pending' }
+    return [...items, simulatedItem({ kind: 'mirror', id: `${holderId} ${jobId}`, ...owner, ...copy })]
+  }
+  const remove = ({ kind, holderId = '' }: InventoryItem): void => {
+    const holder = holders.get(holderId)
+    if (holder === undefined) return
+    dropMirror(holder)
+    if (kind === 'mirror') return
+    options.onClose?.(holder.image.imageId)
+    holders.delete(holderId)
+  }
+
   const agent: HolderAgent & SimulatedHolders = {
+    ...simulatedInventory({
+      admit: (caller) => guard.admit(caller),
+      items: () => [...holders.values()].flatMap(itemsOf),
+      remove,
+    }),
     holders,
     setMirror: (holderId, change) => void Object.assign(existing(holderId).mirror ?? {}, change),
     crashHolder(holderId) {
       const holder = existing(holderId)
-      if (holder.mirror?.phase === 'pending') {
+      if (holder.cutover ?? holder.mirror?.phase === 'pending') {
         holder.dead = true
+        if (holder.cutover) holder.cutover.guarded = false
         return
       }
       holder.pid = nextPid++
@@ -102,17 +163,43 @@ export function createSimulatedHolderAgent(
         Object.assign(holder.mirror, { phase: 'failed', error })
       }
     },
+    fireGuard(holderId) {
+      const holder = existing(holderId)
+      const { cutover, mirror } = holder
+      if (cutover?.guarded !== true || holder.dead === true) return false
+      cutover.guarded = false
+      if (cutover.decision === 'undecided') cutover.decision = 'abandoned'
+      if (mirror?.phase === 'pending') {
+        if (cutover.decision === 'committed') stand(holder, cutover.target)
+        mirror.phase = cutover.decision === 'committed' ? 'concluded' : 'failed'
+      }
+      return true
+    },
+    killGuard(holderId) {
+      const { cutover } = existing(holderId)
+      if (cutover) cutover.guarded = false
+    },
     async ensureHolder(caller, spec) {
       guard.admit(caller)
-      const holder = holders.get(spec.holderId) ?? { spec, image: spec.image, pid: nextPid++ }
+      const holder: SimulatedHolder = holders.get(spec.holderId) ?? {
+        spec,
+        image: spec.image,
+        pid: nextPid++,
+      }
+      const toTarget = holder.cutover?.target.imageId === spec.image.imageId
+      if (toTarget) decide(holder, 'committed')
+      else if (holder.dead === true) decide(holder, 'abandoned')
+      else if (holder.cutover?.decision === 'committed') decide(holder, 'abandoned')
       if (holder.image.imageId !== spec.image.imageId) {
         const { mirror } = holder
         const decided = mirror?.phase === 'pending' && mirror.target.imageId === spec.image.imageId
-        if (!decided && holder.dead !== true) {
+        if (!toTarget && !decided && holder.dead !== true) {
           throw new DomainError('conflict', `Holder ${spec.holderId} runs on image ${holder.image.imageId}.`)
         }
       }
       if (holder.dead === true || holder.image.imageId !== spec.image.imageId) dropMirror(holder)
+      if (toTarget && holder.cutover) holder.lastCutover = holder.cutover.jobId
+      if (toTarget || holder.dead === true) delete holder.cutover
       if (holder.dead === true) holder.pid = nextPid++
       delete holder.dead
       holders.set(spec.holderId, holder)
@@ -171,7 +258,9 @@ export function createSimulatedHolderAgent(
     async ensureNoMirror(caller, holderId, jobId) {
       guard.admit(caller)
       const holder = holders.get(holderId)
+      if (holder?.cutover?.jobId === jobId) decide(holder, 'abandoned')
       if (holder?.mirror?.jobId === jobId) dropMirror(holder)
+      if (holder?.cutover?.jobId === jobId && holder.dead !== true) delete holder.cutover
     },
     async mirrorStatus(holderId, jobId) {
       const mirror = holders.get(holderId)?.mirror
@@ -194,16 +283,43 @@ export function createSimulatedHolderAgent(
     },
     async prepareCutover(caller, holderId, jobId) {
       guard.admit(caller)
+      const holder = existing(holderId)
       const mirror = mirrorOf(holderId, jobId)
       if (mirror.phase !== 'ready' && mirror.phase !== 'pending') {
         throw new DomainError('conflict', `Mirror ${jobId} is ${mirror.phase}, not ready.`)
       }
+      if (holder.cutover && holder.cutover.decision !== 'undecided') {
+        throw new DomainError('conflict', `The cutover of ${jobId} is ${holder.cutover.decision}.`)
+      }
+      const { target } = mirror
+      if (holder.cutover?.guarded !== true) {
+        holder.cutover = { jobId, target, decision: 'undecided', guarded: true }
+      }
       mirror.phase = 'pending'
       return { drainMs: 1 }
+    },
+    async commitCutover(caller, holderId, jobId) {
+      guard.admit(caller)
+      const { cutover, lastCutover, mirror, dead } = existing(holderId)
+      if (cutover?.jobId !== jobId) {
+        if (lastCutover === jobId) return
+        throw new DomainError('conflict', `Holder ${holderId} is at no cutover of ${jobId}.`)
+      }
+      if (cutover.decision === 'committed') return
+      if (!cutover.guarded || dead === true || mirror?.phase !== 'pending') {
+        throw new DomainError('conflict', `The cutover of ${jobId} is ${cutover.decision}, or has no guard.`)
+      }
+      decide(existing(holderId), 'committed')
+    },
+    async cutoverDecision(holderId, jobId) {
+      const holder = holders.get(holderId)
+      if (holder?.lastCutover === jobId) return 'committed'
+      return holder?.cutover?.jobId === jobId ? holder.cutover.decision : 'none'
     },
     async finalizeCutover(caller, holderId, jobId, target) {
       guard.admit(caller)
       const holder = existing(holderId)
+      if (holder.cutover?.jobId === jobId) decide(holder, 'committed')
       if (holder.image.imageId !== target.imageId) {
         const mirror = mirrorOf(holderId, jobId)
         if (mirror.phase !== 'pending' || mirror.target.imageId !== target.imageId) {
@@ -214,6 +330,8 @@ export function createSimulatedHolderAgent(
         }
       }
       delete holder.dead
+      delete holder.cutover
+      holder.lastCutover = jobId
       stand(holder, target)
       dropMirror(holder)
       return { imageId: target.imageId, pauseMs: 2, finalizeMs: 1 }
@@ -221,9 +339,16 @@ export function createSimulatedHolderAgent(
     async abandonCutover(caller, holderId, jobId) {
       guard.admit(caller)
       const holder = holders.get(holderId)
+      if (holder?.lastCutover === jobId) {
+        throw new DomainError('conflict', `The cutover of ${jobId} is final; it cannot be given up any more.`)
+      }
+      if (holder?.cutover?.jobId === jobId) {
+        decide(holder, 'abandoned')
+        delete holder.cutover
+      }
       if (holder?.mirror?.jobId === jobId) dropMirror(holder)
       if (holder) delete holder.dead
     },
   }
-  return withFaults(agent, ['setMirror', 'crashHolder'])
+  return withFaults(agent, ['setMirror', 'crashHolder', 'fireGuard', 'killGuard'])
 }

@@ -1,5 +1,6 @@
 import type { Caller } from './caller.ts'
 import type { ImageAccess } from './image.ts'
+import type { Inventoried } from './inventory.ts'
 
 /**
  * A holder is the one storage daemon that has a volume's image open for writing: the volume head beside the
@@ -74,6 +75,20 @@ export interface MirrorRequest {
   rate: number
 }
 
+/**
+ * What the decision register of a cutover says. A register is a file beside the holder, written once for each attempt:
+ * its first value stands for ever, and it outlives the control plane, the agent and the machine's power.
+ */
+export type CutoverDecision =
+  /** The holder is at no cutover of this job. */
+  | 'none'
+  /** Completion was asked for, and nobody has decided. */
+  | 'undecided'
+  /** The target is the truth, or was made so by a cutover that is over: it can only be carried out. */
+  | 'committed'
+  /** The source stays the truth: this attempt can only be given up. */
+  | 'abandoned'
+
 export interface Pending {
   /** Milliseconds from `job-complete` to PENDING. The client's I/O is quiesced for less than this. */
   drainMs: number
@@ -100,9 +115,10 @@ export interface CutoverReport {
 /**
  * Holders of one machine, on compute hosts and on storage nodes alike. Idempotent like `StorageAgent`.
  * A holder that dies is started again by the agent on the image last given by `ensureHolder` or adopted by a
- * finalized cutover, except between `prepareCutover` and its end, when only the caller decides.
+ * finalized cutover, except between `prepareCutover` and its end, when only the caller starts it, and on no other image
+ * than the one that the decision register allows.
  */
-export interface HolderAgent {
+export interface HolderAgent extends Inventoried {
   /** Starts the holder, or adopts it where it runs; after it, the export stands on `spec.image`. */
   ensureHolder(caller: Caller, spec: HolderSpec): Promise<HolderStatus>
   /** Stops the holder; returns when the process is gone, so nothing of it can write any more. */
@@ -129,11 +145,28 @@ export interface HolderAgent {
    * Asks for completion and waits for PENDING, for `windowMs` at most; then probes the target (a read of its
    * first block and a flush). On any failure the job is cancelled, I/O goes on at the source, and it throws:
    * `unavailable` where the target did not answer, `conflict` where the window ran out.
+   *
+   * Before that it starts the attempt's guard: a process that outlives this one and the caller, and that gives the
+   * attempt up where nobody decides in time (see "The decision register" in the protocol). A caller that comes back
+   * while an attempt is under way calls this again, and has what is left of its time.
    */
   prepareCutover(caller: Caller, holderId: string, jobId: string, windowMs: number): Promise<Pending>
   /**
-   * job-finalize, after the record names the target. From here the target is the truth whatever happens: where
-   * the daemon does not confirm, it is killed and started again on the target, and the guest reconnects.
+   * THE COMMIT POINT: writes `committed` into the attempt's register, durably. Only at PENDING, after `prepareCutover`
+   * and while its guard lives. Repeated after it was done it changes nothing. Throws `conflict` where the attempt
+   * was given up, by the guard or by anybody else, or where its guard is gone: then `abandonCutover` ends it.
+   */
+  commitCutover(caller: Caller, holderId: string, jobId: string): Promise<void>
+  /**
+   * What the register says, also while the holder's daemon is dead. Once the attempt was tidied up: `committed` for the
+   * holder's last finished cutover, `none` for one that was given up. Throws where it can't be read: don't guess then.
+   */
+  cutoverDecision(holderId: string, jobId: string): Promise<CutoverDecision>
+  /**
+   * job-finalize; where nobody has decided yet it writes `committed` first. From there the target is the truth whatever
+   * happens: where the daemon does not confirm, it is killed and started again on the target, and the guest
+   * reconnects. Where the guard was first with the finalizing, it tidies up. Throws `conflict` where the attempt was
+   * given up.
    */
   finalizeCutover(
     caller: Caller,
@@ -141,6 +174,9 @@ export interface HolderAgent {
     jobId: string,
     target: ImageAccess,
   ): Promise<CutoverReport>
-  /** Gives the cutover up before the record: cancels the job; I/O goes on at the source. */
+  /**
+   * Gives the cutover up: writes `abandoned` into the register, then cancels the job; I/O goes on at the source. Throws
+   * `conflict`, and changes nothing, where it is committed.
+   */
   abandonCutover(caller: Caller, holderId: string, jobId: string): Promise<void>
 }

@@ -57,6 +57,8 @@ export const storageMethods = {
   ensureExportSize: 'change',
   ensureNoExport: 'change',
   listExports: 'read',
+  inventory: 'read',
+  removeStray: 'change',
 } as const satisfies MethodsOf<StorageAgent>
 
 export const holderMethods = {
@@ -72,8 +74,12 @@ export const holderMethods = {
   setMirrorRate: 'change',
   ensureMirrorPaused: 'change',
   prepareCutover: 'change',
+  commitCutover: 'change',
+  cutoverDecision: 'read',
   finalizeCutover: 'change',
   abandonCutover: 'change',
+  inventory: 'read',
+  removeStray: 'change',
 } as const satisfies MethodsOf<HolderAgent>
 
 export const computeMethods = {
@@ -89,6 +95,8 @@ export const computeMethods = {
   ensureDisk: 'change',
   ensureNoDisk: 'change',
   ensureDiskSize: 'change',
+  inventory: 'read',
+  removeStray: 'change',
 } as const satisfies MethodsOf<ComputeAgent>
 
 export type AgentKind = 'storage' | 'holders' | 'compute'
