@@ -12,6 +12,8 @@ import { defaultReconnectDelaySeconds } from './command-line.ts'
 import { tailOfConsole } from './console-log.ts'
 import { Guest } from './guest.ts'
 import { listServerIds } from './guest-record.ts'
+import { computeInventory, removeStrayGuest } from './inventory.ts'
+import { neverRemoved } from '../inventory/unclaimed.ts'
 import { machineFacts, readQemuVersion } from './host-facts.ts'
 
 export interface ComputeAgentOptions {
@@ -141,6 +143,18 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
       await adopted
       const { record, paths } = guest(serverId)
       if (record === undefined) throw new DomainError('notFound', `Server ${serverId} is not on ${host}.`)
+    inventory: () => computeInventory({ stateDir, runDir }),
+    async removeStray(caller, item) {
+      if (item.kind !== 'guest' && item.kind !== 'remains') throw neverRemoved(item)
+      const serverId = item.serverId ?? item.id
+      fence.admit(caller)
+      await adopted
+      const removeGuest = async (): Promise<void> => {
+        await guest(serverId).remove()
+        guests.delete(serverId)
+      }
+      await serial(serverId, () => removeStrayGuest({ stateDir, runDir }, item, removeGuest))
+    },
       return tailOfConsole(paths.console, lines)
     },
     ensureDisk: (caller, serverId, disk) => change(caller, serverId, (one) => one.ensureDisk(disk)),

@@ -14,11 +14,21 @@ export async function isOpenInQemu(path: string): Promise<boolean> {
     if ((error as NodeJS.ErrnoException).code === 'ENOENT') return false
     throw error
   }
+  return (await lockedPlaces()).has(lockPlace(found))
+}
+
+/** A file as /proc/locks names it. */
+export function lockPlace({ dev, ino }: { dev: number; ino: number }): string {
   const hex = (n: number): string => n.toString(16).padStart(2, '0')
-  const major = ((found.dev >>> 8) & 0xfff) | (Math.floor(found.dev / 2 ** 32) & ~0xfff)
-  const minor = (found.dev & 0xff) | ((found.dev >>> 12) & 0xfff00)
-  const place = `${hex(major)}:${hex(minor)}:${found.ino}`
-  return (await readFile('/proc/locks', 'utf8')).split('\n').some((line) => line.split(/\s+/).includes(place))
+  const major = ((dev >>> 8) & 0xfff) | (Math.floor(dev / 2 ** 32) & ~0xfff)
+  const minor = (dev & 0xff) | ((dev >>> 12) & 0xfff00)
+  return `${hex(major)}:${hex(minor)}:${ino}`
+}
+
+/** All files that a process of this machine has a lock on, by `lockPlace`. */
+export async function lockedPlaces(): Promise<Set<string>> {
+  const words = (await readFile('/proc/locks', 'utf8')).split(/\s+/)
+  return new Set(words.filter((word) => /^[0-9a-f]+:[0-9a-f]+:\d+$/.test(word)))
 }
 
 /**

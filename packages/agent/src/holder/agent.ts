@@ -8,6 +8,7 @@ import type {
   HolderSpec,
   HolderStatus,
   ImageAccess,
+  InventoryItem,
   IoLimits,
   MirrorRequest,
   MirrorStatus,
@@ -20,6 +21,8 @@ import type { Log } from '../daemon/log.ts'
 import { requireSafeId, requireShortRunDir, requireSize, requireUuid } from '../daemon/names.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { endUnrecorded } from '../daemon/supervised-daemon.ts'
+import { removeParts } from '../inventory/daemons.ts'
+import { neverRemoved } from '../inventory/unclaimed.ts'
 import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
 import { abandonCutover, commitCutover, cutoverDecision, finalizeCutover, prepareCutover } from './cutover.ts'
@@ -28,6 +31,8 @@ import { growHolder } from './grow.ts'
 import { sweepRegisters } from './guard.ts'
 import { Holder, holderPaths } from './holder.ts'
 import type { HolderContext } from './holder.ts'
+import { findStrayHolder, holderInventory } from './inventory.ts'
+import type { HolderPlaces } from './inventory.ts'
 import { dropMirror, mirrorStatus, pauseMirror, setMirrorRate, startMirror } from './mirror.ts'
 import { openHolderRecords } from './record.ts'
 
@@ -68,6 +73,7 @@ export const createHolderAgent = (options: HolderAgentOptions): LocalHolderAgent
 class HostHolders implements LocalHolderAgent {
   readonly host: string
   readonly #context: HolderContext
+  readonly #places: HolderPlaces
   readonly #guard: FenceGuard
   readonly #holders = new Map<string, Holder>()
   /** `performance.now()` when the client's pause can have begun at the earliest; means nothing to another process. */
@@ -91,6 +97,7 @@ class HostHolders implements LocalHolderAgent {
     this.#guard = guard
     onSuperseded(guard, () => this.detach())
     const records = openHolderRecords(stateDir)
+    this.#places = { stateDir, runDir, logDir }
     this.#context = {
       records,
       network,
@@ -169,12 +176,14 @@ class HostHolders implements LocalHolderAgent {
   }
 
   async ensureNoMirror(caller: Caller, holderId: string, jobId: string): Promise<void> {
-    return this.#change(caller, holderId, async () => {
-      const holder = this.#find(holderId)
-      if (!holder) return
-      if (holder.daemon.isAlive) await dropMirror(await this.#reach(holderId), jobId)
-      else if (holder.record.mirror?.jobId === jobId && !holder.record.cutover) await holder.forget('mirror')
-    })
+    return this.#change(caller, holderId, () => this.#endMirror(holderId, jobId))
+  }
+
+  async #endMirror(holderId: string, jobId: string): Promise<void> {
+    const holder = this.#find(holderId)
+    if (!holder) return
+    if (holder.daemon.isAlive) await dropMirror(await this.#reach(holderId), jobId)
+    else if (holder.record.mirror?.jobId === jobId && !holder.record.cutover) await holder.forget('mirror')
   }
 
   async mirrorStatus(holderId: string, jobId: string): Promise<MirrorStatus> {
@@ -238,6 +247,24 @@ class HostHolders implements LocalHolderAgent {
     const holder = new Holder(this.#context, record)
     this.#holders.set(holderId, holder)
     return holder
+  async inventory(): Promise<InventoryItem[]> {
+    return holderInventory(this.#places, this.#context.records)
+  }
+
+  async removeStray(caller: Caller, item: InventoryItem): Promise<void> {
+    const { kind, holderId, jobId } = item
+    if ((kind !== 'holder' && kind !== 'mirror' && kind !== 'remains') || holderId === undefined)
+      throw neverRemoved(item)
+    return this.#change(caller, holderId, async () => {
+      const parts = await findStrayHolder(this.#places, this.#context.records, item)
+      if (parts === undefined) return
+      if (kind === 'mirror') return this.#endMirror(holderId, jobId ?? '')
+      await (parts.record && this.#find(holderId)?.stop())
+      this.#holders.delete(holderId)
+      await removeParts(parts)
+    })
+  }
+
   }
 
   /** A holder with its monitor open, where its daemon lives; a dead one is not started here. */

@@ -7,7 +7,10 @@ import type {
   GuestState,
   GuestStatus,
   HypervisorFacts,
+  InventoryItem,
 } from '@volant/contract'
+import { simulatedInventory, simulatedItem } from './inventory.ts'
+import type { Planted } from './inventory.ts'
 
 /** A method of the agent, for hooks and the record of calls. */
 export type ComputeCall = Exclude<keyof ComputeAgent, 'host'>
@@ -35,7 +38,7 @@ interface SimulatedGuest {
  * A compute host in memory, for tests of the control plane: the same answers, refusals and idempotence as the
  * real agent, without QEMU. It lives as long as the object, so a control plane may be "restarted" around it.
  */
-export interface SimulatedComputeAgent extends ComputeAgent {
+export interface SimulatedComputeAgent extends ComputeAgent, Planted {
   /** The calls so far, in order. */
   readonly calls: readonly { call: ComputeCall; serverId: string | undefined }[]
   /** What the server has attached, with the size last announced. */
@@ -164,9 +167,28 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     disk.sizeBytes = sizeBytes
   }
 
+  const items = (): InventoryItem[] =>
+    [...guests].map(([serverId, guest]) =>
+      simulatedItem({ kind: 'guest', id: serverId, serverId, pids: runs(guest) ? [guest.pid] : [] }),
+    )
+  const { planted, inventory, removeStray } = simulatedInventory({
+    admit: () => {},
+    items,
+    remove: ({ serverId = '' }) => void guests.delete(serverId),
+  })
+
   return {
     host: options.host,
     calls,
+    planted,
+    inventory: async () => {
+      await run('inventory', undefined, undefined, () => undefined)
+      return inventory()
+    },
+    removeStray: async (caller, item) => {
+      await run('removeStray', item.serverId, caller, () => undefined)
+      await removeStray(caller, item)
+    },
     disksOf: (serverId) => [...(guests.get(serverId)?.disks.values() ?? [])],
     rebootsOf: (serverId) => guests.get(serverId)?.reboots ?? 0,
     setStorageFault: (serverId, faulty) => {

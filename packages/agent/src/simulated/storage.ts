@@ -1,9 +1,11 @@
 import { randomBytes } from 'node:crypto'
 import { DomainError } from '@volant/contract'
-import type { ImageInfo, ImageRef, NbdAccess, StorageAgent } from '@volant/contract'
+import type { ImageInfo, ImageRef, InventoryItem, NbdAccess, StorageAgent } from '@volant/contract'
 import { createFenceGuard } from '../fence-guard.ts'
 import { withFaults } from './faults.ts'
 import type { Faults } from './faults.ts'
+import { simulatedInventory, simulatedItem } from './inventory.ts'
+import type { Planted } from './inventory.ts'
 
 export interface SimulatedImage extends Omit<ImageInfo, 'changeMark'> {
   ref: ImageRef
@@ -11,7 +13,7 @@ export interface SimulatedImage extends Omit<ImageInfo, 'changeMark'> {
   changes: number
 }
 
-export interface SimulatedStorage {
+export interface SimulatedStorage extends Planted {
   readonly images: Map<string, SimulatedImage>
   readonly exports: Map<string, { access: NbdAccess; pid: number }>
   /** Images that a holder has open; `ensureNoImage` refuses them. */
@@ -71,7 +73,38 @@ export function createSimulatedStorageAgent(
     return infoOf(image)
   }
 
+  const items = (): InventoryItem[] => [
+    ...[...images.values()].map(({ imageId, ref, allocatedBytes }) =>
+      simulatedItem({
+        kind: 'image',
+        id: `/simulated/${node}/${ref.aggregate}/${ref.flexvol}/${imageId}`,
+        imageId,
+        aggregate: ref.aggregate,
+        flexvol: ref.flexvol,
+        sizeBytes: allocatedBytes,
+        isOpen: openImages.has(imageId),
+      }),
+    ),
+    ...[...exports].map(([exportId, { access, pid }]) =>
+      simulatedItem({
+        kind: 'export',
+        id: exportId,
+        pids: [pid],
+        imageId: access.imageId,
+        holderId: exportId.slice(0, -access.imageId.length - 1),
+      }),
+    ),
+  ]
+  const remove = ({ kind, id, imageId = '' }: InventoryItem): void => {
+    if (kind === 'export') exports.delete(id)
+    if (kind !== 'image') return
+    const exported = [...exports.values()].some(({ access }) => access.imageId === imageId)
+    if (exported || openImages.has(imageId)) throw new DomainError('conflict', `Image ${imageId} is in use.`)
+    images.delete(imageId)
+  }
+
   const agent: StorageAgent & SimulatedStorage = {
+    ...simulatedInventory({ admit: (caller) => guard.admit(caller), items, remove }),
     node,
     images,
     exports,

@@ -6,6 +6,7 @@ import type {
   FileAccess,
   ImageInfo,
   ImageRef,
+  InventoryItem,
   NbdAccess,
   StorageAgent,
 } from '@volant/contract'
@@ -25,6 +26,10 @@ import { exportIds, exportPaths, ImageExport, readExportRecord } from './exports
 import type { ExportContext } from './exports.ts'
 import { createImage, growImage, ImageFolders, imageInfo, removeImage, setReadOnly } from './images.ts'
 import type { Aggregate, FlexVolRef } from './images.ts'
+import { findStrayExport, removeStrayImage, storageInventory } from './inventory.ts'
+import type { StoragePlaces } from './inventory.ts'
+import { removeParts } from '../inventory/daemons.ts'
+import { neverRemoved } from '../inventory/unclaimed.ts'
 
 export interface StorageAgentOptions {
   node: string
@@ -69,6 +74,7 @@ class StorageNode implements LocalStorageAgent {
   readonly node: string
   readonly #folders: ImageFolders
   readonly #context: ExportContext
+  readonly #places: StoragePlaces
   readonly #guard: FenceGuard
   readonly #exports = new Map<string, ImageExport>()
   readonly #endings = new Set<Ending>()
@@ -80,6 +86,7 @@ class StorageNode implements LocalStorageAgent {
     const logDir = join(stateDir, 'log')
     for (const folder of [stateDir, requireShortRunDir(runDir), logDir]) ensurePrivateFolder(folder)
     this.#folders = new ImageFolders(node, options.aggregates)
+    this.#places = { stateDir, runDir, logDir, aggregates: options.aggregates }
     const guard = createFenceGuard(join(stateDir, 'storage-fence.json'))
     this.#guard = guard
     onSuperseded(guard, () => this.detach())
@@ -214,19 +221,46 @@ class StorageNode implements LocalStorageAgent {
   }
 
   async ensureNoExport(caller: Caller, exportId: string): Promise<void> {
-    return this.#change(caller, `export ${exportId}`, async () => {
-      const found = this.#findExport(exportId)
-      this.#exports.delete(exportId)
-      if (!found) {
-        await this.#ended(({ id }) => id === exportId)
-        await endUnrecorded(exportPaths(this.#context.runDir, exportId))
-        return
-      }
-      const { ended } = await found.revoke()
-      const ending: Ending = { id: exportId, imageId: found.record.imageId, ended }
-      this.#endings.add(ending)
-      const forget = (): void => void this.#endings.delete(ending)
-      void ended.then(forget, forget)
+    return this.#change(caller, `export ${exportId}`, () => this.#revoke(exportId))
+  }
+
+  async #revoke(exportId: string): Promise<void> {
+    const found = this.#findExport(exportId)
+    this.#exports.delete(exportId)
+    if (!found) {
+      await this.#ended(({ id }) => id === exportId)
+      await endUnrecorded(exportPaths(this.#context.runDir, exportId))
+      return
+    }
+    const { ended } = await found.revoke()
+    const ending: Ending = { id: exportId, imageId: found.record.imageId, ended }
+    this.#endings.add(ending)
+    const forget = (): void => void this.#endings.delete(ending)
+    void ended.then(forget, forget)
+  }
+
+  async inventory(): Promise<InventoryItem[]> {
+    return storageInventory(this.#places)
+  }
+
+  async removeStray(caller: Caller, item: InventoryItem): Promise<void> {
+    const { kind, id, imageId, aggregate, flexvol } = item
+    if (kind === 'image' || kind === 'image-part') {
+      if (imageId === undefined || aggregate === undefined || flexvol === undefined) throw neverRemoved(item)
+      const path = this.#folders.path({ imageId, aggregate, flexvol })
+      const end = kind === 'image' ? '' : item.isBeingRemoved === true ? '.gone' : '.new'
+      return this.#change(caller, imageId, async () => {
+        const exported = (await this.listExports()).some((one) => one.imageId === imageId)
+        if (exported) throw new DomainError('conflict', `Image ${imageId} is exported; end that first.`)
+        await removeStrayImage(item, `${path}${end}`)
+      })
+    }
+    if (kind !== 'export' && kind !== 'remains') throw neverRemoved(item)
+    return this.#change(caller, `export ${id.replace(/^export /, '')}`, async () => {
+      const parts = await findStrayExport(this.#places, item)
+      if (parts === undefined) return
+      if (parts.record !== undefined) return this.#revoke(parts.id)
+      await removeParts(parts)
     })
   }
 
@@ -239,9 +273,12 @@ class StorageNode implements LocalStorageAgent {
 
   async adopt(): Promise<void> {
     for (const exportId of exportIds(this.#context.stateDir)) {
-      const daemon = this.#findExport(exportId)?.daemon
-      if (daemon?.isOfThisBoot !== true) continue
-      await daemon.ensureRunning().catch((error: unknown) => {
+      // In turn with the calls about this export: one that is being revoked must not be started again.
+      const adopted = this.#serial(`export ${exportId}`, async () => {
+        const daemon = this.#findExport(exportId)?.daemon
+        if (daemon?.isOfThisBoot === true) await daemon.ensureRunning()
+      })
+      await adopted.catch((error: unknown) => {
         this.#context.log.warn({ exportId, error }, 'export was not adopted')
       })
     }
@@ -299,6 +336,10 @@ class StorageNode implements LocalStorageAgent {
   /** Changes of one image or export come one after the other, and only from the newest control plane. */
   #change<T>(caller: Caller, key: string, task: () => Promise<T>): Promise<T> {
     this.#guard.admit(caller)
-    return this.#serial(key, () => asDomainError(task))
+    return this.#serial(key, () => {
+      // Again: another control plane may have taken over while the call waited for its turn.
+      this.#guard.admit(caller)
+      return asDomainError(task)
+    })
   }
 }

@@ -169,6 +169,11 @@ export async function removeImage(path: string): Promise<void> {
   } catch (error) {
     if (!isMissing(error)) throw error
   }
+  await finishRemoval(hidden)
+}
+
+/** The second half of it, for what a crash left under its hidden name. */
+export async function finishRemoval(hidden: string): Promise<void> {
   try {
     await freePiecewise(hidden)
     await unlink(hidden)
@@ -176,7 +181,7 @@ export async function removeImage(path: string): Promise<void> {
     if (isMissing(error)) return
     throw error
   }
-  await syncFolder(dirname(path))
+  await syncFolder(dirname(hidden))
 }
 
 async function freePiecewise(path: string): Promise<void> {

@@ -1,4 +1,5 @@
 import type { Caller } from './caller.ts'
+import type { Inventoried } from './inventory.ts'
 
 export interface GuestDisk {
   /** The attachment's id; names the device in QEMU. */
@@ -57,7 +58,7 @@ export interface HypervisorFacts {
 }
 
 /** The agent of one compute host: one QEMU for each server, over QMP. Idempotent like `StorageAgent`. */
-export interface ComputeAgent {
+export interface ComputeAgent extends Inventoried {
   readonly host: string
   facts(): Promise<HypervisorFacts>
   /** Starts the guest, or adopts it where it runs. */

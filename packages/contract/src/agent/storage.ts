@@ -1,5 +1,6 @@
 import type { Caller } from './caller.ts'
 import type { FileAccess, ImageInfo, ImageRef, NbdAccess } from './image.ts'
+import type { Inventoried } from './inventory.ts'
 
 export interface AggregateSpace {
   /** Bytes: the file system's size, or the configured limit where that is smaller. */
@@ -14,7 +15,7 @@ export interface AggregateSpace {
  * The agent of one storage node. Every `ensure…` is idempotent: it may be repeated after a crash and then
  * changes nothing. All arguments and results are plain JSON, so that an agent may sit on another machine.
  */
-export interface StorageAgent {
+export interface StorageAgent extends Inventoried {
   readonly node: string
   aggregateSpace(aggregate: string): Promise<AggregateSpace>
   /** Creates the FlexVol's folder on the aggregate. */
