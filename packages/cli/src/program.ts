@@ -7,6 +7,7 @@ import { addOperations } from './commands/operations.ts'
 import { addProbe } from './commands/probe.ts'
 import { addServe } from './commands/serve.ts'
 import { addStatus } from './commands/status.ts'
+import { addUndo } from './commands/undo.ts'
 import { addUp } from './commands/up.ts'
 import { volantVersion } from './version.ts'
 
@@ -34,6 +35,7 @@ export function buildProgram(main: string): Command {
   addDown(program)
   addStatus(program)
   addMigrate(program)
+  addUndo(program)
   addOperations(program)
   addLists(program)
   addProbe(program)

@@ -7,9 +7,15 @@ import { createProgressView, outcomeText } from './output/progress.ts'
 
 /**
  * Shows an operation's progress until it is settled. Ctrl-C ends the watching, never the operation. Progress
- * goes to standard error, the outcome to standard output; with `--json` each state is a line of JSON there.
+ * goes to standard error, the outcome to standard output; with `--json` each state is a line of JSON there. An end
+ * that was not wished for is an error.
  */
-export async function watchOperation(ndo: NdoClient, id: string, options: CommonOptions): Promise<void> {
+export async function watchOperation(
+  ndo: NdoClient,
+  id: string,
+  options: CommonOptions,
+  wished: readonly Operation['state'][] = ['succeeded'],
+): Promise<void> {
   const interrupt = new AbortController()
   const onInterrupt = (): void => interrupt.abort()
   process.once('SIGINT', onInterrupt)
@@ -46,11 +52,11 @@ export async function watchOperation(ndo: NdoClient, id: string, options: Common
       ].join('\n'),
     )
   }
-  if (last !== undefined) report(last, options)
+  if (last !== undefined) report(last, options, wished)
 }
 
-function report(operation: Operation, options: CommonOptions): void {
-  if (operation.state === 'succeeded') {
+function report(operation: Operation, options: CommonOptions, wished: readonly Operation['state'][]): void {
+  if (wished.includes(operation.state)) {
     if (options.json !== true) process.stdout.write(`${outcomeText(operation)}\n`)
     return
   }

@@ -10,6 +10,9 @@ import {
   type OperationListQuery,
   type SystemStatus,
   type SystemStatusDocument,
+  type UndoPlan,
+  type UndoPlanned,
+  type UndoStarted,
   type VolumePlacement,
   type VolumePlacementDocument,
 } from '@volant/contract/ndo/index.ts'
@@ -36,6 +39,10 @@ export interface NdoClient {
   watch(id: string, options?: { signal?: AbortSignal; patienceMs?: number }): AsyncGenerator<Operation>
   migrate(wish: MigrationWish): Promise<Operation>
   planMigration(wish: MigrationWish): Promise<MigrationPlan>
+  /** Takes an operation back; the plan says in which way, and why. */
+  undo(id: string): Promise<UndoStarted>
+  /** What `undo` would do; changes nothing. */
+  planUndo(id: string): Promise<UndoPlan>
   placement(volumeId: string): Promise<VolumePlacement>
 }
 
@@ -136,6 +143,9 @@ export function ndoClient(session: Session): NdoClient {
           body: { ...wish, dry_run: true },
         })) as MigrationPlanned
       ).plan,
+    undo: async (id) => (await session.json('POST', at(id, '/undo'), { body: {} })) as UndoStarted,
+    planUndo: async (id) =>
+      ((await session.json('POST', at(id, '/undo'), { body: { dry_run: true } })) as UndoPlanned).plan,
     placement: async (volumeId) =>
       (
         (await session.json(

@@ -15,6 +15,7 @@ import { createMigrations } from './app/migration.ts'
 import { operationEngine } from './app/operation-engine.ts'
 import { createOperations } from './app/operation.ts'
 import { createStatusReader } from './app/status.ts'
+import { createUndos } from './app/undo.ts'
 import { aggregatesBackend } from './backends/aggregates.ts'
 import { createBlockStorage } from './block-storage.ts'
 import { createCompute } from './compute.ts'
@@ -37,6 +38,7 @@ import { buildServer, type HttpService } from './http/server.ts'
 import { attachVolume } from './operations/attach-volume.ts'
 import { detachVolume } from './operations/detach-volume.ts'
 import { migrateVolume } from './operations/migrate-volume.ts'
+import { revertMigration } from './operations/revert-migration.ts'
 import { systemClock } from './ports/clock.ts'
 import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-guest.ts'
 import { every } from './reconcile/every.ts'
@@ -216,6 +218,7 @@ async function buildServices(state: State) {
     adminPassword: access.password,
     operations: [
       bind(migrateVolume, migrationPorts),
+      bind(revertMigration, { ...headPorts, engine }),
       bind(attachVolume, headPorts),
       bind(detachVolume, headPorts),
       ...blockStorage.operations,
@@ -285,9 +288,20 @@ async function listen(
   closing: Closing,
 ): Promise<{ url: string; password: string }> {
   const { identity, images, volumes, compute, migrations } = services
+  const undos = createUndos({
+    ...state.records,
+    executor,
+    engine: state.engine,
+    migrations,
+    backend: state.backend,
+    host: state.topology.host,
+    retentionSeconds: state.settings.migration.retentionSeconds,
+    clock: state.clock,
+  })
   const operations = createOperations({
     ...state.records,
     executor,
+    undoableUntil: (run) => undos.undoableUntil(run),
     serverName: (serverId) => compute.serverName(serverId),
     host: state.topology.host,
   })
@@ -302,7 +316,7 @@ async function listen(
     countOperations: () => operations.counts(),
     consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
   })
-  const ndo: HttpService = ndoService({ tokens: identity.tokens, operations, migrations, status })
+  const ndo: HttpService = ndoService({ tokens: identity.tokens, operations, migrations, undos, status })
   const server = await buildServer({
     log: state.log,
     services: [identity.service, images.service, volumes.service, compute.service, ndo],

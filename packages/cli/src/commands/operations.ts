@@ -6,6 +6,7 @@ import { integerArgument, rateArgument } from '../output/quantity.ts'
 import { formatProperties, formatTable } from '../output/table.ts'
 import { formatClock, formatLimit, formatMilliseconds, formatRate } from '../output/units.ts'
 import { watchOperation } from '../watch.ts'
+import { addUndo } from './undo.ts'
 
 interface ListOptions extends CommonOptions {
   active?: boolean
@@ -56,13 +57,14 @@ async function list(options: ListOptions): Promise<void> {
 
 /** All properties of an operation; what has parts is taken apart. */
 export function operationText(operation: Operation): string {
-  const { progress, controls, resource, attempts, commands, error, ...rest } = operation
+  const { progress, controls, resource, attempts, commands, error, undo_of, ...rest } = operation
   return formatProperties({
     ...rest,
     resource: `${resource.type} ${resource.id}${resource.name === null ? '' : ` (${resource.name})`}`,
     ...Object.fromEntries(Object.entries(progress).map(([key, value]) => [`progress.${key}`, value])),
     paused: controls.paused,
     rate_limit: formatLimit(controls.rate_limit),
+    undo_of: undo_of === null ? null : `${undo_of.operation}: ${undo_of.reason}`,
     error: error === null ? null : `${error.reason} (${error.class})`,
     attempts: attempts.map((attempt) => `${attempt.at} ${attempt.reason}`).join('\n'),
     commands: commands.join('\n'),
@@ -106,6 +108,7 @@ export function addOperations(program: Command): void {
   addAction(group, 'cancel', 'give it up and undo what it did; refused after the cutover', (ndo, id) =>
     ndo.cancel(id),
   )
+  addUndo(group)
   const rate = group
     .command('rate')
     .argument('<id>')

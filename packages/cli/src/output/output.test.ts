@@ -31,6 +31,8 @@ const operation = (changes: Partial<Operation> = {}): Operation => ({
   client_pause_bound_ms: null,
   attempts: [],
   error: null,
+  undo_of: null,
+  undo_until: null,
   created_at: '2026-11-22T10:00:00.000Z',
   updated_at: '2026-11-22T10:00:01.000Z',
   finished_at: null,
@@ -102,7 +104,11 @@ describe('the progress bar', () => {
 
   it('ends with the evidence, or with the reason and what to do', () => {
     const done = operation({ state: 'succeeded', client_pause_ms: 3.21 })
-    assert.equal(outcomeText(done), 'succeeded: 473 MiB moved at 50.0 MiB/s\nclient pause at cutover: 3.2 ms')
+    const undo = 'volant undo op-1  # possible until 2026-11-22T10:10:00Z'
+    assert.equal(
+      outcomeText({ ...done, commands: [undo] }),
+      `succeeded: 473 MiB moved at 50.0 MiB/s\nclient pause at cutover: 3.2 ms\n  ${undo}`,
+    )
     const failed = operation({ state: 'failed', error: { reason: 'no room', class: 'noCapacity' } })
     assert.match(outcomeText(operation({ state: 'cancelled' })), /^cancelled: as it was asked for\n/)
     assert.match(outcomeText(failed), /^failed: no room\n {2}volant operations watch op-1$/)

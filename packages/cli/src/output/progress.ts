@@ -64,6 +64,7 @@ export function outcomeText(operation: Operation): string {
       const atMost = bound === null ? '' : ` (no request waited longer than ${formatMilliseconds(bound)})`
       lines.push(`client pause at cutover: ${formatMilliseconds(operation.client_pause_ms)}${atMost}`)
     }
+    lines.push(...operation.commands.map((command) => `  ${command}`))
   } else {
     const reason =
       operation.error?.reason ?? (operation.state === 'cancelled' ? 'as it was asked for' : undefined)

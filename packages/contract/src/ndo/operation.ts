@@ -85,6 +85,10 @@ export const Operation = Type.Object({
       class: Type.String(),
     }),
   ),
+  /** For an operation that takes another one back: which one, and why in this way. */
+  undo_of: nullable(Type.Object({ operation: id, reason: Type.String() })),
+  /** Until when it can itself be undone after its end; null: it can't, or not any more. */
+  undo_until: nullable(time),
   created_at: time,
   updated_at: time,
   finished_at: nullable(time),

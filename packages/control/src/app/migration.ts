@@ -10,6 +10,7 @@ import { parseHostString } from '../domain/host-string.ts'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
 import { poolName, type Topology } from '../domain/topology.ts'
+import type { UndoOf } from '../domain/undo.ts'
 import type { FlexVol, Volume } from '../domain/volume.ts'
 import { migrateVolume, reservationFor, type MigrateVolumeInput } from '../operations/migrate-volume.ts'
 import type { Agents } from '../ports/agents.ts'
@@ -33,6 +34,8 @@ export interface MigrationRequest {
   lockVolume: boolean
   /** Bytes per second; absent: the configured default. */
   rate?: number
+  /** The migration brings back what another operation moved. */
+  undoOf?: UndoOf
 }
 
 export interface Migrations extends MigrationStarter {
@@ -106,6 +109,7 @@ export function createMigrations(options: {
       cutoverAttempts: settings.cutoverAttempts,
       retentionSeconds: settings.retentionSeconds,
       lockedFrom,
+      ...(request.undoOf === undefined ? {} : { undoOf: request.undoOf }),
     }
     const claimed = await volumes.updateIf(
       volume.id,

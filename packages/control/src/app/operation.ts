@@ -38,6 +38,8 @@ export function createOperations(options: {
   flexvols: Pick<FlexVolRecords, 'find'>
   /** The server's name, for operations on servers. */
   serverName: (serverId: string) => Promise<string | null>
+  /** Until when the operation can be undone after its end; null: it can't. */
+  undoableUntil: (run: RunRecord) => Promise<string | null>
   host: string
 }): Operations {
   const { executor } = options
@@ -54,6 +56,7 @@ export function createOperations(options: {
         type === 'volume' ? ((await options.volumes.find(id))?.name ?? null) : await options.serverName(id),
       source: await hostString(input['sourceFlexvolId']),
       target: await hostString(input['targetFlexvolId']),
+      undoUntil: await options.undoableUntil(run),
     }
   }
   const view = async (run: RunRecord): Promise<Operation> =>

@@ -1,6 +1,7 @@
 import type { Operation, OperationProgress, OperationState } from '@volant/contract/ndo/operation.ts'
 import type { LogEntry, RunRecord, RunState } from '@volant/saga'
 import type { MigrationProgress } from './migration-progress.ts'
+import { moveOf } from './undo.ts'
 
 /** What is shown beside what the run's record holds. */
 export interface OperationNames {
@@ -8,6 +9,8 @@ export interface OperationNames {
   /** Host strings. */
   source: string | null
   target: string | null
+  /** Until when it can be undone after its end. */
+  undoUntil: string | null
 }
 
 const states: Record<RunState, OperationState> = {
@@ -34,6 +37,7 @@ export function resourceOf(run: RunRecord): { type: string; id: string } {
 /** A run and its log, as `/ndo/v1/operations` shows them. */
 export function operationView(run: RunRecord, log: LogEntry[], names: OperationNames): Operation {
   const progress = run.progress as MigrationProgress | null
+  const { undoOf } = moveOf(run)
   return {
     id: run.id,
     kind: run.kind,
@@ -59,10 +63,12 @@ export function operationView(run: RunRecord, log: LogEntry[], names: OperationN
             reason: `${run.failure.step}: ${run.failure.message}`,
             class: run.failure.code ?? run.failure.class,
           },
+    undo_of: undoOf === undefined ? null : { operation: undoOf.operationId, reason: undoOf.reason },
+    undo_until: names.undoUntil,
     created_at: run.createdAt,
     updated_at: run.updatedAt,
     finished_at: run.endedAt,
-    commands: commandsFor(run),
+    commands: commandsFor(run, names.undoUntil),
   }
 }
 
@@ -121,8 +127,10 @@ function movedBytesOf(log: LogEntry[]): number | null {
   return typeof output?.movedBytes === 'number' ? output.movedBytes : null
 }
 
-function commandsFor(run: RunRecord): string[] {
-  if (run.endedAt !== null) return []
+function commandsFor(run: RunRecord, undoUntil: string | null): string[] {
+  if (run.endedAt !== null) {
+    return undoUntil === null ? [] : [`volant undo ${run.id}  # possible until ${undoUntil.slice(0, 19)}Z`]
+  }
   const commands = [`volant operations watch ${run.id}`]
   if (run.state === 'needs-attention' || run.control.paused)
     commands.push(`volant operations resume ${run.id}`)

@@ -5,11 +5,13 @@ import {
   SetRateRequest,
   type Operation,
 } from '@volant/contract/ndo/operation.ts'
+import { UndoRequest } from '@volant/contract/ndo/undo.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { Migrations } from '../../app/migration.ts'
 import type { Operations } from '../../app/operation.ts'
 import type { SystemStatusReader } from '../../app/status.ts'
+import type { Undos } from '../../app/undo.ts'
 import { authenticate, type TokenVerifier } from '../authenticate.ts'
 import { faultOf } from '../errors.ts'
 import { acceptJson, parser } from '../parse.ts'
@@ -23,17 +25,19 @@ const parseId = parser(
   'id',
 )
 const parseMigration = parser(MigrationRequest)
+const parseUndo = parser(UndoRequest)
 const parseRate = parser(SetRateRequest)
 const parseListQuery = parser(OperationListQuery, 'query')
 
 /**
  * Volant's own API: what OpenStack's has no place for. Operations with their progress as a stream, pause, resume,
- * cancel, rate; migrations with a dry run; where a volume is.
+ * cancel, rate, undo; migrations with a dry run; where a volume is.
  */
 export function ndoService(options: {
   tokens: TokenVerifier
   operations: Operations
   migrations: Migrations
+  undos: Undos
   status: SystemStatusReader
 }): HttpService {
   return {
@@ -55,6 +59,7 @@ export function ndoService(options: {
       app.addHook('onRequest', authenticate(options.tokens))
       operationRoutes(app, options.operations)
       migrationRoutes(app, options.migrations, options.operations)
+      undoRoutes(app, options.undos, options.operations)
       statusRoutes(app, options.status)
     },
   }
@@ -136,6 +141,16 @@ function migrationRoutes(app: FastifyInstance, migrations: Migrations, operation
     if (body.dry_run === true) return { plan: await migrations.plan(wanted) }
     const { operationId } = await migrations.start(wanted)
     return reply.code(202).send({ operation: await operations.show(request.principal, operationId) })
+  })
+}
+
+function undoRoutes(app: FastifyInstance, undos: Undos, operations: Operations): void {
+  app.post('/v1/operations/:id/undo', async (request, reply) => {
+    const id = idOf(request)
+    const { dry_run } = parseUndo(request.body ?? {})
+    if (dry_run === true) return { plan: await undos.plan(request.principal, id) }
+    const { operationId, plan } = await undos.undo(request.principal, id)
+    return reply.code(202).send({ operation: await operations.show(request.principal, operationId), plan })
   })
 }
 
