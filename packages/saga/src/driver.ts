@@ -31,7 +31,7 @@ import type {
 } from './operation.ts'
 import { settle, type Action, type Fact, type Settled } from './plan.ts'
 import type { Policy } from './policy.ts'
-import type { Position } from './position.ts'
+import type { Position, Shape } from './position.ts'
 import { ProgressWriter } from './progress.ts'
 import type { RecordResult, SagaStore, Writer } from './store.ts'
 import { hasEnded, type LogEntry, type RunRecord, type StoredControl } from './types.ts'
@@ -95,6 +95,10 @@ export class Driver {
 
   get position(): Position {
     return this.#position
+  }
+
+  get shape(): Shape {
+    return this.#operation
   }
 
   /** Resolves when the run has ended or needs attention. */

@@ -34,7 +34,16 @@ test('a run does its steps in order, shows progress, and hands outputs on', asyn
   assert.equal(state, 'running')
   const run = await executor.ended(id)
   assert.deepEqual([run.state, run.step, run.progress], ['succeeded', null, { looks: 3 }])
-  assert.deepEqual(given.ports.calls, ['prepare', 'copy', 'equal', 'equal', 'equal', 'switch', 'clear'])
+  assert.deepEqual(given.ports.calls, [
+    'prepare',
+    'copy',
+    'equal',
+    'equal',
+    'equal',
+    'switch',
+    'clear',
+    'note',
+  ])
   assert.deepEqual(seen, { prepare: undefined, copy: { bytes: 5 }, switch: { pauseMs: 1 } })
 })
 
@@ -117,7 +126,7 @@ test('a commit that failed and nevertheless happened goes on', async (t) => {
   const executor = await given.engine()
   const { id } = await executor.start(flow, { id: '1' })
   assert.equal((await executor.ended(id)).state, 'succeeded')
-  assert.deepEqual(given.ports.calls.slice(-3), ['switch', 'happened', 'clear'])
+  assert.deepEqual(given.ports.calls.slice(-4), ['switch', 'happened', 'clear', 'note'])
 })
 
 test('when nobody can say whether the commit happened, a person is called, and may decide', async (t) => {
@@ -177,7 +186,10 @@ test('from the start of the commit on a cancel is refused, with the place and th
   const executor = await given.engine()
   const { id } = await executor.start(flow, { id: '1' })
   while (!given.ports.calls.includes('switch')) await sleep(1)
-  await assert.rejects(executor.cancel(id), refusedWith('conflict', /it is running at 'switch'/))
+  await assert.rejects(
+    executor.cancel(id),
+    refusedWith('conflict', /is running at 'switch': it can be undone no more/),
+  )
   gate.resolve()
   assert.equal((await executor.ended(id)).state, 'succeeded')
 })
@@ -277,7 +289,11 @@ test('after a crash in the commit the world is asked', async (t) => {
   await first.crashed
   const second = await given.engine()
   assert.equal((await second.ended(id)).state, 'succeeded')
-  assert.deepEqual(given.ports.calls.slice(3), ['switch', 'happened', 'clear'], 'it is not done again')
+  assert.deepEqual(
+    given.ports.calls.slice(3),
+    ['switch', 'happened', 'clear', 'note'],
+    'it is not done again',
+  )
 })
 
 test('a step after the commit that keeps failing needs attention; resume, or skip, goes on', async (t) => {

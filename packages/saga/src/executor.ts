@@ -42,6 +42,7 @@ import { replay, startPosition, takenOver } from './position.ts'
 import { planRecovery, refusalMessage } from './recovery.ts'
 import type { CreateRunParams, ListPage, ListParams, SagaStore, Writer } from './store.ts'
 import type { LogEntry, RunRecord } from './types.ts'
+import { possibleWishes, skipReason, type Wish } from './wishes.ts'
 
 export interface ExecutorOptions {
   store: SagaStore
@@ -198,7 +199,7 @@ export class Executor {
     return this.#controls.pause(runId)
   }
 
-  /** Ends a pause; a run that needs attention tries the step under way again. */
+  /** Ends a pause; a run that needs attention tries the step under way again. `conflict` where it is neither. */
   resume(runId: string): Promise<RunRecord> {
     return this.#controls.resume(runId)
   }
@@ -213,7 +214,13 @@ export class Executor {
     return this.#controls.setRate(runId, rate)
   }
 
-  /** For a run that needs attention: a person has done (or undone) the step under way by hand. */
+  /** What may be asked of the run now, and why the step that needs attention may be skipped; empty: it has ended. */
+  possible(runId: string): { wishes: Wish[]; skip: string | null } {
+    const driver = this.#drivers.get(runId)
+    return driver ? { wishes: possibleWishes(driver), skip: skipReason(driver) } : { wishes: [], skip: null }
+  }
+
+  /** For a run that needs attention: leaves the step (or undo) out, where its author declared that safe. */
   skip(runId: string): Promise<RunRecord> {
     return this.#controls.skip(runId)
   }

@@ -94,11 +94,24 @@ export interface StepOptions<C, O> {
   retry?: RetryPolicy
   /** After this `signal` is aborted and the attempt has failed; the policy's `doTimeout` if not given. */
   timeout?: Duration
+  /**
+   * Where the undo may be left out: why that is safe, and what is left behind. Then an operator may `skip` it when it
+   * keeps failing, such as on a machine that never comes back.
+   */
+  skipUndo?: string
 }
 
 /** A step after the commit: there is no way back, so there is no `undo`. */
-export interface FinalStepOptions<C, O> extends Omit<StepOptions<C, O>, 'undo'> {
+export interface FinalStepOptions<C, O, Skip = string | undefined> extends Omit<
+  StepOptions<C, O>,
+  'undo' | 'skipUndo'
+> {
   undo?: never
+  /**
+   * Where the step may be left out: why that is safe, and what is left to do by hand. Then an operator may `skip` it
+   * when it keeps failing, and later steps see its result as perhaps undefined.
+   */
+  skip?: Skip
 }
 
 export interface Look {
@@ -187,10 +200,10 @@ export interface Undoable<Input, Ports, Out, Waits extends string> extends Opera
 }
 
 export interface Committed<Input, Ports, Out> extends Operation<Input, Ports> {
-  step<const Name extends string, O>(
+  step<const Name extends string, O, const Skip extends string | undefined = undefined>(
     name: Name,
-    options: FinalStepOptions<Context<Input, Ports, Out>, O>,
-  ): Committed<Input, Ports, Out & { [K in Name]: Plain<O> }>
+    options: FinalStepOptions<Context<Input, Ports, Out>, O, Skip>,
+  ): Committed<Input, Ports, Out & { [K in Name]: Skip extends string ? Plain<O> | undefined : Plain<O> }>
   wait<const Name extends string>(
     name: Name,
     options: WaitOptions<Context<Input, Ports, Out>>,
@@ -233,6 +246,9 @@ export interface StepNode {
   readonly do: (context: ErasedContext) => unknown
   /** Null after the commit. */
   readonly undo: ((context: ErasedContext) => unknown) | null
+  /** Why it may be left out, after the commit; why its undo may, before it. Null: it may not. */
+  readonly skip: string | null
+  readonly skipUndo: string | null
   readonly retry: RetryPolicy | null
   readonly timeoutMs: number | null
 }
@@ -289,12 +305,17 @@ class Builder implements Operation<unknown, unknown> {
 
   step(name: string, options: ErasedStep): Builder {
     const committed = this.nodes.some((node) => node.type === 'commit')
+    if (!committed && 'skip' in options) {
+      throw this.#error(`step '${name}' is before the commit, where only its undo can be skipped (skipUndo)`)
+    }
     if (!committed && !options.undo) throw this.#error(`step '${name}' is before the commit and has no undo`)
     return this.#with({
       type: 'step',
       name,
       do: options.do.bind(options),
       undo: committed ? null : (options.undo?.bind(options) ?? null),
+      skip: ('skip' in options && options.skip) || null,
+      skipUndo: ('skipUndo' in options && options.skipUndo) || null,
       retry: options.retry ?? null,
       timeoutMs: options.timeout === undefined ? null : milliseconds(options.timeout),
     })

@@ -96,6 +96,26 @@ test('a commit goes back to an earlier wait and nowhere else', (t) => {
   )
 })
 
+test('what a skipped step would have returned may be undefined; before the commit only an undo is skipped', (t) => {
+  declared()
+    .step('a', { ...createTarget, skipUndo: 'the image stays behind' })
+    .commit('cutover', { do: () => {}, happened: () => true })
+    .step('count', { do: () => ({ bytes: 1 }), skip: 'nobody needs the number' })
+    .step('weigh', { do: () => ({ grams: 1 }) })
+    .step('report', {
+      do: ({ out }) => {
+        out.count?.bytes satisfies number | undefined
+        out.weigh.grams satisfies number
+        // @ts-expect-error it may have been skipped
+        void out.count.bytes
+      },
+    })
+  t.assert.throws(() => {
+    // @ts-expect-error a later step needs its result
+    declared().step('a', { ...createTarget, skip: 'why not' })
+  }, /only its undo can be skipped/)
+})
+
 test('no wait is without a bound', (t) => {
   t.assert.throws(() => {
     // @ts-expect-error a timeout or a stallTimeout must be given

@@ -110,12 +110,14 @@ function forward(node: OperationNode, situation: Situation): Planned {
 /** An undo that fails is not worth giving up for: it is tried again, then a person is called. */
 function backward(shape: Shape, situation: Situation): Planned {
   const { position } = situation
-  const index = shape.nodes.findLastIndex(
-    (node, i) => i <= position.index && node.type === 'step' && node.undo !== null,
-  )
+  const index = undoIndex(shape, position)
   if (index < 0) return { type: 'end', state: position.cancelled ? 'cancelled' : 'failed' }
   return later(situation) ?? { type: 'undo', index }
 }
+
+/** The step to undo next; -1: all is undone. */
+const undoIndex = (shape: Shape, position: Position): number =>
+  shape.nodes.findLastIndex((node, i) => i <= position.index && node.type === 'step' && node.undo !== null)
 
 function later({ position, now }: Situation): Action | null {
   return position.notBefore !== null && position.notBefore > now
@@ -149,7 +151,7 @@ function mustAskFirst(shape: Shape, position: Position, action: Action): boolean
 }
 
 function viewOf(shape: Shape, position: Position, control: Control, action: Action): RunView {
-  const index = action.type === 'undo' ? action.index : position.index
+  const index = position.direction === 'backward' ? undoIndex(shape, position) : position.index
   const node = shape.nodes[index]
   const undoable = position.direction === 'forward' && !position.committed && !position.asking
   return {

@@ -96,6 +96,7 @@ export const createVolume = operation<CreateVolumeInput, CreateVolumePorts>('vol
       const copy = await ports.copies.find(input.copyId)
       if (copy !== undefined) await ports.backend.ensureNoImage(callerOf(op), copy)
     },
+    skipUndo: 'what was made of the image stays behind as a stray, which nothing uses',
   })
 
   .commit('publish', {

@@ -164,6 +164,7 @@ export const deleteServer = operation<DeleteServerInput, DeleteServerPorts>('ser
   })
 
   .step('removeVolumes', {
+    skip: 'the volumes that were to go with the server stay, detached: delete them yourself',
     do: async ({ out, ports }) => {
       for (const volumeId of out.listDoomed.doomed) await ports.remover.removeVolume(volumeId)
       return null

@@ -23,7 +23,7 @@ export class Flow {
   }
 }
 
-/** prepare, copy, [equal], SWITCH, clear. */
+/** prepare, copy, [equal], SWITCH, clear, note. */
 export const flow = operation<FlowInput, Flow>('thing.move', { version: 1 })
   .holds(({ id }) => [`thing/${id}`])
   .step('prepare', {
@@ -33,6 +33,7 @@ export const flow = operation<FlowInput, Flow>('thing.move', { version: 1 })
   .step('copy', {
     do: (context) => context.ports.call('copy', context),
     undo: async (context) => void (await context.ports.call('-copy', context)),
+    skipUndo: 'the copy stays behind as a stray',
   })
   .wait('equal', {
     every: '1h',
@@ -55,7 +56,11 @@ export const flow = operation<FlowInput, Flow>('thing.move', { version: 1 })
     },
     retryFrom: 'equal',
   })
-  .step('clear', { do: (context) => context.ports.call('clear', context) })
+  .step('clear', {
+    do: (context) => context.ports.call('clear', context),
+    skip: 'what is not cleared away harms nobody',
+  })
+  .step('note', { do: (context) => context.ports.call('note', context) })
 
 export interface Bench {
   store: SagaStore

@@ -36,7 +36,7 @@ test('a run is carried on from the database’s file by another process’s conn
   }
   const executor = await second.engine()
   assert.equal((await executor.ended(id)).state, 'succeeded')
-  assert.deepEqual(second.ports.calls, ['happened', 'clear'])
+  assert.deepEqual(second.ports.calls, ['happened', 'clear', 'note'])
   assert.deepEqual(out, { prepare: undefined, copy: { bytes: 7 }, switch: undefined })
 })
 
