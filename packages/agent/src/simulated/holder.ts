@@ -197,7 +197,7 @@ export function createSimulatedHolderAgent(
           throw new DomainError('conflict', `Holder ${spec.holderId} runs on image ${holder.image.imageId}.`)
         }
       }
-      if (holder.dead === true || holder.image.imageId !== spec.image.imageId) dropMirror(holder)
+      if (toTarget || holder.dead === true || holder.image.imageId !== spec.image.imageId) dropMirror(holder)
       if (toTarget && holder.cutover) holder.lastCutover = holder.cutover.jobId
       if (toTarget || holder.dead === true) delete holder.cutover
       if (holder.dead === true) holder.pid = nextPid++

@@ -101,18 +101,19 @@ test('a finalize that never arrived is carried out, because the record names the
   await assertVolumeClean(world, volume.id, input, 'target')
 })
 
-test('a record that cannot be written leaves the source the truth', async (t) => {
-  const { world, volume, executor, input } = await start(t, { attached: true })
+test('a record that cannot be written after the commit is caught up with, and the target goes on', async (t) => {
+  const { world, volume, executor, input, holder } = await start(t, { attached: true })
   const { changeTruth } = world.ports.copies
-  let refusals = 0
+  const order: string[] = []
   world.ports.copies.changeTruth = (change) => {
-    refusals += 1
-    if (refusals === 1) return Promise.reject(new Error('database or disk is full'))
+    order.push(holder().calls.includes('finalizeCutover') ? 'after finalize' : 'while I/O is held')
+    if (order.length === 1) return Promise.reject(new Error('database or disk is full'))
     return changeTruth(change)
   }
   const { id } = await executor.start(migrateVolume, input)
   assert.equal((await executor.ended(id)).state, 'succeeded')
-  assert.equal(refusals, 2)
+  assert.deepEqual(order, ['while I/O is held', 'after finalize'])
+  assert.ok(!holder().calls.includes('abandonCutover'))
   await assertVolumeClean(world, volume.id, input, 'target')
 })
 

@@ -10,8 +10,8 @@
  *     truth:  ─────────────────────── source ─────────────────────────────┃──────────── target ────────────────
  *
  * The cutover is two-phase commit. PENDING: I/O is quiesced, both images are equal. Then, in this order: probe the
- * target, record durably that it is the truth, take the source away, finalize. Whatever dies before the record
- * leaves the source the truth, whatever dies after it the target, and both are right.
+ * target, commit in the decision register beside the holder, record the truth, take the source away, finalize. Whatever
+ * dies before the commit leaves the source the truth, whatever dies after it the target, and both are right.
  */
 import { DomainError, messageOf, type MirrorPhase, type MirrorStatus } from '@volant/contract'
 import { final, operation, retryable } from '@volant/saga'
@@ -34,13 +34,17 @@ import type { HeadPorts } from './head.ts'
 import {
   carryOut,
   closeMover,
+  commitCutover,
   endCopy,
   ensureMirror,
   followWishes,
   goOn,
+  isCommitted,
+  isRecorded,
   jobOf,
   openHolder,
   openTarget,
+  recordTruth,
   restartMirror,
 } from './migration-holder.ts'
 import { sealMove } from './seal-move.ts'
@@ -167,6 +171,9 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       const status = await holders.mirrorStatus(holderId, jobOf(op))
       const advance = [before.restarts, status.phase, status.doneBytes]
       if (status.phase === 'absent' || status.phase === 'failed' || status.phase === 'concluded') {
+        // Its last cutover may have been committed by a control plane that was replaced, and that woke up once more.
+        if ((await holders.cutoverDecision(holderId, jobOf(op))) === 'committed')
+          return { done: true, advance }
         await restartMirror(ports, op, input, out.openHolder, before, status.error)
         return { done: false, advance }
       }
@@ -224,26 +231,14 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
           if (error instanceof DomainError && error.code === 'staleFence') throw error
           throw retryable(`The cutover was given up and the source goes on: ${messageOf(error)}`, error)
         })
-      const retainedUntil = new Date(now().getTime() + input.retentionSeconds * 1000).toISOString()
-      try {
-        // The record. Before this line the source is the truth, after it the target.
-        await ports.copies.changeTruth({
-          volumeId: input.volumeId,
-          fromImageId: input.sourceImageId,
-          toImageId: input.targetImageId,
-          operationId: op.id,
-          fence: op.fence,
-          retainedUntil,
-        })
-      } catch (error) {
-        // Another control plane has taken over: what becomes of the cutover is its word.
+      // The commit point. Before this line the source is the truth, after it the target.
+      await commitCutover(ports, op, out.openHolder)
+      // The same for everybody who asks the database, while I/O is held. It can't be undone any more: a database that does
+      // not answer must not hold the client, and `settle` writes it before anything else.
+      await recordTruth(ports, op, input, now()).catch((error: unknown) => {
+        // Another control plane has taken over: it reads the register, too.
         if (error instanceof DomainError && error.code === 'staleFence') throw error
-        // Whether it was written is asked, not guessed: a write can fail after it took effect.
-        if (!(await isTruth(ports, input))) {
-          await holders.abandonCutover(caller, holderId, jobOf(op))
-          throw retryable(`The record could not be written, the source goes on: ${messageOf(error)}`, error)
-        }
-      }
+      })
       await ports.backend.revoke(caller, source, machine, holderId)
       const report = await holders.finalizeCutover(caller, holderId, jobOf(op), target)
       return {
@@ -254,7 +249,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
         finalizeMs: report.finalizeMs,
       }
     },
-    happened: ({ input, ports }) => isTruth(ports, input),
+    happened: ({ op, input, out, ports }) => isCommitted(ports, op, input, out.openHolder),
     retryFrom: 'inSync',
     attempts: (input) => input.cutoverAttempts,
     backoff: { first: '1s', longest: '30s' },
@@ -262,9 +257,10 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
 
   // The target is the truth. From here on everything is repeated until it is done; there is no way back.
   .step('settle', {
-    do: async ({ op, input, out, ports }) => {
+    do: async ({ op, input, out, ports, now }) => {
       const { holderId, machine } = out.openHolder
-      // A crash came between the record and the answer: what was decided is carried out.
+      if (!(await isRecorded(ports, input))) await recordTruth(ports, op, input, now())
+      // A crash came between the commit and the answer: what was decided is carried out.
       if (out.cutover === undefined) await carryOut(ports, op, input, out.openHolder)
       if (out.openHolder.isHead) {
         await openHolder(ports, op, input.volumeId, input.targetImageId)
@@ -336,10 +332,6 @@ function phaseOf(phase: MirrorPhase, verdict: Verdict): MigrationProgress['phase
   if (phase === 'paused') return 'paused'
   if (verdict.converged) return 'in-sync'
   return phase === 'ready' || verdict.state.finalLap ? 'catching-up' : 'copying'
-}
-
-async function isTruth(ports: MigrateVolumePorts, input: MigrateVolumeInput): Promise<boolean> {
-  return (await ports.volumes.get(input.volumeId)).imageId === input.targetImageId
 }
 
 /** For the record of what was moved; used by the dry run as well. */

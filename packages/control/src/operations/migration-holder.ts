@@ -1,5 +1,5 @@
 /** What the steps of a migration do with the holder: the head of the volume, or a mover. */
-import { DomainError, type HolderAgent } from '@volant/contract'
+import { DomainError, messageOf, type HolderAgent } from '@volant/contract'
 import { final, retryable } from '@volant/saga'
 import { newConvergence, type Convergence } from '../domain/convergence.ts'
 import { callerOf } from './caller.ts'
@@ -79,7 +79,62 @@ export async function endCopy(
 }
 
 /**
- * The record names the target, and nobody knows how far the holder came. The source is taken away first, as in the
+ * Writes `committed` into the register. Where that fails, and it was not written all the same, the source goes on and
+ * the cutover is worth another attempt: the guard may have been first, or be gone.
+ */
+export async function commitCutover(
+  ports: MigrateVolumePorts,
+  op: Op,
+  { holderId, machine }: Holder,
+): Promise<void> {
+  const holders = ports.agents.holders(machine)
+  try {
+    await holders.commitCutover(callerOf(op), holderId, jobOf(op))
+  } catch (error) {
+    if (error instanceof DomainError && error.code === 'staleFence') throw error
+    // The answer can be lost after it took effect: that is asked, not guessed.
+    if ((await holders.cutoverDecision(holderId, jobOf(op))) === 'committed') return
+    await holders.abandonCutover(callerOf(op), holderId, jobOf(op))
+    throw retryable(`The cutover was given up and the source goes on: ${messageOf(error)}`, error)
+  }
+}
+
+/**
+ * The record names the target, or the register says `committed` and the record could not be written. Throws where the
+ * holder's agent does not answer and the record names the source: that proves nothing.
+ */
+export async function isCommitted(
+  ports: MigrateVolumePorts,
+  op: Op,
+  input: MigrateVolumeInput,
+  { holderId, machine }: Holder,
+): Promise<boolean> {
+  if (await isRecorded(ports, input)) return true
+  return (await ports.agents.holders(machine).cutoverDecision(holderId, jobOf(op))) === 'committed'
+}
+
+export const isRecorded = async (ports: MigrateVolumePorts, input: MigrateVolumeInput): Promise<boolean> =>
+  (await ports.volumes.get(input.volumeId)).imageId === input.targetImageId
+
+/** The volume's truth for everybody who asks the database. Only after the commit; repeated it changes nothing. */
+export async function recordTruth(
+  ports: MigrateVolumePorts,
+  op: Op,
+  input: MigrateVolumeInput,
+  now: Date,
+): Promise<void> {
+  await ports.copies.changeTruth({
+    volumeId: input.volumeId,
+    fromImageId: input.sourceImageId,
+    toImageId: input.targetImageId,
+    operationId: op.id,
+    fence: op.fence,
+    retainedUntil: new Date(now.getTime() + input.retentionSeconds * 1000).toISOString(),
+  })
+}
+
+/**
+ * The cutover is committed, and nobody knows how far the holder came. The source is taken away first, as in the
  * cutover itself; one whose node does not answer must not hold the client, and `settle` asks for it again.
  */
 export async function carryOut(

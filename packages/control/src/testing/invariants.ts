@@ -30,6 +30,7 @@ export async function assertVolumeClean(
   for (const holder of holders) {
     assert.equal(holder.image.imageId, expected, 'the head stands on the truth')
     assert.equal(holder.mirror, undefined, 'no mirror is left over')
+    assert.equal(holder.cutover, undefined, 'no attempt at a cutover is left over')
   }
   const exports = [...world.nodes.values()].flatMap((node) => [...node.exports.values()])
   for (const { access } of exports) assert.equal(access.imageId, expected, 'only the truth is exported')
