@@ -3,6 +3,7 @@ import { addConfig } from './commands/config.ts'
 import { addDown } from './commands/down.ts'
 import { addLists } from './commands/lists.ts'
 import { addMigrate } from './commands/migrate.ts'
+import { addNode } from './commands/node.ts'
 import { addOperations } from './commands/operations.ts'
 import { addProbe } from './commands/probe.ts'
 import { addServe } from './commands/serve.ts'
@@ -31,8 +32,9 @@ export function buildProgram(main: string): Command {
       ].join('\n'),
     )
   addUp(program, main)
-  addServe(program)
+  addServe(program, main)
   addDown(program)
+  addNode(program)
   addStatus(program)
   addMigrate(program)
   addUndo(program)

@@ -1,5 +1,6 @@
 import type { Command } from 'commander'
 import { print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { withStateFolder } from '../instance/record.ts'
 import { requireStateFolder, stateFolder } from '../instance/state-folder.ts'
 import { stopControlPlane } from '../instance/stop.ts'
 
@@ -18,7 +19,7 @@ export function addDown(program: Command): void {
       const stopped = await stopControlPlane(stateDir)
       if (options.all === true) {
         const { stopDataPlane } = await import('@volant/control/stop-all.ts')
-        await stopDataPlane(stateDir)
+        await withStateFolder(stateDir, () => stopDataPlane(stateDir))
       }
       const result = { was_running: stopped.pid !== null, pid: stopped.pid, killed: stopped.killed }
       print(options, { ...result, data_plane_stopped: options.all === true }, () =>

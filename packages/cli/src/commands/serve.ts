@@ -4,6 +4,8 @@ import { flushCompileCache } from 'node:module'
 import { join, resolve } from 'node:path'
 import { withCommonOptions, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
+import { endRequested } from '../instance/end-requested.ts'
+import { programCommand } from '../instance/program-command.ts'
 import { claimStateFolder } from '../instance/record.ts'
 import { defaultPort, prepareStateFolder, stateFolder } from '../instance/state-folder.ts'
 import { createLog } from '../output/log.ts'
@@ -15,21 +17,7 @@ interface ServeOptions extends CommonOptions {
   config?: string
 }
 
-/** Resolves with the first signal that asks to end; a second one ends at once. */
-function endRequested(): Promise<NodeJS.Signals> {
-  return new Promise((resolveSignal) => {
-    let asked = false
-    for (const signal of ['SIGINT', 'SIGTERM'] as const) {
-      process.on(signal, () => {
-        if (asked) process.exit(exitCodes.failed)
-        asked = true
-        resolveSignal(signal)
-      })
-    }
-  })
-}
-
-async function serve(options: ServeOptions): Promise<void> {
+async function serve(options: ServeOptions, main: string): Promise<void> {
   const stateDir = stateFolder(options.state)
   await prepareStateFolder(stateDir)
   const claim = await claimStateFolder(stateDir, volantVersion())
@@ -41,6 +29,7 @@ async function serve(options: ServeOptions): Promise<void> {
       stateDir,
       port: options.port,
       log,
+      command: programCommand(main),
       cacheDir: join(import.meta.dirname, '../../../../.cache'),
       ...(options.config === undefined ? {} : { configPath: resolve(options.config) }),
     }).catch((error: unknown) => {
@@ -74,7 +63,7 @@ function explained(error: unknown, port: number): unknown {
   )
 }
 
-export function addServe(program: Command): void {
+export function addServe(program: Command, main: string): void {
   const command = program
     .command('serve')
     .description('run Volant in the foreground until Ctrl-C; logs to standard output')
@@ -83,6 +72,6 @@ export function addServe(program: Command): void {
       '--config <file>',
       'configuration file (default: volant.yaml in the state folder, if there is one)',
     )
-    .action(serve)
+    .action((options: ServeOptions) => serve(options, main))
   withCommonOptions(command, ['volant serve', 'volant serve --state /srv/volant --port 8790'])
 }

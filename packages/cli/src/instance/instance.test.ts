@@ -1,7 +1,18 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmod, mkdir, mkdtemp, readdir, rm, stat, writeFile } from 'node:fs/promises'
+import {
+  chmod,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  symlink,
+  unlink,
+  writeFile,
+} from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
@@ -17,6 +28,12 @@ beforeEach(async () => {
   folder = await mkdtemp(join(tmpdir(), 'volant-cli-'))
 })
 afterEach(() => rm(folder, { recursive: true, force: true }))
+
+/** All files of a folder with their bytes. */
+const contents = async (path: string): Promise<string[]> => {
+  const names = (await readdir(path)).toSorted()
+  return Promise.all(names.map(async (name) => `${name}: ${await readFile(join(path, name), 'utf8')}`))
+}
 
 describe('the state folder', () => {
   it('is the named one, else of the environment, else the usual one', () => {
@@ -52,6 +69,23 @@ describe('the state folder', () => {
     await assert.rejects(prepareStateFolder('/proc/no/such'), /nothing can be made there/)
   })
 
+  it('of a newer arrangement is refused, and left as it is', async () => {
+    const state = join(folder, 'state')
+    await prepareStateFolder(state)
+    await writeFile(join(state, 'volant.state'), 'This folder is the state of a Volant\nformat 2\n')
+    const before = await contents(state)
+    await assert.rejects(prepareStateFolder(state), { exitCode: 4, message: /newer Volant \(format 2; this/ })
+    assert.deepEqual(await contents(state), before)
+  })
+
+  it('of the first releases, whose mark says nothing, is ours, and its mark stays', async () => {
+    const state = join(folder, 'state')
+    await mkdir(state)
+    await writeFile(join(state, 'volant.state'), 'This folder is the state of a Volant\n')
+    await prepareStateFolder(state)
+    assert.deepEqual(await contents(state), ['volant.state: This folder is the state of a Volant\n'])
+  })
+
   it('must be one where something is to be stopped; a mistyped path is told, and left as it is', async () => {
     await requireStateFolder(folder)
     const state = join(folder, 'state')
@@ -80,7 +114,64 @@ describe('the record of who has the state folder', () => {
     await claim.release()
     assert.equal(await runningInstance(folder), undefined)
     await (await claimStateFolder(folder, '1')).release()
-    assert.deepEqual(await readdir(folder), [])
+    assert.deepEqual(await readdir(folder), ['lock'])
+  })
+
+  it('is found by whatever path one comes', async () => {
+    const claim = await claimStateFolder(folder, '1')
+    const link = `${folder}-link`
+    await symlink(folder, link)
+    try {
+      await assert.rejects(claimStateFolder(link, '1'), {
+        exitCode: 4,
+        message: /belongs to a Volant that runs/,
+      })
+      await claim.release()
+      await (await claimStateFolder(link, '1')).release()
+    } finally {
+      await unlink(link)
+    }
+  })
+
+  it('does not depend on the record: its process may not be seen from here, as in a container', async () => {
+    const claim = await claimStateFolder(folder, '1')
+    const record = join(folder, 'control.json')
+    for (const text of ['{"pid":1,"startTicks":"1"}', '{"pid":', undefined]) {
+      if (text === undefined) await unlink(record)
+      else await writeFile(record, text)
+      const before = await contents(folder)
+      await assert.rejects(claimStateFolder(folder, '1'), { exitCode: 4, message: /in another container/ })
+      assert.deepEqual(await contents(folder), before, 'nothing was written')
+    }
+    await claim.release()
+  })
+
+  it('is free as soon as its process is dead, its children notwithstanding', async () => {
+    const file = join(folder, 'holder.ts')
+    await writeFile(
+      file,
+      `import { spawn } from 'node:child_process'
+import { claimStateFolder } from ${JSON.stringify(join(import.meta.dirname, 'record.ts'))}
+await claimStateFolder(${JSON.stringify(folder)}, '1')
+const child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' })
+child.unref()
+console.log(child.pid)
+setInterval(() => {}, 1000)`,
+    )
+    const holder = spawn(process.execPath, [file], { stdio: ['ignore', 'pipe', 'inherit'] })
+    const [line] = (await once(holder.stdout, 'data')) as [Buffer]
+    const orphan = Number(String(line))
+    try {
+      await assert.rejects(claimStateFolder(folder, '1'), { exitCode: 4 })
+      const gone = once(holder, 'exit')
+      holder.kill('SIGKILL')
+      await gone
+      assert.ok(await startTicks(orphan), 'what it started runs on')
+      await (await claimStateFolder(folder, '1')).release()
+    } finally {
+      holder.kill('SIGKILL')
+      process.kill(orphan, 'SIGKILL')
+    }
   })
 
   it('of a dead process is taken over, also where another process has its pid by now', async () => {

@@ -1,8 +1,9 @@
-import { link, readFile, rename, unlink, writeFile } from 'node:fs/promises'
+import { readFile, rename, rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { isRunning, ownIdentity, type ProcessIdentity } from './process-identity.ts'
-import { recordFile } from './state-folder.ts'
+import { lockStateFolder, type Lock } from './lock.ts'
+import { recordFile, unusable } from './state-folder.ts'
 
 /** `STATE/control.json`: which control plane has this state folder. */
 export interface InstanceRecord extends ProcessIdentity {
@@ -38,68 +39,72 @@ export interface Claim {
 }
 
 /**
- * Takes the state folder for this process. Throws where another control plane that runs has it; takes over what
- * a dead one left. The file appears whole (by `link`), so two that start at once cannot both succeed.
+ * Takes the state folder for this process; throws where another control plane has it, and changes nothing then. The
+ * lock decides; the record tells others where it is reached, and counts by itself where an older release wrote it,
+ * which took no lock.
  */
 export async function claimStateFolder(stateDir: string, version: string): Promise<Claim> {
+  const lock = locked(stateDir)
+  const other = await runningInstance(stateDir)
+  if (other !== undefined) {
+    lock?.release()
+    throw taken(stateDir, `pid ${other.pid}${other.url === null ? '' : `, ${other.url}`}`)
+  }
+  if (lock === undefined) throw taken(stateDir, 'in another container, or it is just starting or ending')
   const path = join(stateDir, recordFile)
-  const part = `${path}.${process.pid}`
   const record: InstanceRecord = {
     ...(await ownIdentity()),
     url: null,
     version,
     startedAt: new Date().toISOString(),
   }
-  const write = (): Promise<void> => writeFile(part, `${JSON.stringify(record)}\n`, { mode: 0o600 })
-  await write()
   try {
-    await claim(stateDir, path, part)
-  } finally {
-    await unlink(part)
+    await write(path, record)
+  } catch (error) {
+    lock.release()
+    throw unusable(stateDir, error)
   }
   return {
     async ready(url) {
       record.url = url
-      await write()
-      await rename(part, path)
+      await write(path, record)
     },
     async release() {
-      const current = await read(path)
-      if (current?.pid === record.pid && current.startTicks === record.startTicks) await unlink(path)
+      // Gone already where somebody removed the whole folder.
+      await rm(path, { force: true })
+      lock.release()
     },
   }
 }
 
-async function claim(stateDir: string, path: string, part: string): Promise<void> {
-  for (let attempt = 0; attempt < 5; attempt++) {
-    try {
-      await link(part, path)
-      return
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'EEXIST') throw error
-    }
-    const other = await runningInstance(stateDir)
-    if (other !== undefined) {
-      throw new CliError(
-        exitCodes.refused,
-        `the state folder ${stateDir} belongs to a Volant that runs (pid ${other.pid}${other.url === null ? '' : `, ${other.url}`}); stop it with: volant down --state ${stateDir}`,
-      )
-    }
-    await removeStale(path)
+/** Takes the lock while `task` runs: for what may only be done while no control plane has the folder. */
+export async function withStateFolder<T>(stateDir: string, task: () => Promise<T>): Promise<T> {
+  const lock = locked(stateDir)
+  if (lock === undefined) throw taken(stateDir, 'in another container, or it is just starting or ending')
+  try {
+    return await task()
+  } finally {
+    lock.release()
   }
-  throw new CliError(exitCodes.failed, `cannot take the state folder ${stateDir}: others keep taking it`)
 }
 
-/** Moves a dead process's record away; puts it back where it turns out to be a live one's by now. */
-async function removeStale(path: string): Promise<void> {
-  const aside = `${path}.stale.${process.pid}`
+function locked(stateDir: string): Lock | undefined {
   try {
-    await rename(path, aside)
+    return lockStateFolder(stateDir)
   } catch (error) {
-    if (isMissing(error)) return
-    throw error
+    throw unusable(stateDir, error)
   }
-  const moved = await read(aside)
-  if (moved !== undefined && (await isRunning(moved))) await link(aside, path).catch(() => {})
-  await unlink(aside)
+}
+
+const taken = (stateDir: string, by: string): CliError =>
+  new CliError(
+    exitCodes.refused,
+    `the state folder ${stateDir} belongs to a Volant that runs (${by}); stop it with: volant down --state ${stateDir}`,
+  )
+
+/** Whole or not at all: others read it at any time. */
+async function write(path: string, record: InstanceRecord): Promise<void> {
+  const part = `${path}.part`
+  await writeFile(part, `${JSON.stringify(record)}\n`, { mode: 0o600 })
+  await rename(part, path)
 }

@@ -4,6 +4,7 @@ import { mkdir, open, readFile, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { CliError, exitCodes } from '../exit-codes.ts'
+import { programCommand } from './program-command.ts'
 import { runningInstance, type InstanceRecord } from './record.ts'
 import { prepareStateFolder } from './state-folder.ts'
 
@@ -54,20 +55,10 @@ async function spawnServe(options: StartOptions): Promise<{ child: ChildProcess;
   try {
     const logFrom = (await stat(log)).size
     const config = options.configFile === undefined ? [] : ['--config', options.configFile]
+    const [command, ...words] = programCommand(options.program)
     const child = spawn(
-      process.execPath,
-      [
-        '--disable-warning=ExperimentalWarning',
-        // As in bin/volant: a quarter less memory under load, at no cost that can be measured.
-        '--max-semi-space-size=4',
-        options.program,
-        'serve',
-        '--state',
-        options.stateDir,
-        '--port',
-        String(options.port),
-        ...config,
-      ],
+      command,
+      [...words, 'serve', '--state', options.stateDir, '--port', String(options.port), ...config],
       { detached: true, stdio: ['ignore', handle.fd, handle.fd], cwd: '/' },
     )
     child.unref()

@@ -1,4 +1,4 @@
-import { chmod, mkdir, readdir, stat, writeFile } from 'node:fs/promises'
+import { access, chmod, constants, mkdir, readdir, readFile, stat, statfs, writeFile } from 'node:fs/promises'
 import { homedir } from 'node:os'
 import { dirname, join, resolve } from 'node:path'
 import { CliError, exitCodes } from '../exit-codes.ts'
@@ -15,8 +15,12 @@ export function stateFolder(option: string | undefined, env: NodeJS.ProcessEnv =
 }
 
 export const recordFile = 'control.json'
-/** Says whose the folder is. */
+/** Says whose the folder is, and how what lies in it is arranged. */
 const markFile = 'volant.state'
+/** Of the folder's arrangement; a release that changes it so that older ones cannot read it counts on. */
+const format = 1
+/** Below this a start is refused: it writes some hundred KiB, and then operations go on and write more. Bytes. */
+const leastFree = 4 * 1024 ** 2
 /** What may be in a new state folder before Volant itself: the configuration. */
 const mayPrecede = ['volant.yaml']
 
@@ -48,13 +52,21 @@ const reasons: Record<string, string> = {
   EACCES: 'no permission',
   EPERM: 'no permission',
   EROFS: 'the file system is read-only',
+  EIO: 'its disk has an I/O error',
   ENOSPC: 'the disk is full',
+  EDQUOT: "the user's quota of the disk is used up",
   ENOTDIR: 'it, or a part of its path, is not a folder',
   ENOENT: 'nothing can be made there',
 }
 
-function unusable(folder: string, error: unknown): CliError {
-  const reason = reasons[codeOf(error)] ?? (error as Error).message
+/** SQLite's result codes, of the lock. */
+const lockReasons: Record<number, string> = { 8: 'EROFS', 10: 'EIO', 13: 'ENOSPC', 14: 'EACCES' }
+
+/** What is wrong with the folder, from an error of a call on it or something in it. */
+export function unusable(folder: string, error: unknown): CliError {
+  const { errcode } = error as { errcode?: number }
+  const code = errcode === undefined ? codeOf(error) : (lockReasons[errcode & 0xff] ?? '')
+  const reason = reasons[code] ?? (error as Error).message
   return new CliError(
     exitCodes.refused,
     `${folder} cannot be the state folder: ${reason}; choose another with --state`,
@@ -97,13 +109,38 @@ export async function prepareStateFolder(folder: string): Promise<void> {
       `${folder} is neither empty nor a state folder of Volant; choose another with --state`,
     )
   }
+  await requireFormat(folder, entries)
   try {
-    await chmod(folder, 0o700)
-    await writeFile(
-      join(folder, markFile),
-      'This folder is the state of a Volant; see docs/guides/configuration.md\n',
-    )
+    await access(folder, constants.R_OK | constants.W_OK | constants.X_OK)
+    await requireSpace(folder)
+    if (((await stat(folder)).mode & 0o777) !== 0o700) await chmod(folder, 0o700)
+    if (!entries.includes(markFile)) await writeFile(join(folder, markFile), markText)
   } catch (error) {
-    throw unusable(folder, error)
+    throw error instanceof CliError ? error : unusable(folder, error)
   }
+}
+
+const markText = `This folder is the state of a Volant; see docs/guides/state-folder.md\nformat ${format}\n`
+
+async function requireFormat(folder: string, entries: readonly string[]): Promise<void> {
+  if (!entries.includes(markFile)) return
+  const text = await readFile(join(folder, markFile), 'utf8').catch((error: unknown) => {
+    throw unusable(folder, error)
+  })
+  // Folders of the first releases say nothing.
+  const found = Number(/^format (\d+)$/m.exec(text)?.[1] ?? 1)
+  if (found <= format) return
+  throw new CliError(
+    exitCodes.refused,
+    `${folder} was arranged by a newer Volant (format ${found}; this release knows ${format}): start that release again, or choose another folder with --state. Nothing was changed`,
+  )
+}
+
+async function requireSpace(folder: string): Promise<void> {
+  const { bavail, bsize } = await statfs(folder)
+  if (bavail * bsize >= leastFree) return
+  throw new CliError(
+    exitCodes.refused,
+    `the disk of ${folder} is full: ${Math.floor((bavail * bsize) / 1024)} KiB are free, and a start needs ${leastFree / 1024} KiB; make room, and start again. Nothing was changed`,
+  )
 }
