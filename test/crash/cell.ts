@@ -22,7 +22,6 @@ export const victims = [
   'guard',
   'storage agent',
   'compute agent',
-  'control plane and head',
   'everything',
 ] as const
 export type Victim = (typeof victims)[number]
@@ -107,8 +106,7 @@ async function strike(world: World, cell: Cell, operationId: string): Promise<vo
   if (takesGuest(cell.victim)) await startGuest(world)
 }
 
-const takesControlPlane = (victim: Victim): boolean =>
-  victim.startsWith('control plane') || victim === 'everything'
+const takesControlPlane = (victim: Victim): boolean => victim === 'control plane' || victim === 'everything'
 const takesGuest = (victim: Victim): boolean => victim === 'guest' || victim === 'everything'
 
 /** An operation that is being undone, or has ended, takes no rate any more. */
@@ -153,8 +151,6 @@ async function pidsOf(world: World, cell: Cell, operationId: string): Promise<nu
       return ofKind(cell.victim)
     case 'head':
       return holder()
-    case 'control plane and head':
-      return [...ofKind('control plane'), ...(await holder())]
     case 'source export':
       return exportPids(world, cell, (image, truth) => image === truth)
     case 'target export':

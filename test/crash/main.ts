@@ -35,7 +35,6 @@ async function attempt(cell: Cell): Promise<Row> {
     return { cell, outcome }
   } catch (error) {
     console.log(`FAILED ${name}: ${messageOf(error)}\n       again: npm run crash -- ${name}`)
-    if (error instanceof Error && error.stack) console.log(error.stack.replace(/^/gm, '       '))
     await abandon(name)
     return { cell, failure: messageOf(error) }
   }
@@ -56,6 +55,12 @@ async function abandon(name: string): Promise<void> {
   await failed.close().catch((error: unknown) => console.log(`       ${messageOf(error)}`))
 }
 
+for (const signal of ['SIGINT', 'SIGTERM'] as const) {
+  process.once(signal, () => {
+    console.log(`ended by ${signal}`)
+    void Promise.resolve(world?.close()).finally(() => process.exit(1))
+  })
+}
 for (const cell of all) {
   rows.push(await attempt(cell))
   writeFileSync(join(results, 'crash-table.md'), tableOf(rows))

@@ -16,8 +16,6 @@ function pointsOf(where: Where, volume: Cell['volume'], victim: Victim): string[
   switch (victim) {
     case 'head':
       return isMover ? [...between('openHolder', 'finalized'), 'undoMirror', 'mirrorUndone'] : names
-    case 'control plane and head':
-      return isMover ? [] : names
     case 'guest':
       return isMover ? [] : names
     case 'source export':
@@ -26,6 +24,8 @@ function pointsOf(where: Where, volume: Cell['volume'], victim: Victim): string[
     case 'target export':
       if (where === 'local') return []
       return [...between('startMirror', isMover ? 'settle' : 'finish'), 'undoMirror', 'mirrorUndone']
+    case 'guard':
+      return between('pending', 'revoked')
     case 'control plane':
     case 'everything':
       return names

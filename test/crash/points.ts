@@ -122,8 +122,8 @@ export const points: readonly Point[] = [
     holdsClient: true,
   },
   {
-    name: 'beforeRecord',
-    means: 'about to write the record',
+    name: 'committed',
+    means: 'the decision register says committed, and the record still names the source',
     part: 'copies',
     method: 'changeTruth',
     when: 'before',

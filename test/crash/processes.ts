@@ -40,7 +40,9 @@ function kindOf(words: readonly string[]): Kind {
   if (program === 'qemu-storage-daemon') {
     return words.some((word) => /path=\S+\.eq,/.test(word)) ? 'export' : 'holder'
   }
-  if (program.startsWith('volant-launch-')) return words[1] === 'keep' ? 'keeper' : 'unknown'
+  if (program.startsWith('volant-launch-')) {
+    return words[1] === 'keep' ? 'keeper' : words[1] === 'guard' ? 'guard' : 'unknown'
+  }
   if (words.includes('serve')) return 'control plane'
   return 'unknown'
 }

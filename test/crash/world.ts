@@ -10,13 +10,14 @@ export type Where = 'local' | 'remote'
 /** Seconds for which a source is kept: short, so that a cell can wait until only the truth is left. */
 const retention = 'migration: { retention: 1s }\n'
 
-const oneMachine = (stateDir: string): string => `
+/** Both clusters and the compute host on one machine, with an aggregate each. */
+export const oneMachine = (lma: string, lmb: string): string => `
 clusters:
   - name: cinder-lma
-    nodes: [{ name: lma-01, data_address: 127.0.0.1, aggregates: [{ name: aggr1, path: ${stateDir}/lma/aggr1 }] }]
+    nodes: [{ name: lma-01, data_address: 127.0.0.1, aggregates: [{ name: aggr1, path: ${lma} }] }]
     flexvols: [{ name: cinder_flexvol_OSTK02, lif: 127.0.0.1, node: lma-01, aggregate: aggr1 }]
   - name: cinder-lmb
-    nodes: [{ name: lmb-01, data_address: 127.0.0.1, aggregates: [{ name: aggr1, path: ${stateDir}/lmb/aggr1 }] }]
+    nodes: [{ name: lmb-01, data_address: 127.0.0.1, aggregates: [{ name: aggr1, path: ${lmb} }] }]
     flexvols: [{ name: cinder_flexvol_OSTK09, lif: 127.0.0.1, node: lmb-01, aggregate: aggr1 }]
 compute_hosts: [{ name: compute-1 }]
 `
@@ -38,7 +39,10 @@ export interface World {
 
 export async function openWorld(where: Where): Promise<World> {
   const network = where === 'remote' ? openNetwork() : undefined
-  const config = network === undefined ? oneMachine : configOf(network)
+  const config =
+    network === undefined
+      ? (stateDir: string) => oneMachine(`${stateDir}/lma/aggr1`, `${stateDir}/lmb/aggr1`)
+      : configOf(network)
   let plane: Plane | undefined
   const close = async (): Promise<void> => {
     try {
