@@ -134,6 +134,8 @@ const rules: readonly Rule[] = [
       contract,
       'packages/control/src/main.ts',
       'packages/control/src/stop-all.ts',
+      'packages/control/src/node.ts',
+      'packages/control/src/agent-process.ts',
       'packages/control/src/config/',
       'probe/verify.ts',
       'commander',

@@ -29,7 +29,6 @@ import { operationStore } from './db/repositories/operation.ts'
 import { volumeRecords } from './db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from './domain/convergence.ts'
 import { placesOf } from './domain/places.ts'
-import { embeddedAgents } from './embedded-agents.ts'
 import { logEngine } from './engine-log.ts'
 import { createIdentity } from './http/identity/service.ts'
 import { createImages } from './http/image/service.ts'
@@ -45,6 +44,7 @@ import { every } from './reconcile/every.ts'
 import { restoreHeads } from './reconcile/heads.ts'
 import { retireSources } from './reconcile/retention.ts'
 import { ensureAggregates, ensureFlexVols } from './reconcile/topology.ts'
+import { openPlaneAgents } from './plane-agents.ts'
 import { openStateFolder } from './state-folder.ts'
 import { placesInUse } from './db/repositories/places-in-use.ts'
 import { requirePlaces } from './domain/topology-in-use.ts'
@@ -58,6 +58,8 @@ export interface ControlPlaneOptions {
   log: Logger
   /** Folder in which the set-up built the probe guest. */
   cacheDir?: string
+  /** The words that start `volant` here, without its arguments: for agents in processes of their own. */
+  command?: readonly [string, ...string[]]
   /** Stands between the operations and what they act on: tests hold the control plane there, to kill it. */
   around?: Around
 }
@@ -132,7 +134,10 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
   await ensureAggregates(topology, folder.path)
   const probe = await findProbeGuest(options.cacheDir ?? defaultCacheDir)
   const around: Around = options.around ?? ((_name, part) => part)
-  const agents = around('agents', embeddedAgents({ topology, folder, log, probe }))
+  const agents = around(
+    'agents',
+    await openPlaneAgents({ topology, folder, log, probe, command: options.command }),
+  )
   closing.push(() => agents.close())
   const places = placesOf(topology)
   const flexvols = flexVolRecords(db)
@@ -259,7 +264,11 @@ async function carryOn(
 ): Promise<void> {
   const { log, clock, records, backend, topology, store, owner, folder } = state
   const caller = { fence: executor.fence }
-  await ensureFlexVols({ topology, flexvols: records.flexvols, backend, caller, at: state.startedAt })
+  const placing = { topology, flexvols: records.flexvols, backend, caller, at: state.startedAt, log }
+  let placed = await ensureFlexVols(placing)
+  const placeRest = async (): Promise<void> => {
+    if (!placed) placed = await ensureFlexVols(placing)
+  }
   await services.blockStorage.prepare()
   await registerProbeGuest(services.images.registry, state.probe, folder.path, log)
   await state.agents.adopted()
@@ -269,6 +278,7 @@ async function carryOn(
   await services.volumes.recover()
   services.compute.start()
   closing.push(() => services.compute.stop())
+  closing.push(every(headsEveryMs, placeRest))
   closing.push(every(headsEveryMs, () => restoreHeads(restoring, caller)))
   const retiring = { ...records, backend, engine: state.engine, caller, clock, log }
   closing.push(every(retentionEveryMs, () => retireSources(retiring)))
@@ -315,6 +325,7 @@ async function listen(
     backend: state.backend,
     countOperations: () => operations.counts(),
     consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
+    processes: () => state.agents.processes(),
   })
   const ndo: HttpService = ndoService({ tokens: identity.tokens, operations, migrations, undos, status })
   const server = await buildServer({

@@ -1,18 +1,19 @@
 import { join } from 'node:path'
 import { readJson } from '@volant/qemu'
 import pino from 'pino'
+import { endAgentProcesses } from './agent-process.ts'
 import { openDatabase } from './db/open.ts'
 import { operationStore } from './db/repositories/operation.ts'
-import { embeddedAgents } from './embedded-agents.ts'
 import type { Topology } from './domain/topology.ts'
+import { openPlaneAgents } from './plane-agents.ts'
 import { openStateFolder, removeOutsideRunFolder } from './state-folder.ts'
 
 /** How long guests have to power off by themselves. */
 const guestGraceMs = 5000
 
 /**
- * Stops what outlives the control plane: guests (powered off), volume heads, movers and export daemons. The
- * control plane must not run. Volumes, servers and operations stay as recorded, and the next start goes on.
+ * Stops what outlives the control plane: its processes of agents, guests (powered off), volume heads, movers and
+ * export daemons. The control plane must not run. Volumes, servers and operations stay as recorded, and the next start goes on.
  */
 export async function stopDataPlane(stateDir: string): Promise<void> {
   const log = pino({ level: 'silent' })
@@ -21,7 +22,9 @@ export async function stopDataPlane(stateDir: string): Promise<void> {
   // Nothing was ever started here.
   if (topology === undefined) return
   const db = await openDatabase(folder.database, { used: true })
-  const agents = embeddedAgents({ topology, folder, log, probe: undefined })
+  await endAgentProcesses(folder.path)
+  const { agents: _asProcesses, ...inside } = topology
+  const agents = await openPlaneAgents({ topology: inside, folder, log, probe: undefined })
   try {
     // As the newest control plane: one that is forgotten somewhere can't start again what is stopped here.
     const owner = `stop/${process.pid}`

@@ -98,7 +98,11 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
   const change = async <T>(caller: Caller, serverId: string, act: (one: Guest) => Promise<T>): Promise<T> => {
     fence.admit(caller)
     await adopted
-    return serial(serverId, () => act(guest(serverId)))
+    return serial(serverId, () => {
+      // Again: another control plane may have taken over while the call waited for its turn.
+      fence.admit(caller)
+      return act(guest(serverId))
+    })
   }
 
   const usedMemoryMiB = (): number =>
@@ -139,10 +143,6 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
       await adopted
       return Promise.all(listServerIds(stateDir).map((serverId) => guest(serverId).status()))
     },
-    async consoleOutput(serverId, lines) {
-      await adopted
-      const { record, paths } = guest(serverId)
-      if (record === undefined) throw new DomainError('notFound', `Server ${serverId} is not on ${host}.`)
     inventory: () => computeInventory({ stateDir, runDir }),
     async removeStray(caller, item) {
       if (item.kind !== 'guest' && item.kind !== 'remains') throw neverRemoved(item)
@@ -155,6 +155,10 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
       }
       await serial(serverId, () => removeStrayGuest({ stateDir, runDir }, item, removeGuest))
     },
+    async consoleOutput(serverId, lines) {
+      await adopted
+      const { record, paths } = guest(serverId)
+      if (record === undefined) throw new DomainError('notFound', `Server ${serverId} is not on ${host}.`)
       return tailOfConsole(paths.console, lines)
     },
     ensureDisk: (caller, serverId, disk) => change(caller, serverId, (one) => one.ensureDisk(disk)),

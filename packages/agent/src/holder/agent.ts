@@ -118,10 +118,19 @@ class HostHolders implements LocalHolderAgent {
     const registers = this.recordedIds().map((holderId) => this.#find(holderId)?.register?.path ?? '')
     await sweepRegisters(records.registers, new Set(registers))
     for (const holderId of this.recordedIds()) {
-      await this.#reach(holderId).catch((error: unknown) => {
+      await this.#serial(holderId, () => this.#adopt(holderId)).catch((error: unknown) => {
         this.#context.log.warn({ holderId, error }, 'holder was not adopted')
       })
     }
+  }
+
+  /** As a supervisor that was never away: one that died is started, but not at a cutover, nor after a reboot. */
+  async #adopt(holderId: string): Promise<void> {
+    const holder = this.#find(holderId)
+    if (!holder) return
+    const { daemon, record } = holder
+    if (daemon.isAlive) await daemon.reach()
+    else if (daemon.isOfThisBoot && record.cutover === undefined) await daemon.ensureRunning()
   }
 
   detach(): void {
@@ -238,15 +247,6 @@ class HostHolders implements LocalHolderAgent {
     })
   }
 
-  /** The holder as this process knows it, or as its record does. */
-  #find(holderId: string): Holder | undefined {
-    const known = this.#holders.get(requireSafeId('holder id', holderId))
-    if (known) return known
-    const record = this.#context.records.read(holderId)
-    if (!record) return undefined
-    const holder = new Holder(this.#context, record)
-    this.#holders.set(holderId, holder)
-    return holder
   async inventory(): Promise<InventoryItem[]> {
     return holderInventory(this.#places, this.#context.records)
   }
@@ -265,6 +265,15 @@ class HostHolders implements LocalHolderAgent {
     })
   }
 
+  /** The holder as this process knows it, or as its record does. */
+  #find(holderId: string): Holder | undefined {
+    const known = this.#holders.get(requireSafeId('holder id', holderId))
+    if (known) return known
+    const record = this.#context.records.read(holderId)
+    if (!record) return undefined
+    const holder = new Holder(this.#context, record)
+    this.#holders.set(holderId, holder)
+    return holder
   }
 
   /** A holder with its monitor open, where its daemon lives; a dead one is not started here. */
@@ -278,7 +287,11 @@ class HostHolders implements LocalHolderAgent {
   /** Changes of one holder come one after the other, and only from the newest control plane. */
   #change<T>(caller: Caller, holderId: string, task: () => Promise<T>): Promise<T> {
     this.#guard.admit(caller)
-    return this.#serial(holderId, () => asDomainError(task))
+    return this.#serial(holderId, () => {
+      // Again: another control plane may have taken over while the call waited for its turn.
+      this.#guard.admit(caller)
+      return asDomainError(task)
+    })
   }
 
   #changeHolder<T>(caller: Caller, holderId: string, task: (holder: Holder) => Promise<T>): Promise<T> {

@@ -59,6 +59,8 @@ class Connection implements AgentConnection {
   #session: ClientHttp2Session | undefined
   #opening: Promise<ClientHttp2Session> | undefined
   #missed = 0
+  /** The last attempt to connect ended by its time limit. */
+  #isSilent = false
   #closed = false
   readonly #timer: NodeJS.Timeout
 
@@ -81,6 +83,9 @@ class Connection implements AgentConnection {
         `The arguments of ${target.method} are longer than ${longestRequest} bytes.`,
       )
     }
+    // What did not answer is not waited for again by each call; it is tried in the background.
+    if (this.#isSilent && this.#session === undefined)
+      throw this.#away(this.#state.reason ?? 'it does not answer.')
     const session = await this.#open()
     return this.#request(session, target, body)
   }
@@ -134,11 +139,14 @@ class Connection implements AgentConnection {
           ? undefined
           : new Error(`at ${url} answers another one than the agent ${name}, by its certificate`),
     })
+    let late = false
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
+        late = true
         session.destroy(new Error(`${url} did not answer within ${connectTimeoutMs} ms`))
       }, connectTimeoutMs)
       const failed = (error?: Error): void => {
+        this.#isSilent = late
         clearTimeout(timer)
         reject(error ?? new Error(`${url} closed the connection`))
       }
@@ -146,6 +154,7 @@ class Connection implements AgentConnection {
       session.once('close', failed)
       // The server's settings, not `connect`: a server that refuses our certificate says so only after its part.
       session.once('remoteSettings', () => {
+        this.#isSilent = false
         clearTimeout(timer)
         resolve()
       })

@@ -49,8 +49,10 @@ export async function serveAgents(options: {
   /** 0: any free one. */
   port: number
   log: Log
+  /** Calls wait for it. */
+  ready?: Promise<unknown>
 }): Promise<AgentServer> {
-  const { find, log } = options
+  const { find, log, ready = Promise.resolve() } = options
   const sessions = new Set<Http2Session>()
   const server = createSecureServer({
     ...options.tls,
@@ -75,6 +77,7 @@ export async function serveAgents(options: {
     void answer(stream as ServerHttp2Stream, String(headers[':method']), String(headers[':path']), {
       find,
       log,
+      ready,
     })
   })
   await new Promise<void>((resolve, reject) => {
@@ -100,10 +103,11 @@ async function answer(
   stream: ServerHttp2Stream,
   httpMethod: string,
   path: string,
-  { find, log }: { find: FindAgent; log: Log },
+  { find, log, ready }: { find: FindAgent; log: Log; ready: Promise<unknown> },
 ): Promise<void> {
   try {
     const call = await readCall(stream, httpMethod, path, find)
+    await ready
     send(stream, 200, await perform(call, path, log))
   } catch (error) {
     const status = error instanceof Refused ? error.status : 500

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { endAgentProcesses } from '@volant/control/agent-process.ts'
 import { print, withCommonOptions, type CommonOptions } from '../context.ts'
 import { withStateFolder } from '../instance/record.ts'
 import { requireStateFolder, stateFolder } from '../instance/state-folder.ts'
@@ -17,10 +18,12 @@ export function addDown(program: Command): void {
       const stateDir = stateFolder(options.state)
       await requireStateFolder(stateDir)
       const stopped = await stopControlPlane(stateDir)
-      if (options.all === true) {
+      await withStateFolder(stateDir, async () => {
+        await endAgentProcesses(stateDir)
+        if (options.all !== true) return
         const { stopDataPlane } = await import('@volant/control/stop-all.ts')
-        await withStateFolder(stateDir, () => stopDataPlane(stateDir))
-      }
+        await stopDataPlane(stateDir)
+      })
       const result = { was_running: stopped.pid !== null, pid: stopped.pid, killed: stopped.killed }
       print(options, { ...result, data_plane_stopped: options.all === true }, () =>
         [

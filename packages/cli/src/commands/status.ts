@@ -34,6 +34,13 @@ export function statusText(status: SystemStatus): string {
     `${formatBytes(host.free_memory_mib * 1024 ** 2)} of ${formatBytes(host.memory_mib * 1024 ** 2)}`,
     String(host.servers),
   ])
+  const agents = status.agents.map((agent) => [
+    agent.name,
+    agent.place === 'inside' ? 'inside' : (agent.url ?? '-'),
+    agent.pid === null ? '-' : String(agent.pid),
+    agent.up ? 'up' : `away: ${agent.reason ?? ''}`,
+    agent.since,
+  ])
   const operations = Object.entries(status.operations).map(([state, count]) => `${count} ${state}`)
   return [
     formatTable(['Pool', 'Node/Aggregate', 'Volumes', 'Used', 'Free', 'Total'], pools),
@@ -42,6 +49,7 @@ export function statusText(status: SystemStatus): string {
       ['Compute host', 'Machine', 'State', 'Accelerator', 'vCPUs', 'Free memory', 'Servers'],
       hosts,
     ),
+    formatTable(['Agents', 'Where', 'Pid', 'State', 'Since'], agents),
     `Operations under way: ${operations.length === 0 ? 'none' : operations.join(', ')}`,
   ].join('\n')
 }

@@ -49,6 +49,25 @@ export const ComputeHostStatus = Type.Object({
 })
 export type ComputeHostStatus = Static<typeof ComputeHostStatus>
 
+/** One process of agents. */
+export const AgentStatus = Type.Object({
+  name: Type.String(),
+  /** In the control plane's process; in one that it starts; or in one elsewhere. */
+  place: Type.Union([Type.Literal('inside'), Type.Literal('process'), Type.Literal('remote')]),
+  pid: Type.Union([Type.Integer(), Type.Null()]),
+  url: Type.Union([Type.String(), Type.Null()]),
+  up: Type.Boolean(),
+  /** Since when it is up, or away. */
+  since: Type.String(),
+  /** Why it is away. */
+  reason: Type.Union([Type.String(), Type.Null()]),
+  /** Storage nodes, machines whose holders, and compute hosts that it has the agents of. */
+  nodes: Type.Array(Type.String()),
+  machines: Type.Array(Type.String()),
+  compute_hosts: Type.Array(Type.String()),
+})
+export type AgentStatus = Static<typeof AgentStatus>
+
 export const SystemStatus = Type.Object({
   version: Type.String(),
   /** The first part of every host string. */
@@ -57,6 +76,7 @@ export const SystemStatus = Type.Object({
   fence: Type.Integer(),
   clusters: Type.Array(ClusterStatus),
   compute_hosts: Type.Array(ComputeHostStatus),
+  agents: Type.Array(AgentStatus),
   /** Counts of operations that are not settled, by state. */
   operations: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
 })

@@ -1,6 +1,7 @@
 import { messageOf } from '@volant/contract'
 import type { VolumePlacement } from '@volant/contract/ndo/placement.ts'
 import type {
+  AgentStatus,
   ClusterStatus,
   ComputeHostStatus,
   PoolStatus,
@@ -11,7 +12,7 @@ import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { Cluster, ComputeHost, Topology } from '../domain/topology.ts'
 import type { FlexVol } from '../domain/volume.ts'
-import type { Agents } from '../ports/agents.ts'
+import type { AgentProcessState, Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
 
@@ -32,7 +33,8 @@ export function createStatusReader(options: {
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   flexvols: FlexVolRecords
   countOperations: () => Promise<Record<string, number>>
-  consoleLogPath: (host: string, serverId: string) => string
+  consoleLogPath: (host: string, serverId: string) => string | null
+  processes: () => AgentProcessState[]
 }): SystemStatusReader {
   const { topology, agents } = options
   const clusterStatus = async (cluster: Cluster, flexvols: FlexVol[]): Promise<ClusterStatus> => ({
@@ -67,7 +69,8 @@ export function createStatusReader(options: {
     node: flexvol.node,
     aggregate: flexvol.aggregate,
     volumes: await options.flexvols.countVolumes(flexvol.id),
-    ...spaceView(await options.backend.space(flexvol)),
+    // Where its node is away; which one, and why, is said of the node.
+    ...spaceView(await options.backend.space(flexvol).catch(() => noSpace)),
   })
 
   return {
@@ -81,6 +84,7 @@ export function createStatusReader(options: {
         fence: options.fence,
         clusters: await Promise.all(topology.clusters.map((cluster) => clusterStatus(cluster, flexvols))),
         compute_hosts: await Promise.all(topology.computeHosts.map((host) => hostStatus(agents, host))),
+        agents: options.processes().map(agentView),
         operations: await options.countOperations(),
       }
     },
@@ -120,6 +124,21 @@ export function createStatusReader(options: {
     },
   }
 }
+
+const agentView = (agent: AgentProcessState): AgentStatus => ({
+  name: agent.name,
+  place: agent.place,
+  pid: agent.pid,
+  url: agent.url,
+  up: agent.up,
+  since: agent.since.toISOString(),
+  reason: agent.reason,
+  nodes: agent.storageNodes,
+  machines: agent.machines,
+  compute_hosts: agent.computeHosts,
+})
+
+const noSpace = { totalBytes: 0, usedBytes: 0, freeBytes: 0 }
 
 const spaceView = (space: { totalBytes: number; usedBytes: number; freeBytes: number }) => ({
   total_bytes: space.totalBytes,

@@ -11,6 +11,7 @@ const clusterText = (cluster: Cluster): string[] => [
     `        machine: ${node.machine}`,
     `        data_address: ${node.dataAddress}`,
     ...(node.netns === undefined ? [] : [`        netns: ${node.netns}`]),
+    ...(node.agent === undefined ? [] : [`        agent: ${node.agent}`]),
     '        aggregates:',
     ...node.aggregates.flatMap((aggregate) => [
       `          - name: ${aggregate.name}`,
@@ -34,6 +35,7 @@ const computeHostText = (host: ComputeHost): string[] => [
   `  - name: ${host.name}`,
   `    machine: ${host.machine}`,
   ...(host.netns === undefined ? [] : [`    netns: ${host.netns}`]),
+  ...(host.agent === undefined ? [] : [`    agent: ${host.agent}`]),
   host.vcpus === undefined ? '    # vcpus: 4' : `    vcpus: ${host.vcpus}`,
   host.memoryMiB === undefined ? '    # memory: 8GiB' : `    memory: ${host.memoryMiB}MiB`,
 ]
@@ -47,6 +49,8 @@ export function configDocument(config: VolantConfig): string {
     '# The first part of every host string HOST@CLUSTER#POOL. Default: the name of this machine.',
     `host: ${topology.host}`,
     `availability_zone: ${topology.availabilityZone}`,
+    '# The agents of nodes and hosts: inside the control plane, or as processes of their own beside it.',
+    `agents: ${topology.agents ?? 'inside'}`,
     '',
     '# A cluster is a Cinder backend. Its nodes have aggregates: folders on a file system. A FlexVol lives on one',
     '# aggregate; the pool that clients see is LIF:JUNCTION_PATH. machine: processes of one machine open images as',

@@ -75,6 +75,7 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
   return {
     host,
     availabilityZone: file.availability_zone ?? 'nova',
+    ...(file.agents === 'processes' ? { agents: 'processes' } : {}),
     clusters: file.clusters.map((cluster, c) => ({
       name: cluster.name,
       nodes: cluster.nodes.map((node, n) => ({
@@ -82,6 +83,7 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
         machine: node.machine ?? host,
         dataAddress: node.data_address,
         ...(node.netns === undefined ? {} : { netns: node.netns }),
+        ...(node.agent === undefined ? {} : { agent: node.agent }),
         aggregates: node.aggregates.map((aggregate, a) => {
           const path = ['clusters', c, 'nodes', n, 'aggregates', a, 'size']
           return {
@@ -105,6 +107,7 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
       name: computeHost.name,
       machine: computeHost.machine ?? host,
       ...(computeHost.netns === undefined ? {} : { netns: computeHost.netns }),
+      ...(computeHost.agent === undefined ? {} : { agent: computeHost.agent }),
       ...(computeHost.vcpus === undefined ? {} : { vcpus: computeHost.vcpus }),
       ...(computeHost.memory === undefined
         ? {}

@@ -10,6 +10,11 @@ const Name = Type.String({
     "must be 1 to 64 letters, digits, '.', '_' or '-', beginning with a letter or digit: '@', '#', ':', '/' and blanks divide host strings and paths",
 })
 
+const AgentUrl = Type.String({
+  pattern: '^https://([A-Za-z0-9.-]+|\\[[0-9a-fA-F:]+\\]):[0-9]{1,5}$',
+  description: 'must be an address such as https://10.250.118.49:8781',
+})
+
 const strict = { additionalProperties: false } as const
 
 const Aggregate = Type.Object(
@@ -23,6 +28,7 @@ const Node = Type.Object(
     machine: Type.Optional(Name),
     data_address: Type.String(),
     netns: Type.Optional(Name),
+    agent: Type.Optional(AgentUrl),
     aggregates: Type.Array(Aggregate, { minItems: 1 }),
   },
   strict,
@@ -55,6 +61,7 @@ const ComputeHost = Type.Object(
     name: Name,
     machine: Type.Optional(Name),
     netns: Type.Optional(Name),
+    agent: Type.Optional(AgentUrl),
     vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096 })),
     memory: Type.Optional(Type.Unknown()),
   },
@@ -65,6 +72,9 @@ export const ConfigFile = Type.Object(
   {
     host: Type.Optional(Name),
     availability_zone: Type.Optional(Name),
+    agents: Type.Optional(
+      Type.String({ pattern: '^(inside|processes)$', description: "must be 'inside' or 'processes'" }),
+    ),
     clusters: Type.Array(Cluster, { minItems: 1 }),
     compute_hosts: Type.Array(ComputeHost),
     migration: Type.Optional(

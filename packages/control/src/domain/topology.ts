@@ -8,6 +8,8 @@ export interface Topology {
   availabilityZone: string
   clusters: Cluster[]
   computeHosts: ComputeHost[]
+  /** How agents without an address of their own run; absent: inside the control plane's process. */
+  agents?: 'processes'
 }
 
 export interface Cluster {
@@ -26,6 +28,8 @@ export interface StorageNode {
   dataAddress: string
   /** Network namespace in which the node's data-plane processes run. */
   netns?: string
+  /** `https://HOST:PORT` of the process with this machine's storage agents, which somebody else starts. */
+  agent?: string
   aggregates: Aggregate[]
 }
 
@@ -50,6 +54,8 @@ export interface ComputeHost {
   name: string
   machine: string
   netns?: string
+  /** As of a storage node: the process with this machine's compute agents. */
+  agent?: string
   vcpus?: number
   memoryMiB?: number
 }

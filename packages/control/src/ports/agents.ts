@@ -7,3 +7,24 @@ export interface Agents {
   holders(machine: string): HolderAgent
   compute(host: string): ComputeAgent
 }
+
+/** One process of agents, as the control plane sees it. */
+export interface AgentProcessState {
+  name: string
+  /** In the control plane's process, in one that it starts, or in one that somebody else does. */
+  place: 'inside' | 'process' | 'remote'
+  /** Null where it does not run, or on another machine. */
+  pid: number | null
+  url: string | null
+  up: boolean
+  since: Date
+  /** Why it is away. */
+  reason: string | null
+  storageNodes: string[]
+  machines: string[]
+  computeHosts: string[]
+}
+
+export interface AgentProcesses {
+  processes(): AgentProcessState[]
+}

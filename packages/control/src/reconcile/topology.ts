@@ -1,6 +1,7 @@
 import { access, constants, mkdir, stat } from 'node:fs/promises'
-import { DomainError, type Caller } from '@volant/contract'
-import type { Topology } from '../domain/topology.ts'
+import { DomainError, isDomainError, type Caller } from '@volant/contract'
+import type { Logger } from 'pino'
+import type { StorageNode, Topology } from '../domain/topology.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
 
@@ -9,7 +10,20 @@ import type { FlexVolRecords } from '../ports/records.ts'
  * is more likely a file system that is not mounted, and images would land on the wrong disk.
  */
 export async function ensureAggregates(topology: Topology, stateDir: string): Promise<void> {
-  for (const node of topology.clusters.flatMap((cluster) => cluster.nodes)) {
+  // Those of an agent elsewhere are looked at there.
+  const nodes = topology.clusters.flatMap((cluster) => cluster.nodes)
+  await ensureAggregateFolders(
+    nodes.filter(({ agent }) => agent === undefined),
+    stateDir,
+  )
+}
+
+/** As `ensureAggregates`, of these storage nodes. */
+export async function ensureAggregateFolders(
+  nodes: readonly Pick<StorageNode, 'name' | 'aggregates'>[],
+  stateDir: string,
+): Promise<void> {
+  for (const node of nodes) {
     for (const { name, path } of node.aggregates) {
       if (path.startsWith(`${stateDir}/`)) {
         await mkdir(path, { recursive: true, mode: 0o700 })
@@ -30,21 +44,36 @@ export async function ensureAggregates(topology: Topology, stateDir: string): Pr
   }
 }
 
-/** The FlexVols that the configuration names and the database does not know yet; each has its folder. */
+/**
+ * The FlexVols that the configuration names and the database does not know yet; each has its folder. False where a
+ * node is away and is to be asked again.
+ */
 export async function ensureFlexVols(options: {
   topology: Topology
   flexvols: Pick<FlexVolRecords, 'list' | 'create'>
   backend: Pick<Backend, 'ensureFlexVol'>
   caller: Caller
   at: string
-}): Promise<void> {
+  log: Logger
+}): Promise<boolean> {
+  let complete = true
   const known = await options.flexvols.list()
   for (const cluster of options.topology.clusters) {
     for (const definition of cluster.flexvols) {
       const present = known.find((f) => f.cluster === cluster.name && f.name === definition.name)
       const flexvol = present ?? { id: crypto.randomUUID(), cluster: cluster.name, ...definition }
       if (present === undefined) await options.flexvols.create({ ...flexvol, createdAt: options.at })
-      await options.backend.ensureFlexVol(options.caller, flexvol)
+      try {
+        await options.backend.ensureFlexVol(options.caller, flexvol)
+      } catch (error) {
+        if (!isDomainError(error) || error.code !== 'unavailable') throw error
+        complete = false
+        options.log.warn(
+          { flexvol: flexvol.name, reason: error.message },
+          'a FlexVol has to wait for its node',
+        )
+      }
     }
   }
+  return complete
 }

@@ -1,0 +1,79 @@
+import { join } from 'node:path'
+import type { AgentPlan } from '@volant/contract'
+import type { ProbeKernel } from './compute/accelerator.ts'
+import { createComputeAgent } from './compute/agent.ts'
+import type { LocalComputeAgent } from './compute/agent.ts'
+import { createHolderAgent } from './holder/agent.ts'
+import type { LocalHolderAgent } from './holder/agent.ts'
+import { createStorageAgent } from './storage/agent.ts'
+import type { LocalStorageAgent } from './storage/agent.ts'
+import type { Log } from './daemon/log.ts'
+
+/** The certificates with which the data plane of this machine speaks to that of others. */
+export interface DataPlaneTls {
+  serverFolder(node: string, dataAddress: string): Promise<string>
+  clientFolder(machine: string): Promise<string>
+}
+
+export interface LocalAgents {
+  storage: ReadonlyMap<string, LocalStorageAgent>
+  /** By machine. */
+  holders: ReadonlyMap<string, LocalHolderAgent>
+  compute: ReadonlyMap<string, LocalComputeAgent>
+  /** Lets go of all daemons and guests: they run on. */
+  close(): Promise<void>
+}
+
+/** The agents of `plan`, in this process. */
+export function createLocalAgents(options: {
+  plan: AgentPlan
+  stateDir: string
+  runDir: string
+  tls: DataPlaneTls
+  log: Log
+  /** What to try KVM with; absent: guests are emulated. */
+  probeKernel?: ProbeKernel
+}): LocalAgents {
+  const { plan, tls, log, probeKernel } = options
+  const placed = ({ state, run, netns }: { state: string; run: string; netns?: string }) => ({
+    stateDir: join(options.stateDir, state),
+    runDir: join(options.runDir, run),
+    log,
+    ...(netns === undefined ? {} : { netns: `/run/netns/${netns}` }),
+  })
+  const storage = new Map(
+    plan.storage.map((one) => {
+      const { node, dataAddress, aggregates } = one
+      const serverTlsFolder = (): Promise<string> => tls.serverFolder(node, dataAddress)
+      return [node, createStorageAgent({ ...placed(one), node, dataAddress, aggregates, serverTlsFolder })]
+    }),
+  )
+  const holders = new Map(
+    plan.holders.map((one) => {
+      const { machine } = one
+      const clientTlsFolder = (): Promise<string> => tls.clientFolder(machine)
+      return [machine, createHolderAgent({ ...placed(one), host: machine, clientTlsFolder })]
+    }),
+  )
+  const compute = new Map(
+    plan.compute.map((one) => {
+      const { host, memoryMiB } = one
+      const agent = createComputeAgent({
+        ...placed(one),
+        host,
+        ...(memoryMiB === undefined ? {} : { memoryMiB }),
+        ...(probeKernel === undefined ? {} : { probeKernel: () => Promise.resolve(probeKernel) }),
+      })
+      return [host, agent]
+    }),
+  )
+  return {
+    storage,
+    holders,
+    compute,
+    async close() {
+      for (const agent of [...storage.values(), ...holders.values()]) agent.detach()
+      await Promise.all([...compute.values()].map((agent) => agent.close()))
+    },
+  }
+}

@@ -1,0 +1,32 @@
+/**
+ * What the agents of one process are made of: a part of the topology, as the control plane tells it. Folders are
+ * below the process's state folder (`state`) and its folder of sockets (`run`).
+ */
+export interface AgentPlan {
+  storage: StoragePlan[]
+  holders: HolderPlan[]
+  compute: ComputePlan[]
+}
+
+interface PlaceOfAgent {
+  state: string
+  run: string
+  /** Name of the network namespace in which its data-plane processes run. */
+  netns?: string
+}
+
+export interface StoragePlan extends PlaceOfAgent {
+  node: string
+  /** Address of the export daemons. */
+  dataAddress: string
+  aggregates: { name: string; path: string; sizeBytes?: number }[]
+}
+
+export interface HolderPlan extends PlaceOfAgent {
+  machine: string
+}
+
+export interface ComputePlan extends PlaceOfAgent {
+  host: string
+  memoryMiB?: number
+}
