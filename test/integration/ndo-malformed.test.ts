@@ -12,6 +12,8 @@ const routes = (volume: string, id: string, host: string): FuzzedRoute[] => [
   { method: 'POST', path: '/ndo/v1/operations/:id/resume', params: { id } },
   { method: 'POST', path: '/ndo/v1/operations/:id/cancel', params: { id } },
   { method: 'POST', path: '/ndo/v1/operations/:id/undo', params: { id }, body: { dry_run: true } },
+  { method: 'POST', path: '/ndo/v1/operations/:id/skip', params: { id } },
+  { method: 'POST', path: '/ndo/v1/operations/:id/decide', params: { id }, body: { happened: true } },
   { method: 'PUT', path: '/ndo/v1/operations/:id/rate', params: { id }, body: { bytes_per_second: 1000 } },
   { method: 'POST', path: '/ndo/v1/migrations', body: { volume, host, dry_run: true, rate: 1 } },
   { method: 'GET', path: '/ndo/v1/volumes/:id/placement', params: { id: volume } },

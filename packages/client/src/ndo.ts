@@ -30,6 +30,10 @@ export interface NdoClient {
   pause(id: string): Promise<Operation>
   resume(id: string): Promise<Operation>
   cancel(id: string): Promise<Operation>
+  /** Leaves out the step that needs attention; 409 where that is not safe. */
+  skip(id: string): Promise<Operation>
+  /** Says whether the commit was made, where Volant cannot find out. */
+  decide(id: string, happened: boolean): Promise<Operation>
   /** Bytes per second; 0 is unlimited. */
   setRate(id: string, bytesPerSecond: number): Promise<Operation>
   /**
@@ -132,6 +136,8 @@ export function ndoClient(session: Session): NdoClient {
     pause: (id) => operationOf('POST', at(id, '/pause')),
     resume: (id) => operationOf('POST', at(id, '/resume')),
     cancel: (id) => operationOf('POST', at(id, '/cancel')),
+    skip: (id) => operationOf('POST', at(id, '/skip')),
+    decide: (id, happened) => operationOf('POST', at(id, '/decide'), { happened }),
     setRate: (id, bytesPerSecond) =>
       operationOf('PUT', at(id, '/rate'), { bytes_per_second: bytesPerSecond }),
     watch: (id, options) => watch(session, id, options),

@@ -1,7 +1,8 @@
 import { isSettled, type Operation, type OperationListQuery } from '@volant/contract/ndo/operation.ts'
 import type { NdoClient, VolumeClient } from '@volant/client'
-import type { Command } from 'commander'
+import { InvalidArgumentError, type Command } from 'commander'
 import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { CliError, exitCodes } from '../exit-codes.ts'
 import { integerArgument, rateArgument } from '../output/quantity.ts'
 import { formatProperties, formatTable } from '../output/table.ts'
 import { formatClock, formatLimit, formatMilliseconds, formatRate } from '../output/units.ts'
@@ -15,15 +16,19 @@ interface ListOptions extends CommonOptions {
   volume?: string
 }
 
+/** `!` marks what stands still until somebody acts. */
+function stateOf({ state, phase }: Operation): string {
+  if (state === 'needs-attention') return `! ${state}`
+  return phase === null || phase === state || isSettled(state) ? state : `${state} (${phase})`
+}
+
 function row(operation: Operation): string[] {
   const { progress, resource } = operation
   const settled = isSettled(operation.state)
   return [
     operation.id,
     operation.kind,
-    operation.phase === null || operation.phase === operation.state || settled
-      ? operation.state
-      : `${operation.state} (${operation.phase})`,
+    stateOf(operation),
     resource.name === null || resource.name === '' ? resource.id : resource.name,
     operation.target ?? '-',
     progress.percent === null ? '-' : `${progress.percent.toFixed(0)} %`,
@@ -47,17 +52,76 @@ async function list(options: ListOptions): Promise<void> {
     ...(options.kind === undefined ? {} : { kind: options.kind }),
     ...(options.volume === undefined ? {} : { resource: await volumeId(volume, options.volume) }),
   }
+  // Those that need somebody come first, however old they are.
+  const stuck = (await ndo.operations({ ...query, state: 'needs-attention' })).operations
   const page = await ndo.operations(query)
-  const operations = page.operations.filter(
+  const others = page.operations.filter(
     (operation) =>
-      options.active !== true || !isSettled(operation.state) || operation.state === 'needs-attention',
+      operation.state !== 'needs-attention' && (options.active !== true || !isSettled(operation.state)),
   )
-  print(options, { ...page, operations }, () => formatTable(headers, operations.map(row)))
+  const operations = [...stuck, ...others].slice(0, Math.max(options.limit, stuck.length))
+  print(options, { ...page, operations }, () =>
+    [formatTable(headers, operations.map(row)), ...stuck.map(attentionText)].join('\n'),
+  )
+}
+
+/** What each command does to an operation that needs attention. */
+function meaningOf(command: string, attention: NonNullable<Operation['attention']>): string {
+  if (command.includes(' resume ')) return 'try it again'
+  if (command.includes(' skip ')) return `leave it out: ${attention.skip ?? ''}`
+  if (command.includes(' cancel ')) return 'give it up and undo what it did'
+  if (command.endsWith(' yes')) return 'you have made sure that the commit was made'
+  if (command.endsWith(' no')) return 'you have made sure that the commit was not made'
+  return 'everything about it'
+}
+
+/** Why an operation stands still, and the commands that go on. Empty where it needs nobody. */
+export function attentionText(operation: Operation): string {
+  const { attention, resource, commands, kind } = operation
+  if (attention === null) return ''
+  const width = Math.max(...commands.map((command) => command.length))
+  return [
+    `! ${kind} of ${resource.name || resource.id} needs attention at '${attention.step}': ${attention.reason}`,
+    ...commands.map((command) => `    ${command.padEnd(width)}  ${meaningOf(command, attention)}`),
+  ].join('\n')
+}
+
+/** Two answers to a question that only a person can answer. */
+function yesOrNo(text: string): boolean {
+  if (text === 'yes' || text === 'no') return text === 'yes'
+  throw new InvalidArgumentError('say yes or no')
+}
+
+const decisionWarning = (id: string, happened: boolean): string =>
+  [
+    `Nothing was changed. This tells Volant that the commit of ${id} was ${happened ? '' : 'NOT '}made; it will not check.`,
+    happened
+      ? 'It will then go on, and give up what stood before the commit.'
+      : 'It will then undo everything, and remove what the commit would have led to.',
+    'If that is wrong, acknowledged writes are lost. Ask the world first: which image is recorded as the truth',
+    '(volant volumes, cinder show), and on which one the holder stands. Where it can be reached again, `resume` asks it.',
+    'If you are certain, repeat the command with --sure.',
+  ].join('\n')
+
+function addDecide(group: Command): void {
+  const command = group
+    .command('decide <id>')
+    .requiredOption('--happened <yes|no>', 'whether the commit was made', yesOrNo)
+    .option('--sure', 'you have made sure; without it nothing is changed')
+    .description('say whether the commit was made, where Volant cannot find out; a wrong answer loses data')
+    .action(async (id: string, options: CommonOptions & { happened: boolean; sure?: boolean }) => {
+      if (options.sure !== true) {
+        throw new CliError(exitCodes.refused, decisionWarning(id, options.happened))
+      }
+      const operation = await (await clientFor(options)).ndo.decide(id, options.happened)
+      print(options, operation, () => operationText(operation))
+    })
+  withCommonOptions(command, ['volant operations decide 3f0c… --happened no --sure'])
 }
 
 /** All properties of an operation; what has parts is taken apart. */
 export function operationText(operation: Operation): string {
-  const { progress, controls, resource, attempts, commands, error, undo_of, ...rest } = operation
+  const { progress, controls, resource, attempts, commands, error, undo_of, attention, ...rest } = operation
   return formatProperties({
     ...rest,
     resource: `${resource.type} ${resource.id}${resource.name === null ? '' : ` (${resource.name})`}`,
@@ -67,6 +131,14 @@ export function operationText(operation: Operation): string {
     undo_of: undo_of === null ? null : `${undo_of.operation}: ${undo_of.reason}`,
     error: error === null ? null : `${error.reason} (${error.class})`,
     attempts: attempts.map((attempt) => `${attempt.at} ${attempt.reason}`).join('\n'),
+    attention:
+      attention === null
+        ? null
+        : [
+            `at ${attention.step}: ${attention.reason}`,
+            ...(attention.skip === null ? [] : [`it may be skipped: ${attention.skip}`]),
+            ...(attention.decide ? ['whether the commit was made cannot be found out: decide'] : []),
+          ].join('\n'),
     commands: commands.join('\n'),
   })
 }
@@ -93,7 +165,7 @@ export function addOperations(program: Command): void {
     .description('what is under way and what has been: list, watch, steer')
   const listing = group
     .command('list', { isDefault: true })
-    .description('list operations, newest first')
+    .description('list operations: those that need attention, then the newest')
     .option('--active', 'only those that have not ended')
     .option('--kind <kind>', 'only of this kind, for example volume.migrate')
     .option('--volume <volume>', 'only of this volume, by id or name')
@@ -109,6 +181,13 @@ export function addOperations(program: Command): void {
     ndo.cancel(id),
   )
   addUndo(group)
+  addAction(
+    group,
+    'skip',
+    'leave out the step that needs attention; refused where that is not safe',
+    (ndo, id) => ndo.skip(id),
+  )
+  addDecide(group)
   const rate = group
     .command('rate')
     .argument('<id>')

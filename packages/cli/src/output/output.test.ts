@@ -33,6 +33,7 @@ const operation = (changes: Partial<Operation> = {}): Operation => ({
   error: null,
   undo_of: null,
   undo_until: null,
+  attention: null,
   created_at: '2026-11-22T10:00:00.000Z',
   updated_at: '2026-11-22T10:00:01.000Z',
   finished_at: null,

@@ -89,6 +89,18 @@ export const Operation = Type.Object({
   undo_of: nullable(Type.Object({ operation: id, reason: Type.String() })),
   /** Until when it can itself be undone after its end; null: it can't, or not any more. */
   undo_until: nullable(time),
+  /** Why the operation stands still until a person acts; null while it needs nobody. */
+  attention: nullable(
+    Type.Object({
+      /** The step, or the step whose undo, it stands at. */
+      step: Type.String(),
+      reason: Type.String(),
+      /** Why that step may be skipped, and what is left to do by hand then; null: it may not. */
+      skip: nullable(Type.String()),
+      /** Whether the commit was made cannot be found out: only a person can say, with `decide`. */
+      decide: Type.Boolean(),
+    }),
+  ),
   created_at: time,
   updated_at: time,
   finished_at: nullable(time),
@@ -122,7 +134,7 @@ export interface OperationList {
   next_marker: string | null
 }
 
-/** `GET /ndo/v1/operations/{id}`, and the answer to pause, resume, cancel and rate. */
+/** `GET /ndo/v1/operations/{id}`, and the answer to pause, resume, cancel, skip, decide and rate. */
 export const OperationDocument = Type.Object({ operation: Operation })
 export interface OperationDocument {
   operation: Operation
@@ -131,6 +143,10 @@ export interface OperationDocument {
 /** `PUT /ndo/v1/operations/{id}/rate`. */
 export const SetRateRequest = Type.Object({ bytes_per_second: Rate }, { additionalProperties: false })
 export type SetRateRequest = Static<typeof SetRateRequest>
+
+/** `POST /ndo/v1/operations/{id}/decide`: a person has found out whether the commit was made. */
+export const DecideRequest = Type.Object({ happened: Type.Boolean() }, { additionalProperties: false })
+export type DecideRequest = Static<typeof DecideRequest>
 
 /**
  * Events of `GET /ndo/v1/operations/{id}/events` (`text/event-stream`). `progress` carries an `Operation` as

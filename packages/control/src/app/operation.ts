@@ -14,6 +14,10 @@ export interface Operations {
   pause(principal: Principal, id: string): Promise<Operation>
   resume(principal: Principal, id: string): Promise<Operation>
   cancel(principal: Principal, id: string): Promise<Operation>
+  /** Leaves out the step that needs attention, where that is safe. */
+  skip(principal: Principal, id: string): Promise<Operation>
+  /** Says whether the commit was made, where nothing else can. */
+  decide(principal: Principal, id: string, happened: boolean): Promise<Operation>
   /** Bytes per second; 0: unlimited. */
   setRate(principal: Principal, id: string, rate: number): Promise<Operation>
   /** Calls back after each change, newest state only, until the returned function is called. */
@@ -60,7 +64,7 @@ export function createOperations(options: {
     }
   }
   const view = async (run: RunRecord): Promise<Operation> =>
-    operationView(run, await executor.history(run.id), await namesOf(run))
+    operationView(run, await executor.history(run.id), await namesOf(run), executor.possible(run.id))
   const admin = (principal: Principal): void => enforce(principal, 'ndo:operations', 'admin')
 
   return {
@@ -93,6 +97,14 @@ export function createOperations(options: {
     async cancel(principal, id) {
       admin(principal)
       return view(await executor.cancel(id))
+    },
+    async skip(principal, id) {
+      admin(principal)
+      return view(await executor.skip(id))
+    },
+    async decide(principal, id, happened) {
+      admin(principal)
+      return view(await executor.decideCommit(id, happened))
     },
     async setRate(principal, id, rate) {
       admin(principal)

@@ -1,5 +1,5 @@
 import type { Operation, OperationProgress, OperationState } from '@volant/contract/ndo/operation.ts'
-import type { LogEntry, RunRecord, RunState } from '@volant/saga'
+import type { LogEntry, RunRecord, RunState, Wish } from '@volant/saga'
 import type { MigrationProgress } from './migration-progress.ts'
 import { moveOf } from './undo.ts'
 
@@ -11,6 +11,12 @@ export interface OperationNames {
   target: string | null
   /** Until when it can be undone after its end. */
   undoUntil: string | null
+}
+
+/** What may be asked of the run now, and why the step that needs attention may be skipped. */
+export interface Possible {
+  wishes: readonly Wish[]
+  skip: string | null
 }
 
 const states: Record<RunState, OperationState> = {
@@ -35,7 +41,12 @@ export function resourceOf(run: RunRecord): { type: string; id: string } {
 }
 
 /** A run and its log, as `/ndo/v1/operations` shows them. */
-export function operationView(run: RunRecord, log: LogEntry[], names: OperationNames): Operation {
+export function operationView(
+  run: RunRecord,
+  log: LogEntry[],
+  names: OperationNames,
+  possible: Possible,
+): Operation {
   const progress = run.progress as MigrationProgress | null
   const { undoOf } = moveOf(run)
   return {
@@ -65,10 +76,11 @@ export function operationView(run: RunRecord, log: LogEntry[], names: OperationN
           },
     undo_of: undoOf === undefined ? null : { operation: undoOf.operationId, reason: undoOf.reason },
     undo_until: names.undoUntil,
+    attention: attentionOf(run, possible),
     created_at: run.createdAt,
     updated_at: run.updatedAt,
     finished_at: run.endedAt,
-    commands: commandsFor(run, names.undoUntil),
+    commands: commandsFor(run, possible, names.undoUntil),
   }
 }
 
@@ -127,14 +139,30 @@ function movedBytesOf(log: LogEntry[]): number | null {
   return typeof output?.movedBytes === 'number' ? output.movedBytes : null
 }
 
-function commandsFor(run: RunRecord, undoUntil: string | null): string[] {
+function attentionOf(run: RunRecord, possible: Possible): Operation['attention'] {
+  if (run.state !== 'needs-attention' || run.failure === null) return null
+  return {
+    step: run.step ?? run.failure.step,
+    reason: run.failure.message,
+    skip: possible.skip,
+    decide: possible.wishes.includes('decide'),
+  }
+}
+
+/** In the order in which they are tried. A rate has a value, which nobody can guess. */
+const commandsOf: [Wish, ...string[]][] = [
+  ['pause', 'pause ID'],
+  ['resume', 'resume ID'],
+  ['skip', 'skip ID'],
+  ['decide', 'decide ID --happened yes', 'decide ID --happened no'],
+  ['cancel', 'cancel ID'],
+]
+
+function commandsFor(run: RunRecord, { wishes }: Possible, undoUntil: string | null): string[] {
   if (run.endedAt !== null) {
     return undoUntil === null ? [] : [`volant undo ${run.id}  # possible until ${undoUntil.slice(0, 19)}Z`]
   }
-  const commands = [`volant operations watch ${run.id}`]
-  if (run.state === 'needs-attention' || run.control.paused)
-    commands.push(`volant operations resume ${run.id}`)
-  else commands.push(`volant operations pause ${run.id}`)
-  if (run.cancellable) commands.push(`volant operations cancel ${run.id}`)
-  return commands
+  const wished = commandsOf.flatMap(([wish, ...commands]) => (wishes.includes(wish) ? commands : []))
+  const first = run.state === 'needs-attention' ? 'show ID' : 'watch ID'
+  return [first, ...wished].map((command) => `volant operations ${command.replace('ID', run.id)}`)
 }

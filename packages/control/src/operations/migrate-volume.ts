@@ -129,6 +129,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       const target = await ports.copies.find(input.targetImageId)
       if (target !== undefined) await ports.backend.ensureNoImage(callerOf(op), target)
     },
+    skipUndo: 'what was copied stays behind on the target as a stray, which nothing uses',
   })
 
   .step('openHolder', {
@@ -277,6 +278,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
   })
 
   .step('retireSource', {
+    skip: 'nothing uses the source any more; it is removed when its retention time is over',
     do: async ({ op, input, ports }) => {
       const source = await ports.copies.find(input.sourceImageId)
       if (source === undefined) return null

@@ -1,5 +1,6 @@
 import { MigrationRequest } from '@volant/contract/ndo/migration.ts'
 import {
+  DecideRequest,
   isSettled,
   OperationListQuery,
   SetRateRequest,
@@ -26,12 +27,13 @@ const parseId = parser(
 )
 const parseMigration = parser(MigrationRequest)
 const parseUndo = parser(UndoRequest)
+const parseDecision = parser(DecideRequest)
 const parseRate = parser(SetRateRequest)
 const parseListQuery = parser(OperationListQuery, 'query')
 
 /**
  * Volant's own API: what OpenStack's has no place for. Operations with their progress as a stream, pause, resume,
- * cancel, rate, undo; migrations with a dry run; where a volume is.
+ * cancel, skip, decide, rate, undo; migrations with a dry run; where a volume is.
  */
 export function ndoService(options: {
   tokens: TokenVerifier
@@ -77,12 +79,17 @@ function operationRoutes(app: FastifyInstance, operations: Operations): void {
   app.get('/v1/operations/:id', async (request) => ({
     operation: await operations.show(request.principal, idOf(request)),
   }))
-  for (const wish of ['pause', 'resume', 'cancel'] as const) {
+  for (const wish of ['pause', 'resume', 'cancel', 'skip'] as const) {
     app.post(`/v1/operations/:id/${wish}`, async (request, reply) => {
       const operation = await operations[wish](request.principal, idOf(request))
       return reply.code(202).send({ operation })
     })
   }
+  app.post('/v1/operations/:id/decide', async (request, reply) => {
+    const { happened } = parseDecision(request.body)
+    const operation = await operations.decide(request.principal, idOf(request), happened)
+    return reply.code(202).send({ operation })
+  })
   app.put('/v1/operations/:id/rate', async (request, reply) => {
     const { bytes_per_second } = parseRate(request.body)
     const operation = await operations.setRate(request.principal, idOf(request), bytes_per_second)

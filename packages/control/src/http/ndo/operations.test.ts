@@ -1,0 +1,139 @@
+/** `/ndo/v1/operations` over real HTTP messages, on an engine with a scripted operation. */
+import assert from 'node:assert/strict'
+import test, { type TestContext } from 'node:test'
+import type { Operation } from '@volant/contract/ndo/operation.ts'
+import { final } from '@volant/saga'
+import { bench, flow } from '@volant/saga/testing/flow.ts'
+import pino from 'pino'
+import { createOperations } from '../../app/operation.ts'
+import type { Principal } from '../../domain/principal.ts'
+import { buildServer } from '../server.ts'
+import { ndoService } from './service.ts'
+
+const admin: Principal = {
+  userId: 'u',
+  userName: 'admin',
+  userDomainId: 'default',
+  projectId: 'p',
+  projectName: 'admin',
+  roles: ['admin', 'member', 'reader'],
+  systemScope: false,
+  expiresAt: Infinity,
+}
+
+const unused = <T>(): T => ({}) as T
+
+async function serve(t: TestContext) {
+  const given = bench()
+  const executor = await given.engine()
+  t.after(() => given.stop())
+  const operations = createOperations({
+    executor,
+    volumes: { find: async () => undefined },
+    flexvols: { find: async () => undefined },
+    serverName: async () => null,
+    undoableUntil: async () => null,
+    host: 'h',
+  })
+  const service = ndoService({
+    tokens: { verify: async (token) => ({ ...admin, roles: token === 'admin' ? admin.roles : ['member'] }) },
+    operations,
+    migrations: unused(),
+    undos: unused(),
+    status: unused(),
+  })
+  const app = await buildServer({ log: pino({ level: 'silent' }), services: [service] })
+  t.after(() => app.close())
+  const call = async (method: 'GET' | 'POST' | 'PUT', path: string, payload?: object, token = 'admin') => {
+    const headers = { 'x-auth-token': token }
+    const answer = await app.inject({
+      method,
+      url: `/ndo/v1/operations${path}`,
+      headers,
+      ...(payload && { payload }),
+    })
+    return { status: answer.statusCode, body: answer.json() as Record<string, unknown> }
+  }
+  return { given, executor, call }
+}
+
+const broken = (): never => {
+  throw final('still mounted')
+}
+
+test('what needs attention shows the step, the reason, and the commands that go on', async (t) => {
+  const { given, executor, call } = await serve(t)
+  given.ports.script['clear'] = broken
+  const { id } = await executor.start(flow, { id: '1' })
+  await executor.ended(id)
+  const { body } = await call('GET', `/${id}`)
+  const { attention, commands } = body['operation'] as Operation
+  assert.deepEqual(attention, {
+    step: 'clear',
+    reason: 'still mounted',
+    skip: 'what is not cleared away harms nobody',
+    decide: false,
+  })
+  assert.deepEqual(
+    commands,
+    ['show', 'resume', 'skip'].map((command) => `volant operations ${command} ${id}`),
+  )
+  const listed = await call('GET', '?state=needs-attention')
+  assert.equal((listed.body['operations'] as Operation[]).length, 1)
+
+  assert.equal((await call('POST', `/${id}/skip`)).status, 202)
+  await executor.ended(id)
+  const ended = (await call('GET', `/${id}`)).body['operation'] as Operation
+  assert.deepEqual([ended.state, ended.attention, ended.commands], ['succeeded', null, []])
+})
+
+test('a commit that nobody can tell of is decided by a person', async (t) => {
+  const { given, executor, call } = await serve(t)
+  given.ports.script['switch'] = broken
+  given.ports.script['happened'] = broken
+  const { id } = await executor.start(flow, { id: '1' })
+  await executor.ended(id)
+  const shown = (await call('GET', `/${id}`)).body['operation'] as Operation
+  assert.deepEqual([shown.attention?.decide, shown.attention?.skip], [true, null])
+  assert.deepEqual(shown.commands.slice(1), [
+    `volant operations resume ${id}`,
+    `volant operations decide ${id} --happened yes`,
+    `volant operations decide ${id} --happened no`,
+  ])
+  for (const body of [{}, { happened: 'maybe' }, { happened: true, sure: true }]) {
+    assert.equal((await call('POST', `/${id}/decide`, body)).status, 400)
+  }
+  assert.equal((await executor.get(id)).state, 'needs-attention')
+  assert.equal((await call('POST', `/${id}/decide`, { happened: false })).status, 202)
+  assert.equal((await executor.ended(id)).state, 'failed')
+})
+
+test('a command in a wrong state is a 409 that names the state and what is possible', async (t) => {
+  const { given, executor, call } = await serve(t)
+  given.ports.script['equal'] = () => ({ done: false })
+  const { id } = await executor.start(flow, { id: '1' })
+  while ((await executor.get(id)).state !== 'waiting') await new Promise(setImmediate)
+  const wrong = [
+    ['POST', 'resume', undefined],
+    ['POST', 'skip', undefined],
+    ['POST', 'decide', { happened: true }],
+  ] as const
+  for (const [method, command, body] of wrong) {
+    const answer = await call(method, `/${id}/${command}`, body)
+    const { code, message } = answer.body['error'] as { code: string; message: string }
+    assert.deepEqual([answer.status, code], [409, 'conflict'], command)
+    assert.match(message, /is waiting at 'equal': .* Possible now: pause, cancel, rate\./)
+  }
+  assert.equal((await call('POST', `/${id}/cancel`)).status, 202)
+  await executor.ended(id)
+  const all = [...wrong, ['POST', 'pause', undefined], ['POST', 'cancel', undefined]] as const
+  for (const [method, command, body] of all) {
+    const answer = await call(method, `/${id}/${command}`, body)
+    const { message } = answer.body['error'] as { message: string }
+    assert.equal(answer.status, 409, command)
+    assert.match(message, /has ended: it is cancelled/)
+  }
+  assert.equal((await call('PUT', `/${id}/rate`, { bytes_per_second: 5 })).status, 409)
+  assert.equal((await call('POST', '/none/skip')).status, 404)
+  assert.equal((await call('POST', `/${id}/skip`, undefined, 'member')).status, 403)
+})
