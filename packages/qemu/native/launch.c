@@ -17,6 +17,10 @@
  *   launch guard MONITOR JOB REGISTER WINDOW DECISION
  *     Ends a cutover that nobody ends: it depends on no other process of ours. See the part "The guard" below.
  *
+ *   launch hold PID START MILLISECONDS
+ *     Stops the process with that start time (field 22 of /proc/PID/stat), says "held", and lets it go when its own
+ *     input ends, when the time is over, or when it is told to end; the latter by a second process, too.
+ *
  * One file on purpose: one program to build, and what it is built from has one checksum.
  */
 #define _GNU_SOURCE
@@ -33,6 +37,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
@@ -374,6 +379,52 @@ static void guard(char **words) {
   decide();
 }
 
+static int held = -1;
+
+static void let_go(int unused) {
+  (void)unused;
+  syscall(SYS_pidfd_send_signal, held, SIGCONT, NULL, 0);
+  _exit(0);
+}
+
+/* Field 22 of /proc/PID/stat; what follows the command's closing parenthesis has no other. */
+static bool started_at(const char *pid, const char *start) {
+  char path[64], text[1024];
+  snprintf(path, sizeof path, "/proc/%s/stat", pid);
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t got = fd < 0 ? -1 : read(fd, text, sizeof text - 1);
+  if (fd >= 0) close(fd);
+  if (got <= 0) return false;
+  text[got] = 0;
+  char *field = strrchr(text, ')');
+  for (int n = 2; field && n < 22; n++) field = strchr(field + 1, ' ');
+  size_t length = strlen(start);
+  return field && !strncmp(field + 1, start, length) && field[1 + length] == ' ';
+}
+
+/* A guest must not stay stopped because this process was killed: its child, which dies last, lets it go, too. */
+static void hold(const char *pid, const char *start, int ms) {
+  held = syscall(SYS_pidfd_open, atoi(pid), 0);
+  errno = 0;
+  if (held < 0 || !started_at(pid, start)) die("there is no process %s that was started at %s", pid, start);
+  int signals[] = {SIGHUP, SIGINT, SIGTERM, SIGPIPE, SIGALRM};
+  for (size_t i = 0; i < sizeof signals / sizeof *signals; i++) signal(signals[i], let_go);
+  pid_t parent = getpid();
+  if (fork() == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGTERM);
+    if (getppid() != parent) _exit(0); /* before anything was stopped */
+    close(0);
+    close(1);
+    for (;;) pause();
+  }
+  if (syscall(SYS_pidfd_send_signal, held, SIGSTOP, NULL, 0) < 0) die("cannot stop process %s", pid);
+  if (write(1, "held\n", 5) == 5) {
+    struct pollfd word = {.fd = 0, .events = POLLIN};
+    poll(&word, 1, ms);
+  }
+  let_go(0);
+}
+
 int main(int count, char **words) {
   const char *netns = NULL, *control = NULL, *unix_path = NULL, *host = NULL, *port = NULL, *take = NULL;
   int i = 2;
@@ -395,6 +446,7 @@ int main(int count, char **words) {
     keep(unix_path ? listen_unix(unix_path) : listen_tcp(host, port), control);
   if (!strcmp(mode, "dial") && i + 1 < count) dial(words[i], words[i + 1]);
   if (!strcmp(mode, "guard") && i + 5 == count) guard(words + i);
+  if (!strcmp(mode, "hold") && i + 3 == count) hold(words[i], words[i + 1], atoi(words[i + 2]));
   if (!strcmp(mode, "run") && i < count) {
     if (take) {
       int fd = take_socket(take);
@@ -405,5 +457,5 @@ int main(int count, char **words) {
     die("cannot start %s", words[i]);
   }
   errno = 0;
-  die("usage: launch keep|run|dial|guard ... (see the head of launch.c)");
+  die("usage: launch keep|run|dial|guard|hold ... (see the head of launch.c)");
 }
