@@ -4,7 +4,15 @@ import type { IdentityTables } from './tables/identity.ts'
 import type { ImageTables } from './tables/image.ts'
 import type { OperationTables } from './tables/operation.ts'
 import type { StorageTables } from './tables/storage.ts'
+import type { SweepTables } from './tables/sweep.ts'
 
 /** All tables. Each area keeps its row types in `tables/<area>.ts`. */
 export interface Database
-  extends StorageTables, OperationTables, BlockStorageTables, IdentityTables, ImageTables, ComputeTables {}
+  extends
+    StorageTables,
+    OperationTables,
+    BlockStorageTables,
+    IdentityTables,
+    ImageTables,
+    ComputeTables,
+    SweepTables {}

@@ -4,6 +4,7 @@ import * as operations from './0002-operations.ts'
 import * as identityImage from './0003-identity-image.ts'
 import * as blockStorage from './0004-block-storage.ts'
 import * as compute from './0005-compute.ts'
+import * as tombstones from './0006-tombstones.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -12,4 +13,5 @@ export const migrations: Record<string, Migration> = {
   '0003-identity-image': identityImage,
   '0004-block-storage': blockStorage,
   '0005-compute': compute,
+  '0006-tombstones': tombstones,
 }

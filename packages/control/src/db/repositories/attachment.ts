@@ -5,6 +5,7 @@ import type { AttachmentRecords } from '../../ports/records.ts'
 import { defined, flag, isSet, parseObject } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { AttachmentTable } from '../tables/storage.ts'
+import { removeAttachments } from './tombstone.ts'
 
 export const toAttachment = (row: Selectable<AttachmentTable>): Attachment => ({
   id: row.id,
@@ -94,7 +95,7 @@ export function attachmentRecords(db: Kysely<Database>): AttachmentRecords {
       await db.updateTable('attachments').set(columns).where('id', '=', id).execute()
     },
     async remove(id) {
-      await db.deleteFrom('attachments').where('id', '=', id).execute()
+      await removeAttachments(db, { id })
     },
   }
 }

@@ -5,11 +5,12 @@ import type { CopyRecords } from '../../ports/records.ts'
 import { defined } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { CopyTable } from '../tables/storage.ts'
+import { removeCopy } from './tombstone.ts'
 
 /** Before every time at which something can be undone. */
 const longAgo = '1970-01-01T00:00:00.000Z'
 
-const toCopy = (row: Selectable<CopyTable>): Copy => ({
+export const toCopy = (row: Selectable<CopyTable>): Copy => ({
   imageId: row.image_id,
   volumeId: row.volume_id,
   flexvolId: row.flexvol_id,
@@ -75,7 +76,7 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
       await db.updateTable('copies').set(toColumns(fields)).where('image_id', '=', imageId).execute()
     },
     async remove(imageId) {
-      await db.deleteFrom('copies').where('image_id', '=', imageId).execute()
+      await removeCopy(db, imageId)
     },
     changeTruth: (change) => changeTruth(db, change),
     async retiredBefore(time) {

@@ -5,6 +5,7 @@ import type { Clock } from '../../ports/clock.ts'
 import type { VolumeRecords } from '../../ports/records.ts'
 import type { Database } from '../schema.ts'
 import type { VolumeTable } from '../tables/storage.ts'
+import { removeAttachments } from './tombstone.ts'
 
 export const volumeNotFound = (volumeId: string): DomainError =>
   new DomainError('notFound', `Volume ${volumeId} could not be found.`)
@@ -49,7 +50,7 @@ export function volumeRecords(db: Kysely<Database>, clock: Clock): VolumeRecords
     async remove(volumeId) {
       await db.transaction().execute(async (trx) => {
         await trx.deleteFrom('block_quota_reservations').where('volume_id', '=', volumeId).execute()
-        await trx.deleteFrom('attachments').where('volume_id', '=', volumeId).execute()
+        await removeAttachments(trx, { volumeId })
         await trx.deleteFrom('volumes').where('id', '=', volumeId).execute()
       })
     },

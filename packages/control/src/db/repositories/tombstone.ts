@@ -1,0 +1,62 @@
+import type { Kysely } from 'kysely'
+import type { Database } from '../schema.ts'
+import type { TombstoneTable } from '../tables/sweep.ts'
+
+type Db = Kysely<Database>
+
+/** Both or neither; inside the caller's transaction, where there is one. */
+const together = (db: Db, work: (trx: Db) => Promise<void>): Promise<void> =>
+  db.isTransaction ? work(db) : db.transaction().execute(work)
+
+async function bury(db: Db, tombstones: TombstoneTable[]): Promise<void> {
+  if (tombstones.length === 0) return
+  await db
+    .insertInto('tombstones')
+    .values(tombstones)
+    .onConflict((conflict) =>
+      conflict.columns(['kind', 'id']).doUpdateSet((eb) => ({
+        state: eb.ref('excluded.state'),
+        operation_id: eb.ref('excluded.operation_id'),
+        removed_at: eb.ref('excluded.removed_at'),
+      })),
+    )
+    .execute()
+}
+
+/** Removes the copy's row and notes what it was. */
+export const removeCopy = (db: Db, imageId: string): Promise<void> =>
+  together(db, async (trx) => {
+    const row = await trx
+      .deleteFrom('copies')
+      .where('image_id', '=', imageId)
+      .returningAll()
+      .executeTakeFirst()
+    if (row === undefined) return
+    const { volume_id, state, operation_id } = row
+    const removed_at = new Date().toISOString()
+    await bury(trx, [
+      { kind: 'copy', id: imageId, volume_id, server_id: null, state, operation_id, removed_at },
+    ])
+  })
+
+/** Removes attachments, one or all of a volume, and notes what they were. */
+export const removeAttachments = (db: Db, by: { id: string } | { volumeId: string }): Promise<void> =>
+  together(db, async (trx) => {
+    const remove = trx.deleteFrom('attachments').returningAll()
+    const rows = await (
+      'id' in by ? remove.where('id', '=', by.id) : remove.where('volume_id', '=', by.volumeId)
+    ).execute()
+    const removed_at = new Date().toISOString()
+    await bury(
+      trx,
+      rows.map(({ id, volume_id, server_id, status }) => ({
+        kind: 'attachment',
+        id,
+        volume_id,
+        server_id,
+        state: status,
+        operation_id: null,
+        removed_at,
+      })),
+    )
+  })

@@ -1,0 +1,389 @@
+import assert from 'node:assert/strict'
+import { describe, test } from 'node:test'
+import type { InventoryItem } from '@volant/contract'
+import fc from 'fast-check'
+import {
+  inRemovalOrder,
+  judge,
+  type Found,
+  type OwnerRecords,
+  type SweptKind,
+  type Tombstone,
+} from './sweep.ts'
+import type { Attachment, Copy } from './volume.ts'
+
+const id = (n: number): string => `${String(n).padStart(8, '0')}-0000-4000-8000-000000000000`
+const policy = { graceSeconds: 30 }
+const storage = { agent: 'storage', name: 'lma-01' } as const
+const machine = { agent: 'holders', name: 'm1' } as const
+const host = { agent: 'compute', name: 'compute-1' } as const
+
+const none: OwnerRecords = {
+  copies: new Map(),
+  attachments: new Map(),
+  servers: new Map(),
+  volumes: new Map(),
+  operations: new Map(),
+  unfinished: [],
+  tombstones: new Map(),
+  flexvols: new Map([['fv', { name: 'vol1' }]]),
+  machineOfHost: new Map([['compute-1', 'm1']]),
+}
+
+const item = (kind: SweptKind, more: Partial<InventoryItem> = {}): Found['item'] => ({
+  id: 'x',
+  what: 'x',
+  identity: 'x',
+  ageSeconds: 100,
+  sizeBytes: 0,
+  pids: [],
+  ...more,
+  kind,
+})
+const copyOf = (imageId: string, more: Partial<Copy> = {}): Copy => ({
+  imageId,
+  volumeId: id(50),
+  flexvolId: 'fv',
+  node: 'lma-01',
+  aggregate: 'aggr1',
+  sizeBytes: 4096,
+  state: 'live',
+  operationId: null,
+  reservedBytes: 0,
+  retainedUntil: null,
+  createdAt: '',
+  ...more,
+})
+const attachmentOf = (attachmentId: string, more: Partial<Attachment> = {}): Attachment => ({
+  id: attachmentId,
+  volumeId: id(50),
+  serverId: id(60),
+  projectId: 'p',
+  host: 'compute-1',
+  status: 'attached',
+  attachMode: 'rw',
+  mountpoint: null,
+  bootIndex: null,
+  deleteOnTermination: false,
+  connector: null,
+  attachedAt: null,
+  createdAt: '',
+  ...more,
+})
+const graveOf = (kind: Tombstone['kind'], of: string, more: Partial<Tombstone> = {}): Tombstone => ({
+  kind,
+  id: of,
+  volumeId: id(50),
+  serverId: null,
+  state: kind === 'copy' ? 'target' : 'attached',
+  operationId: kind === 'copy' ? id(70) : null,
+  removedAt: '2026-11-22T10:00:00.000Z',
+  ...more,
+})
+const at = { aggregate: 'aggr1', flexvol: 'vol1' }
+const verdictOf = (found: Found, records: Partial<OwnerRecords> = {}): string =>
+  judge(found, { ...none, ...records }, policy).verdict
+const ended = { kind: 'volume.migrate', state: 'cancelled', hasEnded: true }
+
+describe('what the sweep makes of', () => {
+  test('an image: owned, given up as a target, put back, unknown, elsewhere', () => {
+    const image = { place: storage, item: item('image', { imageId: id(1), ...at }) }
+    const with1 = (copy: Copy) => ({ copies: new Map([[id(1), copy]]) })
+    assert.equal(verdictOf(image, with1(copyOf(id(1)))), 'owned')
+    assert.equal(verdictOf(image, with1(copyOf(id(1), { node: 'lmb-01' }))), 'stray-reported')
+    assert.equal(verdictOf(image, with1(copyOf(id(1), { aggregate: 'aggr2' }))), 'stray-reported')
+    assert.equal(verdictOf(image), 'stray-reported')
+    const grave = (more: Partial<Tombstone> = {}) => ({
+      tombstones: new Map([[`copy/${id(1)}`, graveOf('copy', id(1), more)]]),
+    })
+    const operations = new Map([[id(70), ended]])
+    assert.equal(verdictOf(image, { ...grave(), operations }), 'stray-removable')
+    assert.equal(verdictOf(image, grave()), 'stray-removable', 'forgotten operations have ended')
+    const running = new Map([[id(70), { ...ended, state: 'running', hasEnded: false }]])
+    assert.equal(verdictOf(image, { ...grave(), operations: running }), 'stray-reported')
+    for (const state of ['live', 'retained']) {
+      assert.equal(
+        verdictOf(image, { ...grave({ state }), operations }),
+        'stray-reported',
+        'it held data once',
+      )
+    }
+  })
+
+  test('a holder: head of an attachment, here or elsewhere; of none any more; mover; unknown', () => {
+    const holder = { place: machine, item: item('holder', { holderId: id(2) }) }
+    const attachments = new Map([[id(2), attachmentOf(id(2))]])
+    assert.equal(verdictOf(holder, { attachments }), 'owned')
+    assert.equal(
+      verdictOf({ ...holder, place: { ...machine, name: 'm2' } }, { attachments }),
+      'stray-reported',
+    )
+    assert.equal(verdictOf(holder), 'stray-reported')
+    const tombstones = new Map([[`attachment/${id(2)}`, graveOf('attachment', id(2))]])
+    assert.equal(verdictOf(holder, { tombstones }), 'stray-removable')
+    assert.equal(verdictOf(holder, { operations: new Map([[id(2), ended]]) }), 'stray-removable')
+    const unended = new Map([[id(2), { ...ended, hasEnded: false }]])
+    assert.equal(verdictOf(holder, { operations: unended }), 'stray-reported')
+  })
+
+  test('an export: of the truth; of another image of an attached volume; for a holder that is finished', () => {
+    const one = { place: storage, item: item('export', { holderId: id(2), imageId: id(1) }) }
+    const attachments = new Map([[id(2), attachmentOf(id(2))]])
+    const truth = (imageId: string) => ({ attachments, volumes: new Map([[id(50), { imageId }]]) })
+    assert.equal(verdictOf(one, truth(id(1))), 'owned')
+    assert.equal(verdictOf(one, truth(id(9))), 'stray-reported')
+    assert.equal(verdictOf(one, { operations: new Map([[id(2), ended]]) }), 'stray-removable')
+  })
+
+  test('a mirror: of an operation that has ended, at its cutover, of none that is known', () => {
+    const mirror = (more = {}) => ({
+      place: machine,
+      item: item('mirror', { holderId: id(2), jobId: `migrate-${id(70)}`, ...more }),
+    })
+    const records = {
+      attachments: new Map([[id(2), attachmentOf(id(2))]]),
+      operations: new Map([[id(70), ended]]),
+    }
+    assert.equal(verdictOf(mirror(), records), 'stray-removable')
+    assert.equal(verdictOf(mirror({ isAtCutover: true }), records), 'stray-reported')
+    assert.equal(verdictOf(mirror()), 'stray-reported')
+  })
+
+  test('a guest: of a server here, elsewhere, deleted, unknown', () => {
+    const guest = { place: host, item: item('guest', { serverId: id(60) }) }
+    const server = (of: string | null, deletedAt: string | null) => ({
+      servers: new Map([[id(60), { host: of, deletedAt }]]),
+    })
+    assert.equal(verdictOf(guest, server('compute-1', null)), 'owned')
+    assert.equal(verdictOf(guest, server('compute-2', null)), 'stray-reported')
+    assert.equal(verdictOf(guest, server(null, null)), 'stray-reported')
+    assert.equal(verdictOf(guest, server('compute-1', '2026-11-22T10:00:00.000Z')), 'stray-removable')
+    assert.equal(verdictOf(guest), 'stray-reported')
+  })
+
+  test('a part of an image: finished, unfinished, unknown', () => {
+    const part = (isBeingRemoved: boolean) => ({
+      place: storage,
+      item: item('image-part', { imageId: id(1), isBeingRemoved, ...at }),
+    })
+    const grave = (state: string) => ({
+      tombstones: new Map([[`copy/${id(1)}`, graveOf('copy', id(1), { state })]]),
+    })
+    assert.equal(verdictOf(part(true), grave('live')), 'stray-removable')
+    assert.equal(verdictOf(part(false), grave('target')), 'stray-removable')
+    assert.equal(verdictOf(part(false), grave('live')), 'stray-reported')
+    for (const gone of [true, false]) {
+      assert.equal(verdictOf(part(gone)), 'stray-reported')
+      const copies = new Map([[id(1), copyOf(id(1))]])
+      assert.equal(verdictOf(part(gone), { copies }), 'stray-reported', 'beside the truth')
+    }
+    const retained = new Map([[id(1), copyOf(id(1), { state: 'retained' })]])
+    assert.equal(verdictOf(part(true), { copies: retained }), 'owned')
+  })
+
+  test('a reservation: of an operation that failed; of one that succeeded; of the truth', () => {
+    const row = {
+      place: { agent: 'database', name: 'database' } as const,
+      item: item('reservation', { imageId: id(1), volumeId: id(50) }),
+    }
+    const copies = new Map([[id(1), copyOf(id(1), { state: 'target', operationId: id(70) })]])
+    const operations = new Map([[id(70), ended]])
+    assert.equal(verdictOf(row, { copies, operations }), 'stray-removable')
+    assert.equal(verdictOf(row, { copies }), 'stray-reported')
+    const succeeded = new Map([[id(70), { ...ended, state: 'succeeded' }]])
+    assert.equal(verdictOf(row, { copies, operations: succeeded }), 'stray-reported')
+    const volumes = new Map([[id(50), { imageId: id(1) }]])
+    assert.equal(verdictOf(row, { copies, operations, volumes }), 'stray-reported')
+  })
+
+  test('what it cannot put a name to: only told', () => {
+    assert.equal(verdictOf({ place: storage, item: item('file') }), 'stray-reported')
+    assert.equal(verdictOf({ place: host, item: item('process') }), 'stray-reported')
+    assert.equal(verdictOf({ place: host, item: item('file', { ageSeconds: 1 }) }), 'busy')
+  })
+
+  test('strays in their order: users before what they use', () => {
+    const kinds = ['image', 'export', 'holder', 'guest'] as const
+    const sorted = inRemovalOrder(kinds.map((kind) => ({ place: storage, item: item(kind) })))
+    assert.deepEqual(
+      sorted.map((one) => one.item.kind),
+      kinds.toReversed(),
+    )
+  })
+})
+
+/** Few ids, so that things and records meet. */
+const someId = fc.integer({ min: 1, max: 6 }).map(id)
+/** What an agent can tell of each kind. */
+const hints = {
+  image: ['imageId'],
+  'image-part': ['imageId'],
+  export: ['holderId', 'imageId'],
+  holder: ['holderId', 'volumeId'],
+  mirror: ['holderId', 'volumeId', 'imageId', 'jobId'],
+  guest: ['serverId'],
+  remains: ['holderId', 'serverId'],
+  process: ['imageId'],
+  file: [],
+  reservation: ['imageId', 'volumeId'],
+} as const satisfies Record<SweptKind, readonly (keyof InventoryItem)[]>
+const allKinds = Object.keys(hints) as SweptKind[]
+const anyFound: fc.Arbitrary<Found> = fc
+  .record({
+    kind: fc.constantFrom(...allKinds),
+    ageSeconds: fc.constantFrom(0, 29, 30, 1000, 1e6),
+    imageId: someId,
+    holderId: someId,
+    serverId: someId,
+    volumeId: someId,
+    jobId: someId.map((one) => `migrate-${one}`),
+    isAtCutover: fc.boolean(),
+    isBeingRemoved: fc.boolean(),
+    isOpen: fc.boolean(),
+    place: fc.constantFrom(storage, machine, host),
+  })
+  .map(({ place, kind, ageSeconds, isAtCutover, isBeingRemoved, isOpen, ...rest }) => {
+    const named = Object.fromEntries(hints[kind].map((hint) => [hint, rest[hint]]))
+    return { place, item: item(kind, { ...at, ageSeconds, isAtCutover, isBeingRemoved, isOpen, ...named }) }
+  })
+
+const mapOf = <T>(of: (one: string) => fc.Arbitrary<T>) =>
+  fc
+    .uniqueArray(someId)
+    .chain((ids) => fc.tuple(...ids.map((one) => of(one).map((value) => [one, value] as const))))
+    .map((entries) => new Map(entries))
+
+const anyRecords: fc.Arbitrary<OwnerRecords> = fc
+  .record({
+    copies: mapOf((one) =>
+      fc
+        .record({
+          volumeId: someId,
+          state: fc.constantFrom('target', 'live', 'retained'),
+          operationId: fc.option(someId),
+          node: fc.constantFrom('lma-01', 'lmb-01'),
+        })
+        .map((fields) => copyOf(one, fields)),
+    ),
+    attachments: mapOf((one) =>
+      fc
+        .record({ volumeId: someId, serverId: someId, host: fc.constantFrom('compute-1', null) })
+        .map((fields) => attachmentOf(one, fields)),
+    ),
+    servers: mapOf(() =>
+      fc.record({ host: fc.constantFrom('compute-1', null), deletedAt: fc.constantFrom(null, '2026') }),
+    ),
+    volumes: mapOf(() => fc.record({ imageId: fc.option(someId) })),
+    operations: mapOf(() =>
+      fc
+        .constantFrom('succeeded', 'failed', 'failed', 'cancelled', 'cancelled', 'running', 'needs-attention')
+        .map((state) => ({
+          kind: 'k',
+          state,
+          hasEnded: ['succeeded', 'failed', 'cancelled'].includes(state),
+        })),
+    ),
+    graves: fc.array(
+      fc.record({
+        kind: fc.constantFrom('copy' as const, 'attachment' as const),
+        id: someId,
+        volumeId: someId,
+        serverId: fc.option(someId),
+        state: fc.constantFrom('target', 'live', 'retained', 'attached'),
+        operationId: fc.option(someId),
+        removedAt: fc.constant('2026'),
+      }),
+      { minLength: 3, maxLength: 8 },
+    ),
+    inputs: mapOf(() => fc.record({ volumeId: someId, more: fc.option(someId) })),
+  })
+  .map(({ graves, inputs, ...rest }) => ({
+    ...none,
+    ...rest,
+    tombstones: new Map(graves.map((grave) => [`${grave.kind}/${grave.id}`, grave])),
+    // As the database has it: what has not ended is in the list of the unfinished.
+    unfinished: [...rest.operations]
+      .filter(([, { hasEnded }]) => !hasEnded)
+      .map(([one]) => {
+        const input = inputs.get(one) ?? { volumeId: 'none' }
+        return { id: one, kind: 'k', keys: [`volume/${input.volumeId}`], input: JSON.stringify(input) }
+      }),
+  }))
+
+const idsOf = ({ imageId, holderId, serverId, volumeId, jobId }: Found['item']): string[] =>
+  [imageId, holderId, serverId, volumeId, jobId?.slice('migrate-'.length)].filter((one) => one !== undefined)
+
+/** Said again in other words than the judgement's: what must not be true of anything that is removed. */
+function ownersOf({ place, item: one }: Found, records: OwnerRecords): string[] {
+  const owners: string[] = []
+  const { imageId = '', holderId = '', serverId = '', kind } = one
+  for (const operation of records.unfinished) {
+    const text = `${operation.id} ${operation.input} ${operation.keys.join(' ')}`
+    if (idsOf(one).some((each) => text.includes(each))) owners.push(`operation ${operation.id}`)
+  }
+  if ((kind === 'image' || kind === 'image-part') && records.copies.has(imageId)) owners.push('copy')
+  if (kind === 'holder' && place.name === 'm1' && records.attachments.has(holderId)) owners.push('attachment')
+  if (kind === 'export' && records.attachments.has(holderId)) owners.push('attachment')
+  if (kind === 'remains' && records.attachments.has(holderId)) owners.push('attachment')
+  if (kind === 'guest' && records.servers.get(serverId)?.deletedAt === null) owners.push('server')
+  if (kind === 'remains' && records.servers.get(serverId)?.deletedAt === null) owners.push('server')
+  for (const { imageId: truth } of kind === 'reservation' ? records.volumes.values() : []) {
+    const copy = records.copies.get(imageId)
+    if (truth === imageId && copy && records.volumes.get(copy.volumeId)?.imageId === imageId)
+      owners.push('truth')
+  }
+  if (kind === 'file' || kind === 'process') owners.push('nobody knows')
+  if (one.ageSeconds < policy.graceSeconds) owners.push('too young')
+  if (kind === 'mirror' && one.isAtCutover === true) owners.push('a cutover')
+  return owners
+}
+
+describe('whatever there is', () => {
+  test('nothing is removed that has an owner, that an operation may own, or that is young', () => {
+    const removed = new Map<SweptKind, number>()
+    fc.assert(
+      fc.property(anyFound, anyRecords, (found, records) => {
+        const judgement = judge(found, records, policy)
+        if (judgement.verdict !== 'stray-removable') return
+        removed.set(found.item.kind, (removed.get(found.item.kind) ?? 0) + 1)
+        assert.deepEqual(ownersOf(found, records), [])
+        assert.ok(judgement.proof.length > 0)
+      }),
+      { numRuns: 8000 },
+    )
+    const reached = allKinds.filter((kind) => (removed.get(kind) ?? 0) >= 5)
+    assert.deepEqual(
+      reached,
+      allKinds.filter((kind) => kind !== 'file' && kind !== 'process'),
+    )
+  })
+
+  test('without evidence nothing is removed but what neither a process nor a record has', () => {
+    fc.assert(
+      fc.property(anyFound, anyRecords, (found, records) => {
+        fc.pre(found.item.kind !== 'remains')
+        const silent = { ...records, operations: new Map(), tombstones: new Map(), servers: new Map() }
+        assert.notEqual(judge(found, silent, policy).verdict, 'stray-removable')
+      }),
+      { numRuns: 3000 },
+    )
+  })
+
+  test('an operation that takes it up, or a row that comes to own it, ends its removal', () => {
+    let tried = 0
+    fc.assert(
+      fc.property(anyFound, anyRecords, fc.nat(), (found, records, pick) => {
+        if (judge(found, records, policy).verdict !== 'stray-removable') return
+        const ids = idsOf(found.item)
+        const one = ids[pick % Math.max(1, ids.length)]
+        if (one === undefined) return
+        tried += 1
+        const operation = { id: id(99), kind: 'k', keys: [], input: JSON.stringify({ deep: { x: one } }) }
+        const taken = { ...records, unfinished: [...records.unfinished, operation] }
+        assert.equal(judge(found, taken, policy).verdict, 'busy')
+      }),
+      { numRuns: 4000 },
+    )
+    assert.ok(tried > 100, `${tried} strays were taken up`)
+  })
+})

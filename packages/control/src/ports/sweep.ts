@@ -1,0 +1,21 @@
+import type { OwnerRecords, Tombstone, UnfinishedOperation } from '../domain/sweep.ts'
+import type { Attachment, Copy } from '../domain/volume.ts'
+
+type ValueOf<M> = M extends ReadonlyMap<string, infer V> ? V : never
+
+/** The records as the sweep asks them: by what was found, in a few statements however much that is. */
+export interface SweepRecords {
+  copies(imageIds: readonly string[]): Promise<Map<string, Copy>>
+  /** All copies that are targets: they hold space back. */
+  targets(): Promise<Copy[]>
+  attachments(ids: readonly string[]): Promise<Map<string, Attachment>>
+  /** Deleted ones, too. */
+  servers(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['servers']>>>
+  volumes(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['volumes']>>>
+  operations(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['operations']>>>
+  unfinished(): Promise<UnfinishedOperation[]>
+  /** By `copy/ID` and `attachment/ID`. */
+  tombstones(ids: readonly string[]): Promise<Map<string, Tombstone>>
+  /** Forgets tombstones of rows that were removed before then. */
+  forgetTombstones(removedBefore: string): Promise<void>
+}

@@ -1,0 +1,291 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf, type Caller, type InventoryItem, type Inventoried } from '@volant/contract'
+import { straysLeft, type Stray, type SweepReport } from '@volant/contract/ndo/sweep.ts'
+import type { Logger } from 'pino'
+import {
+  inRemovalOrder,
+  judge,
+  operationOf,
+  type Found,
+  type Judgement,
+  type OwnerRecords,
+  type SweepPlace,
+  type SweepPolicy,
+} from '../domain/sweep.ts'
+import type { Topology } from '../domain/topology.ts'
+import type { Copy } from '../domain/volume.ts'
+import type { Agents } from '../ports/agents.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { CopyRecords, FlexVolRecords } from '../ports/records.ts'
+import type { SweepRecords } from '../ports/sweep.ts'
+
+export interface SweepPorts {
+  topology: Topology
+  agents: Agents
+  owners: SweepRecords
+  copies: Pick<CopyRecords, 'remove' | 'find'>
+  flexvols: Pick<FlexVolRecords, 'list'>
+  backend: Pick<Backend, 'ensureNoImage'>
+  clock: Clock
+  log: Logger
+}
+
+export interface Sweep {
+  /** One pass, after any that is under way. A dry run removes nothing. */
+  run(options?: { dryRun?: boolean }): Promise<SweepReport>
+  /** The last pass; undefined before the first. */
+  last(): SweepReport | undefined
+}
+
+export interface SweepOptions extends SweepPolicy {
+  /** Seconds for which tombstones are kept: as long as ended operations are remembered. */
+  historySeconds: number
+}
+
+/** Bounds for an agent's answer: to what exists, and to a removal. Milliseconds. */
+const inventoryWithinMs = 30_000
+const removalWithinMs = 60_000
+
+export function createSweep(ports: SweepPorts, caller: Caller, options: SweepOptions): Sweep {
+  let last: SweepReport | undefined
+  let turn: Promise<unknown> = Promise.resolve()
+  const pass = async (dryRun: boolean): Promise<SweepReport> => {
+    const report = await sweepOnce(ports, caller, options, dryRun)
+    logStrays(ports.log, report, last)
+    last = report
+    return report
+  }
+  return {
+    last: () => last,
+    run({ dryRun = false } = {}) {
+      const mine = turn.then(() => pass(dryRun))
+      turn = mine.catch(() => {}) // the caller of that pass is told
+      return mine
+    },
+  }
+}
+
+/** A stray that stays is logged when it is first seen, not each minute. */
+function logStrays(log: Logger, report: SweepReport, before: SweepReport | undefined): void {
+  const known = new Set(before?.strays.map(({ place, id, action }) => `${place} ${id} ${action}`))
+  for (const stray of report.strays) {
+    if (known.has(`${stray.place} ${stray.id} ${stray.action}`)) continue
+    log.warn({ stray }, `a stray was ${stray.action}: ${stray.kind} ${stray.what}: ${stray.reason}`)
+  }
+}
+
+async function sweepOnce(
+  ports: SweepPorts,
+  caller: Caller,
+  options: SweepOptions,
+  dryRun: boolean,
+): Promise<SweepReport> {
+  const started_at = ports.clock.now().toISOString()
+  // First what exists, then the records: whatever is made has its record before it exists, so what is found and has no
+  // record by then is not on its way.
+  const { found, unreachable } = await takeInventories(ports)
+  const targets = await ports.owners.targets()
+  found.push(...targets.map(reservationItem(ports.clock.now())))
+  const records = await readOwners(ports, found)
+  const judged = found.map((one) => ({ ...one, judgement: judge(one, records, options) }))
+  const isStray = ({ judgement }: { judgement: Judgement }): boolean => judgement.verdict.startsWith('stray')
+  const strays: Stray[] = []
+  for (const one of inRemovalOrder(await stillThere(ports, judged.filter(isStray)))) {
+    strays.push(await settle(ports, caller, one, dryRun))
+  }
+  const before = new Date(ports.clock.now().getTime() - options.historySeconds * 1000)
+  if (!dryRun) await ports.owners.forgetTombstones(before.toISOString())
+  const count = (verdict: Judgement['verdict']): number =>
+    judged.filter(({ judgement }) => judgement.verdict === verdict).length
+  return {
+    started_at,
+    finished_at: ports.clock.now().toISOString(),
+    dry_run: dryRun,
+    examined: found.length,
+    owned: count('owned'),
+    busy: count('busy'),
+    strays,
+    unreachable,
+  }
+}
+
+/** Every agent that the topology names, and what it is called. */
+function placesOf({ topology, agents }: Pick<SweepPorts, 'topology' | 'agents'>) {
+  const nodes = topology.clusters.flatMap((cluster) => cluster.nodes)
+  const machines = [...new Set([...topology.computeHosts, ...nodes].map(({ machine }) => machine))]
+  return [
+    ...nodes.map(({ name }) => ({ agent: 'storage' as const, name, of: () => agents.storage(name) })),
+    ...machines.map((name) => ({ agent: 'holders' as const, name, of: () => agents.holders(name) })),
+    ...topology.computeHosts.map(({ name }) => ({
+      agent: 'compute' as const,
+      name,
+      of: () => agents.compute(name),
+    })),
+  ]
+}
+
+async function takeInventories(
+  ports: SweepPorts,
+): Promise<{ found: Found[]; unreachable: SweepReport['unreachable'] }> {
+  const found: Found[] = []
+  const unreachable: SweepReport['unreachable'] = []
+  const look = async ({ agent, name, of }: ReturnType<typeof placesOf>[number]): Promise<void> => {
+    const place: SweepPlace = { agent, name }
+    try {
+      const items = await within(inventoryWithinMs, async () => of().inventory())
+      for (const item of items) found.push({ place, item })
+    } catch (error) {
+      unreachable.push({ place: placeText(place), reason: messageOf(error) })
+    }
+  }
+  await Promise.all(placesOf(ports).map(look))
+  return { found, unreachable }
+}
+
+const reservationItem =
+  (now: Date) =>
+  (copy: Copy): Found => ({
+    place: { agent: 'database', name: 'database' },
+    item: {
+      kind: 'reservation',
+      id: copy.imageId,
+      what: `copy ${copy.imageId} of volume ${copy.volumeId} in ${copy.node}/${copy.aggregate}`,
+      identity: copy.imageId,
+      ageSeconds: Math.max(0, (now.getTime() - Date.parse(copy.createdAt)) / 1000),
+      sizeBytes: copy.reservedBytes,
+      pids: [],
+      imageId: copy.imageId,
+      volumeId: copy.volumeId,
+    },
+  })
+
+/** All that the records say of what was found. */
+async function readOwners(ports: SweepPorts, found: readonly Found[]): Promise<OwnerRecords> {
+  const { owners } = ports
+  const idsOf = (pick: (item: Found['item']) => string | undefined): string[] =>
+    found.map(({ item }) => pick(item)).filter((id) => id !== undefined)
+  const imageIds = idsOf((item) => item.imageId)
+  const holderIds = idsOf((item) => item.holderId)
+  const copies = await owners.copies(imageIds)
+  const attachments = await owners.attachments(holderIds)
+  const tombstones = await owners.tombstones([
+    ...imageIds.filter((id) => !copies.has(id)),
+    ...holderIds.filter((id) => !attachments.has(id)),
+  ])
+  const operationIds = [
+    ...holderIds.filter((id) => !attachments.has(id)),
+    ...idsOf((item) => operationOf(item.jobId)),
+    ...[...copies.values(), ...tombstones.values()].map(({ operationId }) => operationId),
+  ].filter((id) => id !== null)
+  const targets = [...copies.values()].filter(({ state }) => state === 'target')
+  const volumeIds = [...attachments.values(), ...targets].map(({ volumeId }) => volumeId)
+  return {
+    copies,
+    attachments,
+    tombstones,
+    servers: await owners.servers(idsOf((item) => item.serverId)),
+    volumes: await owners.volumes(volumeIds),
+    operations: await owners.operations(operationIds),
+    unfinished: await owners.unfinished(),
+    flexvols: new Map((await ports.flexvols.list()).map((flexvol) => [flexvol.id, flexvol])),
+    machineOfHost: new Map(ports.topology.computeHosts.map(({ name, machine }) => [name, machine])),
+  }
+}
+
+type Judged = Found & { judgement: Judgement }
+
+/** What an operation took away between the two looks is no stray, though its record is gone, too. */
+async function stillThere(ports: SweepPorts, strays: readonly Judged[]): Promise<Judged[]> {
+  const places = placesOf(ports).filter(({ agent, name }) =>
+    strays.some(({ place }) => place.agent === agent && place.name === name),
+  )
+  const now = new Map<string, string>()
+  for (const { agent, name, of } of places) {
+    const items = await within(inventoryWithinMs, async () => of().inventory()).catch(
+      (): InventoryItem[] => [],
+    )
+    for (const item of items) now.set(`${agent} ${name} ${item.kind} ${item.id}`, item.identity)
+  }
+  return strays.filter(
+    ({ place: { agent, name }, item }) =>
+      agent === 'database' || now.get(`${agent} ${name} ${item.kind} ${item.id}`) === item.identity,
+  )
+}
+
+/** Removes what carries a proof, and tells of the rest. */
+async function settle(
+  ports: SweepPorts,
+  caller: Caller,
+  { place, item, judgement }: Judged,
+  dryRun: boolean,
+): Promise<Stray> {
+  const stray = {
+    kind: item.kind,
+    place: placeText(place),
+    id: item.id,
+    what: item.what,
+    age_seconds: Math.round(item.ageSeconds),
+    size_bytes: item.sizeBytes,
+    pids: item.pids,
+    reason: judgement.reason,
+  }
+  if (judgement.verdict !== 'stray-removable') {
+    const advice = judgement.verdict === 'stray-reported' ? judgement.advice : null
+    return { ...stray, proof: null, action: 'reported', advice }
+  }
+  const { proof } = judgement
+  if (dryRun) return { ...stray, proof, action: 'would be removed', advice: null }
+  try {
+    await within(removalWithinMs, () => remove(ports, caller, place, item))
+    return { ...stray, proof, action: 'removed', advice: null }
+  } catch (error) {
+    return { ...stray, proof, action: 'failed', advice: `${messageOf(error)} It is tried again.` }
+  }
+}
+
+async function remove(
+  ports: SweepPorts,
+  caller: Caller,
+  place: SweepPlace,
+  item: Found['item'],
+): Promise<void> {
+  const { kind, ...rest } = item
+  if (kind === 'reservation') {
+    const copy = await ports.copies.find(item.id)
+    if (copy?.state !== 'target') return
+    await ports.backend.ensureNoImage(caller, copy)
+    return ports.copies.remove(copy.imageId)
+  }
+  const agent: Inventoried =
+    place.agent === 'storage'
+      ? ports.agents.storage(place.name)
+      : place.agent === 'holders'
+        ? ports.agents.holders(place.name)
+        : ports.agents.compute(place.name)
+  await agent.removeStray(caller, { ...rest, kind })
+}
+
+const agentNames = { storage: 'storage node', holders: 'machine', compute: 'compute host' } as const
+
+const placeText = ({ agent, name }: SweepPlace): string =>
+  agent === 'database' ? name : `${agentNames[agent]} ${name}`
+
+async function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
+  const bound = new AbortController()
+  const late = sleep(ms, undefined, { signal: bound.signal, ref: false }).then(() => {
+    throw new Error(`no answer within ${ms / 1000} s`)
+  })
+  late.catch(() => {})
+  try {
+    return await Promise.race([work(), late])
+  } finally {
+    bound.abort()
+  }
+}
+
+/** For the line in `volant status`; null before the first pass. */
+export const strayCount = (sweep: Sweep): number | null => {
+  const last = sweep.last()
+  return last === undefined ? null : straysLeft(last)
+}
