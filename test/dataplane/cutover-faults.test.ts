@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
 import { isDomainError } from '@volant/contract'
+import { ensureGone, identityOf } from '@volant/qemu/process.ts'
 import { QmpClient } from '@volant/qemu/qmp.ts'
 import { lostWrites } from './records.ts'
 import { caller, longestMs, openRig, startWriter, until } from './rig.ts'
@@ -72,18 +73,17 @@ test("PENDING outlives a restart of the agent's process, which finalizes it by t
 test('a finalized cutover whose agent died before it noted it is never undone', async (t) => {
   const { rig, target, spec, head, writer } = await openReady(t)
   await rig.holders.prepareCutover(caller, holderId, jobId, 5000)
+  await rig.holders.commitCutover(caller, holderId, jobId)
   rig.holders.detach()
   const qmp = await QmpClient.connect({ path: (head.socketPath ?? '').replace(/n$/, 'q') })
   await qmp.execute('job-finalize', { id: `m-${jobId}` })
   qmp.close()
   await sleep(200) // acknowledged writes that only the target has
   rig.restartHolders()
-  await rig.holders.ensureNoMirror(caller, holderId, jobId)
-  process.kill(head.pid, 'SIGKILL')
-  await until('the head is back', async () => {
-    const now = await rig.holders.holderStatus(holderId).catch(() => undefined)
-    return now !== undefined && now.pid !== head.pid
-  })
+  await assert.rejects(rig.holders.ensureNoMirror(caller, holderId, jobId), refused('conflict'))
+  await ensureGone(identityOf(head.pid))
+  await assert.rejects(rig.holders.abandonCutover(caller, holderId, jobId), refused('conflict'))
+  await assert.rejects(rig.holders.ensureHolder(caller, spec), refused('conflict'))
   const status = await rig.holders.ensureHolder(caller, { ...spec, image: target.access })
   assert.equal(status.imageId, target.ref.imageId)
   await sleep(200)

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -91,6 +92,8 @@ export async function openRig(t: TestContext): Promise<Rig> {
 }
 
 export interface Writer {
+  /** Writes acknowledged so far. */
+  writes(): Promise<number>
   stop(): Promise<WriterResult>
 }
 
@@ -114,14 +117,12 @@ export async function startWriter(
     worker.once('message', resolve)
     worker.once('error', reject)
   })
-  return {
-    stop: () =>
-      new Promise((resolve, reject) => {
-        worker.once('message', (result: WriterResult) => resolve(result))
-        worker.once('error', reject)
-        worker.postMessage('stop')
-      }),
+  const ask = async <T>(wish: 'count' | 'stop'): Promise<T> => {
+    const answer = once(worker, 'message')
+    worker.postMessage(wish)
+    return (await answer)[0] as T
   }
+  return { writes: () => ask('count'), stop: () => ask('stop') }
 }
 
 export const longestMs = (result: WriterResult): number =>

@@ -66,14 +66,17 @@ async function lane(number: number): Promise<void> {
   }
 }
 
-parentPort?.on('message', () => (running = false))
+parentPort?.on('message', (wish) => {
+  if (wish === 'stop') running = false
+  else parentPort?.postMessage(writes)
+})
 await connection()
 parentPort?.postMessage('ready')
 await Promise.race([
   Promise.all(Array.from({ length: lanes }, (_, number) => lane(number))),
   new Promise<void>((resolve) => {
     // A write that hangs when all is over stays in flight; it was never acknowledged.
-    parentPort?.on('message', () => setTimeout(resolve, 5000).unref())
+    parentPort?.on('message', (wish) => wish === 'stop' && setTimeout(resolve, 5000).unref())
   }),
 ])
 ;(await Promise.race([client, undefined]))?.close()
