@@ -8,6 +8,7 @@ import { addOperations } from './commands/operations.ts'
 import { addProbe } from './commands/probe.ts'
 import { addServe } from './commands/serve.ts'
 import { addStatus } from './commands/status.ts'
+import { addSweep } from './commands/sweep.ts'
 import { addUndo } from './commands/undo.ts'
 import { addUp } from './commands/up.ts'
 import { volantVersion } from './version.ts'
@@ -39,6 +40,7 @@ export function buildProgram(main: string): Command {
   addMigrate(program)
   addUndo(program)
   addOperations(program)
+  addSweep(program)
   addLists(program)
   addProbe(program)
   addConfig(program)

@@ -8,6 +8,7 @@ import {
   type OperationDocument,
   type OperationList,
   type OperationListQuery,
+  type SweepReport,
   type SystemStatus,
   type SystemStatusDocument,
   type UndoPlan,
@@ -48,6 +49,8 @@ export interface NdoClient {
   /** What `undo` would do; changes nothing. */
   planUndo(id: string): Promise<UndoPlan>
   placement(volumeId: string): Promise<VolumePlacement>
+  /** One pass of the sweep now. */
+  sweep(options?: { dryRun?: boolean }): Promise<SweepReport>
 }
 
 const retryMs = 1000
@@ -143,6 +146,9 @@ export function ndoClient(session: Session): NdoClient {
     watch: (id, options) => watch(session, id, options),
     migrate: async (wish) =>
       ((await session.json('POST', '/ndo/v1/migrations', { body: wish })) as MigrationStarted).operation,
+    sweep: async ({ dryRun = false } = {}) =>
+      ((await session.json('POST', '/ndo/v1/sweep', { body: { dry_run: dryRun } })) as { sweep: SweepReport })
+        .sweep,
     planMigration: async (wish) =>
       (
         (await session.json('POST', '/ndo/v1/migrations', {

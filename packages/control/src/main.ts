@@ -15,6 +15,7 @@ import { createMigrations } from './app/migration.ts'
 import { operationEngine } from './app/operation-engine.ts'
 import { createOperations } from './app/operation.ts'
 import { createStatusReader } from './app/status.ts'
+import { createSweeps } from './app/sweep.ts'
 import { createUndos } from './app/undo.ts'
 import { aggregatesBackend } from './backends/aggregates.ts'
 import { createBlockStorage } from './block-storage.ts'
@@ -26,6 +27,7 @@ import { attachmentRecords } from './db/repositories/attachment.ts'
 import { copyRecords } from './db/repositories/copy.ts'
 import { flexVolRecords } from './db/repositories/flexvol.ts'
 import { operationStore } from './db/repositories/operation.ts'
+import { sweepRecords } from './db/repositories/sweep.ts'
 import { volumeRecords } from './db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from './domain/convergence.ts'
 import { placesOf } from './domain/places.ts'
@@ -33,7 +35,7 @@ import { logEngine } from './engine-log.ts'
 import { createIdentity } from './http/identity/service.ts'
 import { createImages } from './http/image/service.ts'
 import { ndoService } from './http/ndo/service.ts'
-import { buildServer, type HttpService } from './http/server.ts'
+import { buildServer } from './http/server.ts'
 import { attachVolume } from './operations/attach-volume.ts'
 import { detachVolume } from './operations/detach-volume.ts'
 import { migrateVolume } from './operations/migrate-volume.ts'
@@ -43,6 +45,7 @@ import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-gue
 import { every } from './reconcile/every.ts'
 import { restoreHeads } from './reconcile/heads.ts'
 import { retireSources } from './reconcile/retention.ts'
+import { createSweep, sweepEvery } from './reconcile/sweep.ts'
 import { ensureAggregates, ensureFlexVols } from './reconcile/topology.ts'
 import { openPlaneAgents } from './plane-agents.ts'
 import { openStateFolder } from './state-folder.ts'
@@ -80,6 +83,9 @@ const headsEveryMs = 10_000
 /** How long ended operations are remembered, and how often the older ones are forgotten. Milliseconds. */
 const historyKeptMs = 30 * 24 * 3600 * 1000
 const historyEveryMs = 600_000
+/** How often what no record owns is looked for, in milliseconds, and how young a thing is left alone, in seconds. */
+const sweepEveryMs = 60_000
+const sweepGraceSeconds = 30
 
 type Closing = (() => Promise<unknown> | void)[]
 
@@ -318,6 +324,12 @@ async function listen(
   const status = createStatusReader({
     ...state.records,
     version: packageFile.version,
+  const sweep = createSweep(
+    { ...state, ...state.records, owners: sweepRecords(state.db) },
+    { fence: executor.fence },
+    { graceSeconds: sweepGraceSeconds, historySeconds: historyKeptMs / 1000 },
+  )
+  closing.push(sweepEvery(sweep, sweepEveryMs, state.log))
     startedAt: state.startedAt,
     fence: executor.fence,
     topology: state.topology,
@@ -327,7 +339,9 @@ async function listen(
     consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
     processes: () => state.agents.processes(),
   })
-  const ndo: HttpService = ndoService({ tokens: identity.tokens, operations, migrations, undos, status })
+    sweep,
+  const sweeps = createSweeps(sweep)
+  const ndo = ndoService({ tokens: identity.tokens, operations, migrations, undos, status, sweeps })
   const server = await buildServer({
     log: state.log,
     services: [identity.service, images.service, volumes.service, compute.service, ndo],

@@ -51,6 +51,7 @@ export function statusText(status: SystemStatus): string {
     ),
     formatTable(['Agents', 'Where', 'Pid', 'State', 'Since'], agents),
     `Operations under way: ${operations.length === 0 ? 'none' : operations.join(', ')}`,
+    `Strays: ${status.strays === null ? 'not looked for yet' : status.strays === 0 ? 'none' : `${status.strays} (see: volant sweep)`}`,
   ].join('\n')
 }
 

@@ -79,6 +79,8 @@ export const SystemStatus = Type.Object({
   agents: Type.Array(AgentStatus),
   /** Counts of operations that are not settled, by state. */
   operations: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
+  /** What the last sweep found and left; null before the first. */
+  strays: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),
 })
 export type SystemStatus = Static<typeof SystemStatus>
 

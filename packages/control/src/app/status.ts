@@ -7,6 +7,7 @@ import type {
   PoolStatus,
   SystemStatus,
 } from '@volant/contract/ndo/status.ts'
+import { straysLeft } from '@volant/contract/ndo/sweep.ts'
 import { hostStringOf } from '../domain/migration.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
@@ -14,6 +15,7 @@ import type { Cluster, ComputeHost, Topology } from '../domain/topology.ts'
 import type { FlexVol } from '../domain/volume.ts'
 import type { AgentProcessState, Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
+import type { Sweep } from '../ports/sweep.ts'
 import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
 
 export interface SystemStatusReader {
@@ -33,6 +35,7 @@ export function createStatusReader(options: {
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   flexvols: FlexVolRecords
   countOperations: () => Promise<Record<string, number>>
+  sweep: Pick<Sweep, 'last'>
   consoleLogPath: (host: string, serverId: string) => string | null
   processes: () => AgentProcessState[]
 }): SystemStatusReader {
@@ -77,6 +80,7 @@ export function createStatusReader(options: {
     async system(principal) {
       enforce(principal, 'ndo:status', 'admin')
       const flexvols = await options.flexvols.list()
+      const swept = options.sweep.last()
       return {
         version: options.version,
         host: topology.host,
@@ -86,6 +90,7 @@ export function createStatusReader(options: {
         compute_hosts: await Promise.all(topology.computeHosts.map((host) => hostStatus(agents, host))),
         agents: options.processes().map(agentView),
         operations: await options.countOperations(),
+        strays: swept === undefined ? null : straysLeft(swept),
       }
     },
 

@@ -1,3 +1,4 @@
+import type { SweepReport } from '@volant/contract/ndo/sweep.ts'
 import type { OwnerRecords, Tombstone, UnfinishedOperation } from '../domain/sweep.ts'
 import type { Attachment, Copy } from '../domain/volume.ts'
 
@@ -18,4 +19,12 @@ export interface SweepRecords {
   tombstones(ids: readonly string[]): Promise<Map<string, Tombstone>>
   /** Forgets tombstones of rows that were removed before then. */
   forgetTombstones(removedBefore: string): Promise<void>
+}
+
+/** The sweep, as the application uses it. */
+export interface Sweep {
+  /** One pass, after any that is under way. A dry run removes nothing. */
+  run(options?: { dryRun?: boolean }): Promise<SweepReport>
+  /** The last pass; undefined before the first. */
+  last(): SweepReport | undefined
 }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf, type Caller, type InventoryItem, type Inventoried } from '@volant/contract'
-import { straysLeft, type Stray, type SweepReport } from '@volant/contract/ndo/sweep.ts'
+import type { Stray, SweepReport } from '@volant/contract/ndo/sweep.ts'
 import type { Logger } from 'pino'
 import {
   inRemovalOrder,
@@ -18,7 +18,8 @@ import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { CopyRecords, FlexVolRecords } from '../ports/records.ts'
-import type { SweepRecords } from '../ports/sweep.ts'
+import type { Sweep, SweepRecords } from '../ports/sweep.ts'
+import { every } from './every.ts'
 
 export interface SweepPorts {
   topology: Topology
@@ -29,13 +30,6 @@ export interface SweepPorts {
   backend: Pick<Backend, 'ensureNoImage'>
   clock: Clock
   log: Logger
-}
-
-export interface Sweep {
-  /** One pass, after any that is under way. A dry run removes nothing. */
-  run(options?: { dryRun?: boolean }): Promise<SweepReport>
-  /** The last pass; undefined before the first. */
-  last(): SweepReport | undefined
 }
 
 export interface SweepOptions extends SweepPolicy {
@@ -284,8 +278,14 @@ async function within<T>(ms: number, work: () => Promise<T>): Promise<T> {
   }
 }
 
-/** For the line in `volant status`; null before the first pass. */
-export const strayCount = (sweep: Sweep): number | null => {
-  const last = sweep.last()
-  return last === undefined ? null : straysLeft(last)
+/** One pass now, in the background, and then again and again; the returned function ends that. */
+export function sweepEvery(sweep: Sweep, ms: number, log: Logger): () => Promise<void> {
+  const pass = (): Promise<unknown> =>
+    sweep.run().catch((error: unknown) => log.warn({ err: error }, `the sweep failed: ${messageOf(error)}`))
+  const first = pass()
+  const stop = every(ms, pass)
+  return async () => {
+    await stop()
+    await first
+  }
 }

@@ -41,6 +41,7 @@ async function serve(t: TestContext) {
     migrations: unused(),
     undos: unused(),
     status: unused(),
+    sweeps: unused(),
   })
   const app = await buildServer({ log: pino({ level: 'silent' }), services: [service] })
   t.after(() => app.close())

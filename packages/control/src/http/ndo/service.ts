@@ -12,11 +12,13 @@ import Type from 'typebox'
 import type { Migrations } from '../../app/migration.ts'
 import type { Operations } from '../../app/operation.ts'
 import type { SystemStatusReader } from '../../app/status.ts'
+import type { Sweeps } from '../../app/sweep.ts'
 import type { Undos } from '../../app/undo.ts'
 import { authenticate, type TokenVerifier } from '../authenticate.ts'
 import { faultOf } from '../errors.ts'
 import { acceptJson, parser } from '../parse.ts'
 import type { HttpService } from '../server.ts'
+import { sweepRoutes } from './sweep.ts'
 
 /** A comment at least this often keeps the stream's connection alive. */
 const keepAliveMs = 15_000
@@ -41,6 +43,7 @@ export function ndoService(options: {
   migrations: Migrations
   undos: Undos
   status: SystemStatusReader
+  sweeps: Sweeps
 }): HttpService {
   return {
     prefix: '/ndo',
@@ -63,6 +66,7 @@ export function ndoService(options: {
       migrationRoutes(app, options.migrations, options.operations)
       undoRoutes(app, options.undos, options.operations)
       statusRoutes(app, options.status)
+      sweepRoutes(app, options.sweeps)
     },
   }
 }
