@@ -321,25 +321,25 @@ async function listen(
     serverName: (serverId) => compute.serverName(serverId),
     host: state.topology.host,
   })
-  const status = createStatusReader({
-    ...state.records,
-    version: packageFile.version,
   const sweep = createSweep(
     { ...state, ...state.records, owners: sweepRecords(state.db) },
     { fence: executor.fence },
     { graceSeconds: sweepGraceSeconds, historySeconds: historyKeptMs / 1000 },
   )
   closing.push(sweepEvery(sweep, sweepEveryMs, state.log))
+  const status = createStatusReader({
+    ...state.records,
+    version: packageFile.version,
     startedAt: state.startedAt,
     fence: executor.fence,
     topology: state.topology,
     agents: state.agents,
     backend: state.backend,
     countOperations: () => operations.counts(),
+    sweep,
     consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
     processes: () => state.agents.processes(),
   })
-    sweep,
   const sweeps = createSweeps(sweep)
   const ndo = ndoService({ tokens: identity.tokens, operations, migrations, undos, status, sweeps })
   const server = await buildServer({
