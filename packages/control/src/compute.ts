@@ -1,4 +1,5 @@
 import { bind, type BoundOperation } from '@volant/saga'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import { createComputeLimits } from './app/compute-quota.ts'
@@ -42,6 +43,9 @@ import type { VolumeCreator } from './ports/volumes.ts'
 import { createGuestWatch } from './reconcile/guests.ts'
 import { createServerRecovery } from './reconcile/servers.ts'
 
+/** How long a start waits for the compute hosts' first answers. Milliseconds. */
+const firstLookMs = 1000
+
 export interface ComputeOptions {
   db: Kysely<Database>
   records: { volumes: VolumeRecords; copies: CopyRecords; attachments: AttachmentRecords }
@@ -83,7 +87,8 @@ export function createCompute(options: ComputeOptions): Compute {
     service: serviceOf(options, parts),
     async prepare() {
       await services.prepare()
-      await watch.refresh()
+      // A host that takes longer is shown as down until it answers, and holds nobody up.
+      await Promise.race([watch.refresh(), sleep(firstLookMs, undefined, { ref: false })])
       await recovery.recover()
     },
     serverName: async (serverId) => (await servers.find(serverId))?.name ?? null,

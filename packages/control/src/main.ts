@@ -277,15 +277,18 @@ async function carryOn(
   }
   await services.blockStorage.prepare()
   await registerProbeGuest(services.images.registry, state.probe, folder.path, log)
-  await state.agents.adopted()
-  const restoring = { ...services.headPorts, engine: state.engine, log }
-  await restoreHeads(restoring, caller)
   await services.compute.prepare()
   await services.volumes.recover()
   services.compute.start()
   closing.push(() => services.compute.stop())
   closing.push(every(headsEveryMs, placeRest))
-  closing.push(every(headsEveryMs, () => restoreHeads(restoring, caller)))
+  // Not waited for: there may be hundreds, or one whose storage does not answer. Who needs a head makes sure of it.
+  const restoring = { ...services.headPorts, engine: state.engine, log }
+  const restore = async (stopping: AbortSignal): Promise<unknown> => {
+    await state.agents.adopted()
+    return await restoreHeads(restoring, caller, stopping)
+  }
+  closing.push(every(headsEveryMs, restore, { atOnce: true }))
   const retiring = { ...records, backend, engine: state.engine, caller, clock, log }
   closing.push(every(retentionEveryMs, () => retireSources(retiring)))
   closing.push(

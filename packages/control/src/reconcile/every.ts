@@ -1,17 +1,28 @@
-/** Runs a pass again and again, never twice at once; the returned function ends that and waits for the last. */
-export function every(ms: number, pass: () => Promise<unknown>): () => Promise<void> {
+/**
+ * Runs a pass again and again, never twice at once. The returned function ends that, tells the last pass by its signal,
+ * and waits for it.
+ */
+export function every(
+  ms: number,
+  pass: (stopping: AbortSignal) => Promise<unknown>,
+  { atOnce = false }: { atOnce?: boolean } = {},
+): () => Promise<void> {
   let last: Promise<unknown> = Promise.resolve()
   let busy = false
-  const timer = setInterval(() => {
+  const stopping = new AbortController()
+  const begin = (): void => {
     if (busy) return
     busy = true
-    last = pass()
+    last = pass(stopping.signal)
       // A pass that failed says so itself; the next one tries again.
       .catch(() => {})
       .finally(() => (busy = false))
-  }, ms)
+  }
+  const timer = setInterval(begin, ms)
+  if (atOnce) begin()
   return async () => {
     clearInterval(timer)
+    stopping.abort()
     await last
   }
 }

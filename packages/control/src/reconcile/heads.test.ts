@@ -81,3 +81,25 @@ test('a head whose attachment goes while it is started is ended again', async (t
   await restoreHeads(ports, caller)
   assert.deepEqual([heads(), exports()], [[], []])
 })
+
+test('one that does not answer holds up its own lane only; a stop ends the pass', async (t) => {
+  const { world, attachment, ports, heads } = await open(t)
+  const other = await makeVolume(world, world.lma, { attached: true })
+  const [second] = await world.records.attachments.ofVolume(other.id)
+  const answer = Promise.withResolvers<undefined>()
+  const slow: RestoreHeadsPorts = {
+    ...ports,
+    engine: {
+      holderOf: (key) =>
+        key === `volume/${attachment.volumeId}` ? answer.promise : Promise.resolve(undefined),
+    },
+  }
+  const stopping = new AbortController()
+  const pass = restoreHeads(slow, caller, stopping.signal)
+  for (let i = 0; i < 1000 && heads().length === 0; i++) await new Promise((r) => setImmediate(r))
+  assert.deepEqual(heads(), [second?.id])
+  stopping.abort()
+  answer.resolve(undefined)
+  assert.deepEqual(await pass, { restored: 2, failed: 0 })
+  assert.deepEqual(await restoreHeads(ports, caller, stopping.signal), { restored: 0, failed: 0 })
+})

@@ -11,6 +11,9 @@ export interface RestoreHeadsPorts extends HeadPorts {
   log: Logger
 }
 
+/** How many heads are made sure of at a time. */
+const atOnce = 4
+
 /**
  * At start, and from then on now and then: every attached volume has its head, found running or started on the
  * volume's truth. Its supervisor starts a head that dies, but not one that died at a cutover, nor one whose storage
@@ -20,28 +23,39 @@ export interface RestoreHeadsPorts extends HeadPorts {
 export async function restoreHeads(
   ports: RestoreHeadsPorts,
   caller: Caller,
+  stopping?: AbortSignal,
 ): Promise<{ restored: number; failed: number }> {
+  const waiting = await ports.attachments.withHead()
   let restored = 0
   let failed = 0
-  for (const listed of await ports.attachments.withHead()) {
-    try {
-      if (await isWorkedOn(ports, listed)) continue
-      // After the question, for an operation that has just ended may have removed it.
-      const attachment = await ports.attachments.find(listed.id)
-      if (attachment === undefined || attachment.host === null) continue
-      await ensureHead(ports, caller, attachment)
-      restored += 1
-      if ((await ports.attachments.find(listed.id)) === undefined)
-        await ensureNoHead(ports, caller, attachment)
-    } catch (error) {
-      failed += 1
-      ports.log.error(
-        { attachmentId: listed.id, volumeId: listed.volumeId, err: error },
-        `the head of a volume could not be restored: ${messageOf(error)}`,
-      )
+  // Some at a time: one whose storage does not answer holds only its own lane up.
+  const lane = async (): Promise<void> => {
+    for (let next = waiting.shift(); next !== undefined; next = waiting.shift()) {
+      if (stopping?.aborted === true) return
+      try {
+        if (await restoreHead(ports, caller, next)) restored += 1
+      } catch (error) {
+        failed += 1
+        ports.log.error(
+          { attachmentId: next.id, volumeId: next.volumeId, err: error },
+          `the head of a volume could not be restored: ${messageOf(error)}`,
+        )
+      }
     }
   }
+  await Promise.all(Array.from({ length: atOnce }, lane))
   return { restored, failed }
+}
+
+/** False where an operation works on it, or it is gone by now. */
+async function restoreHead(ports: RestoreHeadsPorts, caller: Caller, listed: Attachment): Promise<boolean> {
+  if (await isWorkedOn(ports, listed)) return false
+  // After the question, for an operation that has just ended may have removed it.
+  const attachment = await ports.attachments.find(listed.id)
+  if (attachment === undefined || attachment.host === null) return false
+  await ensureHead(ports, caller, attachment)
+  if ((await ports.attachments.find(listed.id)) === undefined) await ensureNoHead(ports, caller, attachment)
+  return true
 }
 
 async function isWorkedOn({ engine }: RestoreHeadsPorts, attachment: Attachment): Promise<boolean> {

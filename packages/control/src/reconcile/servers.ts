@@ -98,6 +98,10 @@ export function createServerRecovery(options: {
     const all = await servers.onHost()
     const rows = await servers.attachmentsOf(all.map(({ id }) => id))
     for (const server of all) {
+      const claims = (rows.get(server.id) ?? []).some(
+        ({ status }) => status === 'attaching' || status === 'detaching',
+      )
+      if (server.taskState === null && !claims) continue
       if (!(await isIdle(`server/${server.id}`, `server-delete/${server.id}`))) continue
       await recoverVolumes(server, rows.get(server.id) ?? [])
       await recoverTask(server)
