@@ -115,7 +115,10 @@ function ignoreEnded(error: unknown): void {
 }
 
 /** A server whose guest died is shown as stopped; somebody starts it, at once or when its volume is free again. */
-async function startGuest({ plane, attached: { serverId } }: World): Promise<void> {
+async function startGuest(world: World): Promise<void> {
+  const { plane, attached } = world
+  const { serverId } = attached
+  const sessions = await sessionsOf(world)
   const status = async (): Promise<string> => (await plane.client.compute.show(serverId)).status
   await until('the death of the guest is shown', 60_000, async () => (await status()) === 'SHUTOFF')
   await until('the server is started again', 120_000, async () => {
@@ -126,6 +129,14 @@ async function startGuest({ plane, attached: { serverId } }: World): Promise<voi
     await sleep(500)
     return (await status()) === 'ACTIVE'
   })
+  // Else its last session would be taken for this one.
+  await until('the probe has begun a new session', 60_000, async () => (await sessionsOf(world)) > sessions)
+}
+
+async function sessionsOf({ consoleLog, attached }: World): Promise<number> {
+  const serial = attached.volumeId.slice(0, 20)
+  return parseConsole(await readFile(consoleLog, 'utf8'), serial).filter(({ kind }) => kind === 'found')
+    .length
 }
 
 async function end({ plane }: World, operationId: string): Promise<Operation> {

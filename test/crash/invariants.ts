@@ -74,6 +74,8 @@ async function dataPlaneProblems(world: World): Promise<string[]> {
 function countProblems({ where }: World, processes: readonly Process[]): string[] {
   const expected: Partial<Record<Process['kind'], number>> = {
     'control plane': 1,
+    'storage agent': where === 'local' ? 0 : 2,
+    'compute agent': where === 'local' ? 0 : 1,
     guest: 1,
     holder: 1,
     export: where === 'local' ? 0 : 1,

@@ -24,6 +24,10 @@ function pointsOf(where: Where, volume: Cell['volume'], victim: Victim): string[
     case 'target export':
       if (where === 'local') return []
       return [...between('startMirror', isMover ? 'settle' : 'finish'), 'undoMirror', 'mirrorUndone']
+    case 'storage agent':
+    case 'compute agent':
+      // Elsewhere they are a part of the control plane.
+      return where === 'remote' ? names : []
     case 'guard':
       return between('pending', 'revoked')
     case 'control plane':
@@ -49,3 +53,33 @@ export function allCells(victims: readonly Victim[]): Cell[] {
 /** Cells whose name contains one of the parts; all of them where there is none. */
 export const selected = (cells: readonly Cell[], parts: readonly string[]): Cell[] =>
   cells.filter((cell) => parts.length === 0 || parts.some((part) => nameOf(cell).includes(part)))
+
+/** The cells of `npm test`, by their names: one for each kind of fault and each side of the commit. */
+export const quick: Record<Where, readonly string[]> = {
+  local: [
+    'local/attached/inSync/control-plane',
+    'local/attached/ready/head',
+    'local/attached/pending/control-plane',
+    'local/attached/pending/guest',
+    'local/attached/pending/guard',
+    'local/attached/committed/control-plane',
+    'local/attached/committed/head',
+    'local/attached/committed/everything',
+    'local/attached/recorded/control-plane',
+    'local/attached/finalized/control-plane',
+    'local/attached/undoMirror/control-plane',
+    'local/detached/committed/control-plane',
+    'local/detached/recorded/everything',
+  ],
+  remote: [
+    'remote/attached/createTarget/storage-agent',
+    'remote/attached/inSync/source-export',
+    'remote/attached/pending/target-export',
+    'remote/attached/pending/compute-agent',
+    'remote/attached/committed/target-export',
+    'remote/attached/committed/everything',
+    'remote/attached/recorded/head',
+    'remote/attached/undoTarget/storage-agent',
+    'remote/detached/pending/head',
+  ],
+}

@@ -44,6 +44,10 @@ function kindOf(words: readonly string[]): Kind {
     return words[1] === 'keep' ? 'keeper' : words[1] === 'guard' ? 'guard' : 'unknown'
   }
   if (words.includes('serve')) return 'control plane'
+  if (words.includes('node')) {
+    const name = words.find((word) => word.endsWith('/credentials')) ?? ''
+    return name.includes('-storage/') ? 'storage agent' : 'compute agent'
+  }
   return 'unknown'
 }
 

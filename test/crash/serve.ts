@@ -1,6 +1,7 @@
 /** `volant serve`, with the gate around its agents and records. Everything else is the product's own. */
 import { parseArgs } from 'node:util'
 import { join } from 'node:path'
+import { programCommand } from '@volant/cli/instance/program-command.ts'
 import { claimStateFolder } from '@volant/cli/instance/record.ts'
 import { prepareStateFolder } from '@volant/cli/instance/state-folder.ts'
 import { createLog } from '@volant/cli/output/log.ts'
@@ -22,6 +23,8 @@ const plane = await startControlPlane({
   port: Number(values.port ?? 0),
   log,
   cacheDir: join(import.meta.dirname, '../../.cache'),
+  // Agents in processes of their own are the product's, without a gate.
+  command: programCommand(join(import.meta.dirname, '../../packages/cli/src/main.ts')),
   around: gateOf(stateDir),
 })
 await claim.ready(plane.url)

@@ -5,6 +5,10 @@ import { bootProbe, openPlane, until, type Job, type Plane } from '../migration/
 import { configOf, openNetwork } from '../migration/network.ts'
 import { openGate, type Gate } from './gate.ts'
 
+/**
+ * One machine, whose agents are inside the control plane; or three in network namespaces of their own, with an export
+ * between the head and each image, and agents in processes of their own.
+ */
 export type Where = 'local' | 'remote'
 
 /** Seconds for which a source is kept: short, so that a cell can wait until only the truth is left. */
@@ -42,7 +46,7 @@ export async function openWorld(where: Where): Promise<World> {
   const config =
     network === undefined
       ? (stateDir: string) => oneMachine(`${stateDir}/lma/aggr1`, `${stateDir}/lmb/aggr1`)
-      : configOf(network)
+      : (stateDir: string) => `agents: processes\n${configOf(network)(stateDir)}`
   let plane: Plane | undefined
   const close = async (): Promise<void> => {
     try {
