@@ -3,6 +3,7 @@ import type { Agents } from '../ports/agents.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { ensureHead, ensureNoHead, type HeadPorts } from './head.ts'
+import { throughRestart } from './patience.ts'
 
 export interface AttachVolumeInput {
   /** The row is there, with status `attaching` and its host; the volume's status is `attaching`. */
@@ -42,6 +43,7 @@ export const attachVolume = operation<AttachVolumeInput, AttachVolumePorts>('vol
       const attachment = await ports.attachments.find(input.attachmentId)
       if (attachment !== undefined) await ensureNoHead(ports, callerOf(op), attachment)
     },
+    retry: throughRestart,
   })
 
   // A server that is not running gets the disk when it starts.
@@ -59,6 +61,7 @@ export const attachVolume = operation<AttachVolumeInput, AttachVolumePorts>('vol
       if (!guest.diskAttachmentIds.includes(input.attachmentId)) return
       await compute.ensureNoDisk(callerOf(op), input.serverId, input.attachmentId, 10_000)
     },
+    retry: throughRestart,
   })
 
   .step('recordAttached', {

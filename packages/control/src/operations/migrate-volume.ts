@@ -31,8 +31,10 @@ import type { Places } from '../ports/places.ts'
 import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import type { HeadPorts } from './head.ts'
+import { throughRestart } from './patience.ts'
 import {
   carryOut,
+  clientOf,
   closeMover,
   commitCutover,
   endCopy,
@@ -76,7 +78,7 @@ export interface MigrateVolumePorts extends HeadPorts {
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   flexvols: Pick<FlexVolRecords, 'get'>
   backend: Backend
-  agents: Pick<Agents, 'holders'>
+  agents: Pick<Agents, 'holders' | 'compute'>
   places: Places
   policy: ConvergencePolicy
   /** What the copies under way look like. In memory: after a restart the samples are taken anew. */
@@ -130,6 +132,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       if (target !== undefined) await ports.backend.ensureNoImage(callerOf(op), target)
     },
     skipUndo: 'what was copied stays behind on the target as a stray, which nothing uses',
+    retry: throughRestart,
   })
 
   .step('openHolder', {
@@ -139,6 +142,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       const source = await ports.copies.get(input.sourceImageId)
       await closeMover(ports, op, ports.places.machineOfNode(source.node), input.sourceImageId)
     },
+    retry: throughRestart,
   })
 
   .step('startMirror', {
@@ -153,6 +157,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       const target = await ports.copies.find(input.targetImageId)
       if (target !== undefined) await ports.backend.revoke(callerOf(op), target, machine, holderId)
     },
+    retry: throughRestart,
   })
 
   .wait('inSync', {
@@ -211,7 +216,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       }
       return { done: verdict.converged, progress, advance }
     },
-    retry: { attempts: 10, backoff: { first: '250ms', longest: '5s' } },
+    retry: throughRestart,
   })
 
   .commit('cutover', {
@@ -226,8 +231,9 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       // A request that waits in the throttle filter is in flight, and the job is PENDING only if none was in flight when
       // it drained: a client that is held back would hold the cutover back for ever.
       if (ports.convergence.get(op.id)?.limitBps != null) await holders.ensureLimits(caller, holderId, {})
+      const client = await clientOf(ports, input.volumeId, out.openHolder)
       const pending = await holders
-        .prepareCutover(caller, holderId, jobOf(op), input.cutoverWindowMs)
+        .prepareCutover(caller, holderId, jobOf(op), input.cutoverWindowMs, client)
         .catch((error: unknown) => {
           if (error instanceof DomainError && error.code === 'staleFence') throw error
           throw retryable(`The cutover was given up and the source goes on: ${messageOf(error)}`, error)
