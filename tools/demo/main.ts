@@ -50,6 +50,7 @@ function keepText(stateDir: string): string {
     '  nova start ubuntu-instance; nova console-log ubuntu-instance',
     '  cinder get-pools --detail; cinder list; openstack server list',
     '  bin/volant status; bin/volant migrate data cinder-lma --watch; bin/volant probe verify data',
+    '  bin/volant operations list --kind volume.migrate; bin/volant undo OPERATION --dry-run',
     'Stop it, and remove it:',
     `  bin/volant down --all --state ${stateDir} && rm -r ${stateDir}`,
   ].join('\n')

@@ -192,6 +192,26 @@ test('what happens between the look at the proof and the claim, and after it, do
   assert.equal((await again.undo(other)).run.kind, 'volume.migrate')
 })
 
+test('retention that wins at the last moment leaves the present image the truth, and nothing is stuck', async (t) => {
+  const rig = await openUndoRig(t, { attached: false })
+  const id = await rig.migrate('lmb')
+  const { sourceImageId, targetImageId } = await imagesOf(rig, id)
+  const { copies } = rig.world.records
+  const late = t.mock.method(copies, 'takeBack', async (...args: Parameters<typeof copies.takeBack>) => {
+    late.mock.restore()
+    // The image goes before its row.
+    assert.equal(await copies.giveUp(sourceImageId, '9999'), true)
+    rig.world.nodes.get('lma-01')?.images.delete(sourceImageId)
+    return copies.takeBack(...args)
+  })
+  const { run } = await rig.undo(id)
+  assert.equal(run.state, 'failed')
+  assert.match(run.failure?.message ?? '', /retention time has just ended/)
+  assert.equal(await present(rig), targetImageId)
+  assert.equal((await copies.get(sourceImageId)).state, 'retained', 'and retention removes the row')
+  await rig.refused(id, /retention time is over/)
+})
+
 test('the lock of a migration holds during its undo, and is off afterwards', async (t) => {
   for (const attached of [false, true]) {
     const rig = await openUndoRig(t, { attached })
