@@ -177,7 +177,7 @@ export class Guest {
     if (record === undefined) return { serverId, state: 'absent', diskAttachmentIds: [] }
     const identity = this.#process.identity()
     if (identity === undefined) return this.#stoppedStatus()
-    const base = { serverId, pid: identity.pid, accelerator: record.accelerator }
+    const base = { serverId, pid: identity.pid, process: identity, accelerator: record.accelerator }
     const ids = record.spec.disks.map((disk) => disk.attachmentId)
     try {
       const { qmp, monitor } = await this.#process.connect()

@@ -2,6 +2,7 @@ import { join } from 'node:path'
 import { DomainError } from '@volant/contract'
 import type {
   Caller,
+  ClientProcess,
   CutoverDecision,
   CutoverReport,
   HolderAgent,
@@ -207,9 +208,15 @@ class HostHolders implements LocalHolderAgent {
     return this.#changeHolder(caller, holderId, (holder) => pauseMirror(holder, jobId, paused))
   }
 
-  async prepareCutover(caller: Caller, holderId: string, jobId: string, windowMs: number): Promise<Pending> {
+  async prepareCutover(
+    caller: Caller,
+    holderId: string,
+    jobId: string,
+    windowMs: number,
+    client?: ClientProcess,
+  ): Promise<Pending> {
     return this.#changeHolder(caller, holderId, async (holder) => {
-      const { drainMs, quiescedSince } = await prepareCutover(holder, jobId, windowMs)
+      const { drainMs, quiescedSince } = await prepareCutover(holder, jobId, windowMs, client)
       if (!this.#quiescedSince.has(holderId)) this.#quiescedSince.set(holderId, quiescedSince)
       return { drainMs }
     })

@@ -1,11 +1,12 @@
 import { randomBytes } from 'node:crypto'
 import { DomainError, messageOf } from '@volant/contract'
-import type { CutoverDecision, CutoverReport, ImageAccess, Pending } from '@volant/contract'
+import type { ClientProcess, CutoverDecision, CutoverReport, ImageAccess, Pending } from '@volant/contract'
 import { probeAio } from '@volant/qemu/capabilities.ts'
 import { isAlive } from '@volant/qemu/process.ts'
 import { QmpError, QmpTimeout } from '@volant/qemu/qmp.ts'
 import type { QmpEvent } from '@volant/qemu/qmp.ts'
 import { imageBlockdev, reconnectDelay, throttleBlockdev } from '@volant/qemu/storage-daemon.ts'
+import { settleWithHolds } from './client-hold.ts'
 import { freeNodeName, isNodeOf, readGraph } from './graph.ts'
 import { startGuard } from './guard.ts'
 import type { Holder } from './holder.ts'
@@ -34,6 +35,7 @@ export async function prepareCutover(
   holder: Holder,
   jobId: string,
   windowMs: number,
+  client?: ClientProcess,
 ): Promise<Pending & { quiescedSince: number }> {
   const job = await requireJob(holder, jobId)
   const target = holder.record.mirror?.target
@@ -55,7 +57,7 @@ export async function prepareCutover(
     if (job.status !== 'pending' || !isGuarded(holder, jobId))
       await openAttempt(holder, jobId, target, windowMs)
     const quiescedSince = performance.now()
-    if (job.status === 'ready') await complete(holder, jobId, windowMs)
+    if (job.status === 'ready') await complete(holder, jobId, windowMs, client)
     const drainMs = performance.now() - quiescedSince
     await probe.probe(probeTimeoutMs)
     return { drainMs, quiescedSince }
@@ -132,7 +134,12 @@ export async function cutoverDecision(holder: Holder, jobId: string): Promise<Cu
   return (await holder.register?.read()) ?? 'undecided'
 }
 
-async function complete(holder: Holder, jobId: string, windowMs: number): Promise<void> {
+async function complete(
+  holder: Holder,
+  jobId: string,
+  windowMs: number,
+  client: ClientProcess | undefined,
+): Promise<void> {
   const { qmp } = holder
   const id = qemuJobId(jobId)
   await qmp.execute('block-job-set-speed', { device: id, speed: 0 })
@@ -150,9 +157,10 @@ async function complete(holder: Holder, jobId: string, windowMs: number): Promis
   try {
     holder.completing = jobId
     await qmp.execute('job-complete', { id }, windowMs)
-    const event = await settled.event
+    const { result: event, heldSinceMs } = await settleWithHolds(settled.event, client, holder.context.log)
     if (statusOf(event) === 'pending') {
-      holder.quiescedAtMs = (await waiting.event).timestampMs
+      const { timestampMs } = await waiting.event
+      holder.quiescedAtMs = Math.min(timestampMs, heldSinceMs ?? timestampMs)
       return
     }
     const job = await findJob(holder, jobId)

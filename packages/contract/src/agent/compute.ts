@@ -34,10 +34,20 @@ export type GuestState =
   | 'paused'
   | 'stopped'
 
+/** A process for good: a pid alone is reused, a start time alone repeats after a reboot. */
+export interface ClientProcess {
+  pid: number
+  /** Clock ticks from boot to its start. */
+  startTime: string
+  bootId: string
+}
+
 export interface GuestStatus {
   serverId: string
   state: GuestState
   pid?: number
+  /** Of a guest that runs: what a cutover may hold for a moment. */
+  process?: ClientProcess
   accelerator?: 'kvm' | 'tcg'
   diskAttachmentIds: string[]
   /** Why the guest is in this state, where nobody asked for it: the fault of its storage, its process's death. */

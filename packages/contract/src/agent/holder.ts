@@ -1,4 +1,5 @@
 import type { Caller } from './caller.ts'
+import type { ClientProcess } from './compute.ts'
 import type { ImageAccess } from './image.ts'
 import type { Inventoried } from './inventory.ts'
 
@@ -149,8 +150,17 @@ export interface HolderAgent extends Inventoried {
    * Before that it starts the attempt's guard: a process that outlives this one and the caller, and that gives the
    * attempt up where nobody decides in time (see "The decision register" in the protocol). A caller that comes back
    * while an attempt is under way calls this again, and has what is left of its time.
+   *
+   * The copies are equal only if no write was in flight when the daemon looked. A client on the same machine that is
+   * never without one is held (SIGSTOP) for some milliseconds at a time, where `client` names it.
    */
-  prepareCutover(caller: Caller, holderId: string, jobId: string, windowMs: number): Promise<Pending>
+  prepareCutover(
+    caller: Caller,
+    holderId: string,
+    jobId: string,
+    windowMs: number,
+    client?: ClientProcess,
+  ): Promise<Pending>
   /**
    * THE COMMIT POINT: writes `committed` into the attempt's register, durably. Only at PENDING, after `prepareCutover`
    * and while its guard lives. Repeated after it was done it changes nothing. Throws `conflict` where the attempt

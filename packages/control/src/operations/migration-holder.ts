@@ -1,5 +1,5 @@
 /** What the steps of a migration do with the holder: the head of the volume, or a mover. */
-import { DomainError, messageOf, type HolderAgent } from '@volant/contract'
+import { type ClientProcess, DomainError, messageOf, type HolderAgent } from '@volant/contract'
 import { final, retryable } from '@volant/saga'
 import { newConvergence, type Convergence } from '../domain/convergence.ts'
 import { callerOf } from './caller.ts'
@@ -40,6 +40,23 @@ export async function openHolder(
     .holders(machine)
     .ensureHolder(callerOf(op), { holderId: op.id, volumeId, image, serves: false })
   return { holderId: op.id, machine, isHead: false }
+}
+
+/** The guest's process, which a cutover may hold for a moment; undefined where it can't be told: then it goes without. */
+export async function clientOf(
+  ports: MigrateVolumePorts,
+  volumeId: string,
+  { isHead }: Holder,
+): Promise<ClientProcess | undefined> {
+  if (!isHead) return undefined
+  const [attachment] = await ports.attachments.ofVolume(volumeId)
+  if (attachment === undefined || attachment.serverId === null || attachment.host === null) return undefined
+  const { host, serverId } = attachment
+  try {
+    return (await ports.agents.compute(host).guestStatus(serverId)).process
+  } catch {
+    return undefined
+  }
 }
 
 /** Stops the mover, if there is one, and closes its exports: of both images, wherever they are. */
