@@ -47,8 +47,9 @@ export const nameOf = ({ where, volume, point, victim }: Cell): string =>
 
 /** A slowed copy lasts for some seconds. Bytes per second. */
 const slowRate = 4 << 20
-const reachedMs = 60_000
-const endedMs = 120_000
+// Where others use the machine, too, a migration takes minutes.
+const reachedMs = 180_000
+const endedMs = 240_000
 
 /** The state, the truth and the data must be right after it; says how it came to that. */
 export async function runCell(world: World, cell: Cell): Promise<Outcome> {

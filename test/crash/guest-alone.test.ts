@@ -59,6 +59,8 @@ describe('nobody of Volant is there for the guest at its cutover but the guard',
       await assertInvariants(world, world.attached)
     })
 
+    // Before it is decided a sleep is as the late thought below; after the record as the death above.
+    if (point !== 'committed') continue
     test(`the control plane, its agents with it, sleeps at ${point} for longer than the guard waits`, async () => {
       const source = truth()
       const id = await bringTo(point)
@@ -72,7 +74,6 @@ describe('nobody of Volant is there for the guest at its cutover but the guard',
       }
       const operation = await ended(world.plane, id)
       assert.equal(operation.state, 'succeeded', operation.error?.reason ?? '')
-      if (point === 'pending') assert.ok(operation.attempts.length > 0, 'the first attempt was given up')
       assert.notEqual(truth(), source)
       await assertInvariants(world, world.attached)
     })

@@ -18,6 +18,7 @@ mkdirSync(results, { recursive: true })
 
 const rows: Row[] = []
 let world: World | undefined
+let endRequested = false
 
 async function attempt(cell: Cell): Promise<Row> {
   const name = nameOf(cell)
@@ -57,11 +58,12 @@ async function abandon(name: string): Promise<void> {
 
 for (const signal of ['SIGINT', 'SIGTERM'] as const) {
   process.once(signal, () => {
-    console.log(`ended by ${signal}`)
-    void Promise.resolve(world?.close()).finally(() => process.exit(1))
+    console.log(`ended by ${signal}, when this cell is over`)
+    endRequested = true
   })
 }
 for (const cell of all) {
+  if (endRequested) break
   rows.push(await attempt(cell))
   writeFileSync(join(results, 'crash-table.md'), tableOf(rows))
 }

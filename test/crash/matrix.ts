@@ -42,8 +42,10 @@ export function allCells(victims: readonly Victim[]): Cell[] {
   const cells: Cell[] = []
   for (const where of ['local', 'remote'] as const) {
     for (const volume of ['attached', 'detached'] as const) {
-      for (const victim of victims) {
-        for (const point of pointsOf(where, volume, victim)) cells.push({ where, volume, point, victim })
+      for (const point of names) {
+        for (const victim of victims) {
+          if (pointsOf(where, volume, victim).includes(point)) cells.push({ where, volume, point, victim })
+        }
       }
     }
   }
@@ -52,7 +54,7 @@ export function allCells(victims: readonly Victim[]): Cell[] {
 
 /** Cells whose name contains one of the parts; all of them where there is none. */
 export const selected = (cells: readonly Cell[], parts: readonly string[]): Cell[] =>
-  cells.filter((cell) => parts.length === 0 || parts.some((part) => nameOf(cell).includes(part)))
+  cells.filter((cell) => parts.length === 0 || parts.some((part) => `${nameOf(cell)}/`.includes(part)))
 
 /** The cells of `npm test`, by their names: one for each kind of fault and each side of the commit. */
 export const quick: Record<Where, readonly string[]> = {

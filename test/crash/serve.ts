@@ -1,4 +1,5 @@
 /** `volant serve`, with the gate around its agents and records. Everything else is the product's own. */
+import { flushCompileCache } from 'node:module'
 import { parseArgs } from 'node:util'
 import { join } from 'node:path'
 import { programCommand } from '@volant/cli/instance/program-command.ts'
@@ -28,6 +29,7 @@ const plane = await startControlPlane({
   around: gateOf(stateDir),
 })
 await claim.ready(plane.url)
+flushCompileCache() // one that is killed leaves none
 log.info({ url: plane.url, stateDir }, 'ready')
 await ending
 await plane.close()

@@ -1,7 +1,7 @@
 /** The place of the crash tests: a Volant that can be held, a guest whose probe writes, and a volume nobody uses. */
 import { DatabaseSync } from 'node:sqlite'
 import { join } from 'node:path'
-import { bootProbe, openPlane, until, type Job, type Plane } from '../migration/plane.ts'
+import { adminToken, bootProbe, openPlane, until, type Job, type Plane } from '../migration/plane.ts'
 import { configOf, openNetwork } from '../migration/network.ts'
 import { openGate, type Gate } from './gate.ts'
 
@@ -42,6 +42,8 @@ export interface World {
 }
 
 export async function openWorld(where: Where): Promise<World> {
+  // As bin/volant does; the control plane starts again in every other cell.
+  process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../../.cache/node')
   const network = where === 'remote' ? openNetwork() : undefined
   const config =
     network === undefined
@@ -58,7 +60,7 @@ export async function openWorld(where: Where): Promise<World> {
   try {
     const program = join(import.meta.dirname, 'serve.ts')
     plane = await openPlane((stateDir) => config(stateDir) + retention, program)
-    const attached = await bootProbe(plane)
+    const attached = await bootProbe(plane, await registerQuietProbe(plane))
     const placement = await plane.client.ndo.placement(attached.volumeId)
     const world: World = {
       where,
@@ -75,6 +77,28 @@ export async function openWorld(where: Where): Promise<World> {
     await close()
     throw error
   }
+}
+
+/** The probe guest with a small load: hundreds of migrations of a volume that has grown to its full size take long. */
+async function registerQuietProbe(plane: Plane): Promise<string> {
+  const { session, image } = plane.client
+  const { kernel_id, ramdisk_id, os_command_line } = await image.named('volant-probe')
+  const body = {
+    name: 'quiet-probe',
+    disk_format: 'raw',
+    container_format: 'bare',
+    kernel_id,
+    ramdisk_id,
+    os_command_line: `${String(os_command_line)} probe.iops=250 probe.span=24M`,
+  }
+  const { id } = (await session.json('POST', '/image/v2/images', { body })) as { id: string }
+  const answer = await fetch(`${session.url}/image/v2/images/${id}/file`, {
+    method: 'PUT',
+    headers: { 'content-type': 'application/octet-stream', 'x-auth-token': await adminToken(plane) },
+    body: Buffer.alloc(1 << 20),
+  })
+  if (!answer.ok) throw new Error(`the image of the probe is refused: ${await answer.text()}`)
+  return body.name
 }
 
 /** A volume that holds acknowledged writes, and that nobody has open. */

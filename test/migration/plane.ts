@@ -119,12 +119,12 @@ export interface Job {
 }
 
 /** A probe guest with a volume of 1 GiB in `cinder-lma`, its probe writing. */
-export async function bootProbe(plane: Plane): Promise<Job> {
+export async function bootProbe(plane: Plane, image = 'volant-probe'): Promise<Job> {
   const { client } = plane
   const server = await client.compute.create({
     name: 'ubuntu-instance',
     flavor: 'm1.tiny',
-    image: 'volant-probe',
+    image,
   })
   const volume = await client.volume.create({ name: 'data', size: 1 })
   await until(
