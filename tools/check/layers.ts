@@ -135,6 +135,7 @@ const rules: readonly Rule[] = [
       'packages/control/src/main.ts',
       'packages/control/src/stop-all.ts',
       'packages/control/src/node.ts',
+      'packages/control/src/node-credentials.ts',
       'packages/control/src/agent-process.ts',
       'packages/control/src/config/',
       'probe/verify.ts',

@@ -4,6 +4,7 @@ import { addDown } from './commands/down.ts'
 import { addLists } from './commands/lists.ts'
 import { addMigrate } from './commands/migrate.ts'
 import { addNode } from './commands/node.ts'
+import { addNodeCredentials } from './commands/node-credentials.ts'
 import { addOperations } from './commands/operations.ts'
 import { addProbe } from './commands/probe.ts'
 import { addServe } from './commands/serve.ts'
@@ -36,6 +37,7 @@ export function buildProgram(main: string): Command {
   addServe(program, main)
   addDown(program)
   addNode(program)
+  addNodeCredentials(program)
   addStatus(program)
   addMigrate(program)
   addUndo(program)

@@ -63,6 +63,30 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
   const hosts = unique(problems, 'compute host', 'in the file')
   for (const [index, host] of topology.computeHosts.entries())
     hosts(host.name, ['compute_hosts', index, 'name'])
+  checkAgents(topology, problems)
+}
+
+/** The storage nodes of a machine are one process of agents, and so are its compute hosts. */
+function checkAgents(topology: Topology, problems: ProblemCollector): void {
+  const check = (what: string) => {
+    const first = new Map<string, string | undefined>()
+    return ({ machine, agent }: { machine: string; agent?: string }, path: ConfigPath): void => {
+      if (!first.has(machine)) first.set(machine, agent)
+      const other = first.get(machine)
+      if (other === agent) return
+      problems.add(
+        path,
+        `the agents of the ${what} of machine '${machine}' are one process and have one address, here ${agent ?? 'none'} and elsewhere ${other ?? 'none'}`,
+      )
+    }
+  }
+  const node = check('storage nodes')
+  for (const [c, cluster] of topology.clusters.entries())
+    for (const [n, one] of cluster.nodes.entries())
+      node(one, ['clusters', c, 'nodes', n, ...(one.agent === undefined ? [] : ['agent'])])
+  const host = check('compute hosts')
+  for (const [h, one] of topology.computeHosts.entries())
+    host(one, ['compute_hosts', h, ...(one.agent === undefined ? [] : ['agent'])])
 }
 
 /** Aggregates need folders of their own: none the same as, or inside, another of the same machine. */
