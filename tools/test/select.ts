@@ -12,11 +12,22 @@ export interface Phase {
 const phases = [
   {
     name: 'unit tests',
-    globs: ['packages/*/src/**/*.test.ts', 'tools/**/*.test.ts', 'probe/**/*.test.ts', 'bench/**/*.test.ts'],
+    globs: [
+      'packages/*/src/**/*.test.ts',
+      'tools/**/*.test.ts',
+      'probe/**/*.test.ts',
+      'bench/**/*.test.ts',
+      'test/model/**/*.test.ts',
+    ],
     concurrency: 2,
     timeoutMs: 180_000,
   },
-  { name: 'tests with real parts', globs: ['test/**/*.test.ts'], concurrency: 1, timeoutMs: 240_000 },
+  {
+    name: 'tests with real parts',
+    globs: ['test/!(model)/**/*.test.ts'],
+    concurrency: 1,
+    timeoutMs: 240_000,
+  },
 ]
 
 /** The test files whose path contains any of the patterns; all of them where there is none. */
