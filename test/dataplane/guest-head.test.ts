@@ -45,6 +45,7 @@ test('a guest writes on through its head: killed, grown, relocated twice, and no
     const phase = async () => (await rig.holders.mirrorStatus('att-1', jobId)).phase
     await until('the copy is ready', async () => (await phase()) === 'ready')
     await rig.holders.prepareCutover(caller, 'att-1', jobId, 5000)
+    await rig.holders.commitCutover(caller, 'att-1', jobId)
     const { pauseMs } = await rig.holders.finalizeCutover(caller, 'att-1', jobId, target.access)
     await rig.storage.ensureNoImage(caller, image.ref)
     image = target

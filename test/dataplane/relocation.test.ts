@@ -26,6 +26,7 @@ test('ten relocations under load lose nothing, and the source is closed', async 
     await rig.holders.ensureMirror(caller, { holderId, jobId, target: target.access, rate: 0 })
     await ready(rig, jobId)
     const { drainMs } = await rig.holders.prepareCutover(caller, holderId, jobId, 5000)
+    await rig.holders.commitCutover(caller, holderId, jobId)
     const report = await rig.holders.finalizeCutover(caller, holderId, jobId, target.access)
     const repeated = await rig.holders.finalizeCutover(caller, holderId, jobId, target.access)
     assert.deepEqual(repeated, report)
@@ -103,6 +104,7 @@ test('a thin image stays thin: the target gets the blocks that the source has', 
   await rig.holders.ensureMirror(caller, { holderId, jobId: 'op', target: target.access, rate: 0 })
   await ready(rig, 'op')
   await rig.holders.prepareCutover(caller, holderId, 'op', 5000)
+  await rig.holders.commitCutover(caller, holderId, 'op')
   await rig.holders.finalizeCutover(caller, holderId, 'op', target.access)
   await rig.holders.ensureNoHolder(caller, holderId)
   const [from, to] = [await rig.storage.imageInfo(source.ref), await rig.storage.imageInfo(target.ref)]

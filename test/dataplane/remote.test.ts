@@ -76,6 +76,7 @@ test('relocation from one remote image to another, with the source revoked befor
     await host.ensureMirror(caller, { holderId, jobId, target: target.remote, rate: 0 })
     await until('ready', async () => (await host.mirrorStatus(holderId, jobId)).phase === 'ready')
     const { drainMs } = await host.prepareCutover(caller, holderId, jobId, 5000)
+    await host.commitCutover(caller, holderId, jobId)
     await node.ensureNoExport(caller, `exp-${move - 1}`)
     const report = await host.finalizeCutover(caller, holderId, jobId, target.remote)
     pauses.push(

@@ -55,6 +55,7 @@ export async function openRig(t: TestContext): Promise<Rig> {
       stateDir: join(folder, 'h'),
       runDir: join(folder, 'r'),
       clientTlsFolder: () => tls.clientFolder('host1'),
+      decisionMs: 60_000, // a busy machine is no reason for a cutover's guard here
       ...options,
     })
     holderAgents.push(agent)
