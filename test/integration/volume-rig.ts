@@ -1,5 +1,5 @@
 import { DomainError } from '@volant/contract'
-import { bind, Executor } from '@volant/saga'
+import { bind, Executor, type BoundOperation } from '@volant/saga'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { operationEngine } from '../../packages/control/src/app/operation-engine.ts'
@@ -57,8 +57,9 @@ export interface VolumeRig {
   service: HttpService
   recover(): Promise<{ recovered: string[] }>
   storage: BlockStorage
+  executor: Executor
   images: Map<string, RegisteredImage>
-  migrations: { started: unknown[]; cancelled: string[] }
+  migrations: { started: unknown[] }
   call(
     method: 'GET' | 'POST' | 'PUT' | 'DELETE',
     path: string,
@@ -73,7 +74,12 @@ export interface VolumeRig {
 
 /** Block Storage over simulated nodes, an in-memory database and the real engine. */
 export async function openVolumeRig(
-  options: { machines?: Parameters<typeof openWorld>[0]; tokens?: TokenVerifier } = {},
+  options: {
+    machines?: Parameters<typeof openWorld>[0]
+    tokens?: TokenVerifier
+    /** Further operations for the engine. */
+    operations?: (world: World) => BoundOperation[]
+  } = {},
 ): Promise<VolumeRig> {
   const world = await openWorld(options.machines)
   const log = pino({ level: 'silent' })
@@ -99,7 +105,11 @@ export async function openVolumeRig(
   const executor = new Executor({
     store,
     owner: 'rig',
-    operations: [...storage.operations, bind(detachVolume, world.ports)],
+    operations: [
+      ...storage.operations,
+      bind(detachVolume, world.ports),
+      ...(options.operations?.(world) ?? []),
+    ],
     policy: { step: { attempts: 2, backoff: '1ms' }, longestBackoff: '5ms' },
   })
   holder.executor = executor
@@ -119,6 +129,7 @@ export async function openVolumeRig(
     service,
     recover,
     storage,
+    executor,
     images,
     migrations,
     call,
@@ -139,17 +150,13 @@ export async function openVolumeRig(
 
 function recordingMigrations(): MigrationStarter & VolumeRig['migrations'] {
   const started: unknown[] = []
-  const cancelled: string[] = []
   return {
     started,
-    cancelled,
     async startMigration({ volumeId, host, forceHostCopy, lockVolume }) {
       started.push({ volumeId, host, forceHostCopy, lockVolume })
       return { operationId: 'op' }
     },
-    async cancelMigration(volumeId) {
-      cancelled.push(volumeId)
-    },
+    async cancelMigration() {},
   }
 }
 

@@ -161,7 +161,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
   const quotas = computeQuotaRecords(db)
   const shared = { servers, actions, engine, clock, claims: volumeClaims(db), ...records }
   return computeService({
-    servers: createServers({ servers, actions, services }),
+    servers: createServers({ servers, actions, services, engine }),
     creation: createServerCreation({
       ...shared,
       flavors,

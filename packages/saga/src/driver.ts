@@ -70,7 +70,7 @@ export class Driver {
   /** Of the wait under way, and when it last changed. */
   #advance: string | undefined
   #advancedAt: number | null = null
-  /** Whether a look has succeeded since the last one that failed. */
+  /** Whether a look of the wait under way has succeeded since the last one that failed. */
   #lookedSince = false
   #woken = false
   #wake: () => void = () => {}
@@ -245,7 +245,7 @@ export class Driver {
       policy: this.#engine.policy,
       input: this.#run.input,
       now: this.#engine.clock.now(),
-      failures: this.#lookedSince ? 0 : this.#position.failures,
+      failures: node.type === 'wait' && this.#lookedSince ? 0 : this.#position.failures,
     }
   }
 
@@ -401,6 +401,7 @@ export class Driver {
 
   #forgetLooks(): void {
     this.#lookAt = null
+    this.#lookedSince = false
     this.#advance = undefined
     this.#advancedAt = null
   }

@@ -334,6 +334,21 @@ test('an undo that keeps failing needs attention, and the first failure is not f
   assert.deepEqual([ended.state, ended.failure?.message], ['failed', 'no room'])
 })
 
+test('an undo that keeps failing needs attention also where a wait was given up whose looks succeeded', async (t) => {
+  const given = begin(t)
+  given.ports.script['equal'] = () => ({ done: false })
+  given.ports.script['-copy'] = () => {
+    throw final('node is down')
+  }
+  const executor = await given.engine()
+  const { id } = await executor.start(flow, { id: '1' })
+  while (!given.ports.calls.includes('equal')) await sleep(1)
+  await executor.cancel(id)
+  const run = await executor.ended(id)
+  assert.deepEqual([run.state, run.step, run.failure?.message], ['needs-attention', 'copy', 'node is down'])
+  assert.equal(given.ports.calls.filter((call) => call === '-copy').length, 3, 'as often as the policy has it')
+})
+
 test('a call that ignores its time limit and its signal needs attention; nothing runs beside it', async (t) => {
   const given = begin(t)
   const gate = Promise.withResolvers<void>()

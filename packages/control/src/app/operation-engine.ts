@@ -25,8 +25,6 @@ export function operationEngine(executorOf: () => Executor, store: SagaStore): O
       return (await executorOf().list({ key, limit })).runs
     },
     historyOf: (operationId) => executorOf().history(operationId),
-    async settled(operationId) {
-      await executorOf().ended(operationId)
-    },
+    settled: (operationId) => executorOf().ended(operationId),
   }
 }

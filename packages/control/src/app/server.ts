@@ -3,6 +3,7 @@ import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
 import type { Server } from '../domain/server.ts'
 import type { Attachment } from '../domain/volume.ts'
+import type { OperationEngine } from '../ports/operations.ts'
 import type {
   InstanceAction,
   InstanceActionRecords,
@@ -11,6 +12,7 @@ import type {
   ServerRecords,
 } from '../ports/servers.ts'
 import type { ComputeServices } from './compute-service.ts'
+import { cancelOperationOn } from './operation-cancel.ts'
 import { changeableServer, visibleServer } from './server-access.ts'
 
 /** Nova's host_status: UP, DOWN, MAINTENANCE (disabled), or empty where the server has no host. */
@@ -49,7 +51,7 @@ export interface Servers {
   ): Promise<Record<string, string>>
   changeTags(principal: Principal, serverId: string, change: (tags: string[]) => string[]): Promise<string[]>
   setLock(principal: Principal, serverId: string, lock: { reason: string | null } | null): Promise<void>
-  /** `os-resetState`. */
+  /** `os-resetState`: cancels what is under way with the server, then sets its state. */
   resetState(principal: Principal, serverId: string, state: 'active' | 'error'): Promise<void>
   actions(principal: Principal, serverId: string): Promise<InstanceAction[]>
   action(principal: Principal, serverId: string, requestId: string): Promise<InstanceAction>
@@ -59,8 +61,9 @@ export function createServers(options: {
   servers: ServerRecords
   actions: Pick<InstanceActionRecords, 'ofServer' | 'find'>
   services: Pick<ComputeServices, 'all'>
+  engine: Pick<OperationEngine, 'cancel' | 'holderOf' | 'latestOf' | 'settled'>
 }): Servers {
-  const { servers, actions } = options
+  const { servers, actions, engine } = options
 
   const facts = async (found: Server[]): Promise<ServerFacts[]> => {
     const attachments = await servers.attachmentsOf(found.map(({ id }) => id))
@@ -147,6 +150,10 @@ export function createServers(options: {
           `Cannot 'reset_state' instance ${serverId}: it has never been on a compute host. Delete it.`,
         )
       }
+      // Its task ends by being undone, not by being forgotten; what remains is a label.
+      const cancelled = await cancelOperationOn(engine, { type: 'server', id: serverId })
+      if (cancelled === 'ending') return
+      if (state === 'active' && (await servers.find(serverId))?.host == null) return
       await servers.update(serverId, { vmState: state, taskState: null })
     },
     async actions(principal, serverId) {

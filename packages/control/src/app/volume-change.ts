@@ -7,6 +7,7 @@ import type { BlockQuotaRecords } from '../ports/block-storage.ts'
 import type { MigrationStarter } from '../ports/migrations.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { AttachmentRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+import { cancelOperationOn } from './operation-cancel.ts'
 import {
   administeredVolume,
   changeableVolume,
@@ -33,7 +34,7 @@ export interface VolumeChanges {
     options: { newSizeGib: number; attached: boolean; requestId: string },
   ): Promise<void>
   retype(principal: Principal, volumeId: string, newType: string): Promise<void>
-  /** A repair of the record; of the migration it is a real cancel. */
+  /** A real cancel of the operation that is under way; where none is, a repair of the record. */
   resetStatus(principal: Principal, volumeId: string, reset: StatusReset): Promise<void>
   setBootable(principal: Principal, volumeId: string, bootable: boolean): Promise<void>
   setReadonly(principal: Principal, volumeId: string, readonly: boolean): Promise<void>
@@ -170,13 +171,8 @@ async function resetStatus(
 ): Promise<void> {
   const { volumes, engine } = sources
   const volume = await administeredVolume(volumes, principal, volumeId, `${adminActions}:reset_status`)
-  if (reset.migrationStatus === null) await sources.migrations.cancelMigration(volumeId)
-  const holder = await engine.holderOf(`volume/${volumeId}`)
-  if (holder !== undefined) {
-    throw invalidVolume(
-      `Operation ${holder.id} (${holder.kind}) is working on volume ${volumeId} and will set its status itself.`,
-    )
-  }
+  // While an operation is under way the reset is its cancel, and nothing else: it leaves the status that is true.
+  if ((await cancelOperationOn(engine, { type: 'volume', id: volumeId })) !== 'none') return
   await requireTruthfulReset(sources, volume, reset)
   await volumes.update(volumeId, {
     ...(reset.status !== undefined && { status: reset.status, previousStatus: null }),

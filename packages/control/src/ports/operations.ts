@@ -20,5 +20,5 @@ export interface OperationEngine {
   /** An operation's log, oldest first. */
   historyOf(operationId: string): Promise<LogEntry[]>
   /** Resolves when the operation has ended, or needs attention. */
-  settled(operationId: string): Promise<void>
+  settled(operationId: string): Promise<RunRecord>
 }
