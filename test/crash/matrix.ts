@@ -52,9 +52,11 @@ export function allCells(victims: readonly Victim[]): Cell[] {
   return cells
 }
 
-/** Cells whose name contains one of the parts; all of them where there is none. */
-export const selected = (cells: readonly Cell[], parts: readonly string[]): Cell[] =>
-  cells.filter((cell) => parts.length === 0 || parts.some((part) => `${nameOf(cell)}/`.includes(part)))
+/** Cells whose name contains one of the parts, those of the first part first; all of them where there is none. */
+export function selected(cells: readonly Cell[], parts: readonly string[]): Cell[] {
+  if (parts.length === 0) return [...cells]
+  return [...new Set(parts.flatMap((part) => cells.filter((cell) => `${nameOf(cell)}/`.includes(part))))]
+}
 
 /** The cells of `npm test`, by their names: one for each kind of fault and each side of the commit. */
 export const quick: Record<Where, readonly string[]> = {
