@@ -212,6 +212,19 @@ test('retention that wins at the last moment leaves the present image the truth,
   await rig.refused(id, /retention time is over/)
 })
 
+test('a claim that no operation follows is given back, and the proof still holds', async (t) => {
+  const rig = await openUndoRig(t, { attached: false })
+  const id = await rig.migrate('lmb')
+  const before = await rig.world.records.volumes.get(rig.volumeId)
+  const start = t.mock.method(rig.engine, 'start', () =>
+    Promise.reject(new DomainError('conflict', 'the volume is being copied')),
+  )
+  await assert.rejects(rig.undo(id), { code: 'conflict', message: /is being copied/ })
+  start.mock.restore()
+  assert.deepEqual(await rig.world.records.volumes.get(rig.volumeId), before)
+  assert.equal((await rig.undo(id)).run.kind, 'volume.revertMigration')
+})
+
 test('the lock of a migration holds during its undo, and is off afterwards', async (t) => {
   for (const attached of [false, true]) {
     const rig = await openUndoRig(t, { attached })
@@ -375,6 +388,22 @@ test('one that is past its commit and has not ended is to be resumed first', asy
   await rig.executor.resume(id)
   await rig.ended(id)
   assert.equal((await rig.undo(id)).run.state, 'succeeded')
+})
+
+test('a move of which a step was done by hand is not taken back by its note', async (t) => {
+  const rig = await openUndoRig(t, { attached: false })
+  const input = migrationInput(rig.world, await rig.world.records.volumes.get(rig.volumeId))
+  const node = rig.world.nodes.get('lma-01')
+  for (let i = 0; i < 2; i++) node?.failNext('ensureImageReadOnly', new DomainError('unavailable', 'away'))
+  const { id } = await rig.executor.start(migrateVolume, input)
+  assert.equal((await rig.executor.ended(id)).step, 'retireSource')
+  await rig.executor.skip(id)
+  await rig.ended(id)
+  const plan = await rig.plan(id)
+  assert.equal(plan.method, 'migrate')
+  assert.match(plan.reason, /done by hand/)
+  const { run } = await rig.undo(id)
+  assert.equal(run.state, 'succeeded')
 })
 
 test('other kinds of operations are refused, with the command that takes them back', async (t) => {

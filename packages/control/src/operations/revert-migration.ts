@@ -55,7 +55,7 @@ export const revertMigration = operation<RevertMigrationInput, RevertMigrationPo
       const missing = parts.find((part) => !part.ok)
       if (missing === undefined) return null
       const again = `volant undo ${input.undoOf.operationId}`
-      throw final(`${missing.reason} Undone all the same it can be, by a migration back: ${again}`)
+      throw final(`${missing.reason} It can still be undone, by a migration back: ${again}`)
     },
     undo: async ({ op, input, ports }) => {
       await ports.volumes.update(input.volumeId, {
@@ -102,6 +102,7 @@ export const revertMigration = operation<RevertMigrationInput, RevertMigrationPo
 
   // As a migration leaves its source.
   .step('retireCopy', {
+    skip: 'nothing uses the image that was left; it is removed when its retention time is over',
     do: async ({ op, input, ports }) => {
       const left = await ports.copies.find(input.sourceImageId)
       if (left === undefined) return null
