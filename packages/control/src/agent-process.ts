@@ -44,6 +44,8 @@ const lookEveryMs = 200
 /** How long a process may take until it serves calls, and to end when it is asked. Milliseconds. */
 const startTimeoutMs = 60_000
 const endGraceMs = 8000
+/** A process that lives and has not answered for so long hangs: it is killed and started again. Milliseconds. */
+const hungAfterMs = 60_000
 const firstPauseMs = 100
 const longestPauseMs = 10_000
 /** A process that has run for so long starts again without a pause. Milliseconds. */
@@ -55,6 +57,8 @@ export interface AgentProcessOptions {
   authority: TlsAuthority
   /** The words that start `volant` here, without its arguments. */
   command: readonly [string, ...string[]]
+  /** Whether it answers now. */
+  isUp(): boolean
   log: Logger
 }
 
@@ -108,9 +112,11 @@ export class AgentProcess {
     const { log } = this.#options
     let pauseMs = firstPauseMs
     let startedAt = performance.now()
+    let upAt = startedAt
     while (await this.#pause(lookEveryMs)) {
-      const { pid } = this
-      if (pid !== undefined) continue
+      if (this.#options.isUp()) upAt = performance.now()
+      await this.#endHung(performance.now() - Math.max(upAt, startedAt))
+      if (this.pid !== undefined) continue
       pauseMs = performance.now() - startedAt > steadyAfterMs ? firstPauseMs : pauseMs
       this.#trouble = 'its process has died and is started again.'
       log.warn({ agent: this.name, pauseMs }, 'the process of an agent has died')
@@ -119,6 +125,13 @@ export class AgentProcess {
       startedAt = performance.now()
       await this.#tryStart()
     }
+  }
+
+  /** Its daemons and guests are not its children, and the next process finds them. */
+  async #endHung(silentMs: number): Promise<void> {
+    if (this.pid === undefined || silentMs < hungAfterMs) return
+    this.#options.log.warn({ agent: this.name, pid: this.pid, silentMs }, 'an agent hangs and is killed')
+    await ensureGone(this.#record)
   }
 
   /** Where it does not start, all else does, and this is tried again. */

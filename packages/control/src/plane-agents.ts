@@ -150,19 +150,16 @@ function openOutside(
   if (command === undefined) {
     throw new DomainError('internal', 'Agents as processes need to know how `volant` is started here.')
   }
-  const process = new AgentProcess({
+  const process: AgentProcess = new AgentProcess({
     document: { name, plan },
     stateDir: folder.path,
     authority,
     command,
+    isUp: () => connection.state.up,
     log,
   })
-  return {
-    placed,
-    process,
-    url: () => (process.pid === undefined ? null : process.url()),
-    connection: connectAgents({ name, url: () => process.url(), tls, log }),
-  }
+  const connection = connectAgents({ name, url: () => process.url(), tls, log })
+  return { placed, process, connection, url: () => (process.pid === undefined ? null : process.url()) }
 }
 
 async function closeAll(local: LocalAgents | undefined, outside: readonly Outside[]): Promise<void> {
