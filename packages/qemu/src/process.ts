@@ -77,6 +77,10 @@ export function isAlive(identity: ProcessIdentity | undefined): identity is Proc
   return stat.state !== 'Z' && stat.state !== 'X'
 }
 
+/** Whether exactly that process was stopped by a signal: it does nothing until another one lets it go on. */
+export const isStopped = (identity: ProcessIdentity | undefined): boolean =>
+  isAlive(identity) && readStat(identity.pid)?.state === 'T'
+
 /** Waits until the process is gone; false where it still runs after `timeoutMs`. */
 export async function waitUntilGone(identity: ProcessIdentity, timeoutMs: number): Promise<boolean> {
   const end = performance.now() + timeoutMs

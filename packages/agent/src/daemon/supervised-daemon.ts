@@ -8,6 +8,7 @@ import {
   ensureGone,
   findByCommandWord,
   isAlive,
+  isStopped,
   startDetached,
   tailOf,
   waitUntilGone,
@@ -18,6 +19,7 @@ import { daemonArguments } from '@volant/qemu/storage-daemon.ts'
 import type { DaemonGraph } from '@volant/qemu/storage-daemon.ts'
 import type { Log } from './log.ts'
 import { createSerial } from './serial.ts'
+import { untilSilent } from './silence.ts'
 
 /** What is written down about a daemon, so that another process of ours finds it again. */
 export interface DaemonState {
@@ -222,10 +224,40 @@ export class SupervisedDaemon {
 
   async #attach(): Promise<QmpClient> {
     const path = this.#spec.qmpPath
-    const qmp = await QmpClient.connect({ path, timeoutMs: 10_000, worthTrying: () => this.isAlive })
+    let qmp: QmpClient
+    try {
+      qmp = await QmpClient.connect({ path, timeoutMs: 10_000, worthTrying: () => this.isAlive })
+    } catch (error) {
+      // It was stopped while nobody watched it; whoever asks again starts it.
+      if (isStopped(this.#state.process)) await this.#endSilent(10_000)
+      throw error
+    }
     this.#qmp = qmp
     void qmp.closed.then(() => this.#onClosed(qmp))
+    void this.#watchSilence(qmp)
     return qmp
+  }
+
+  /** A daemon that lives but answers nobody is no better than a dead one, and nobody starts it again. */
+  async #watchSilence(qmp: QmpClient): Promise<void> {
+    for (;;) {
+      const silentMs = await untilSilent(qmp, () => isStopped(this.#state.process))
+      if (silentMs === undefined || qmp !== this.#qmp) return
+      await this.#endSilent(silentMs).catch((error: unknown) => {
+        this.#spec.log.warn(
+          { label: this.#spec.label, reason: messageOf(error) },
+          'storage daemon does not end',
+        )
+      })
+    }
+  }
+
+  /** Only where it may be started again without the caller's word: at a cutover that is the operation's business. */
+  async #endSilent(silentMs: number): Promise<void> {
+    if (!this.#watched || this.isLeft || !this.#spec.mayRestart()) return
+    const { label, log } = this.#spec
+    log.warn({ label, silentMs: Math.round(silentMs) }, 'storage daemon does not answer; killed')
+    await ensureGone(this.#state.process)
   }
 
   async #onClosed(qmp: QmpClient): Promise<void> {
