@@ -44,8 +44,7 @@ const lookEveryMs = 200
 /** How long a process may take until it serves calls, and to end when it is asked. Milliseconds. */
 const startTimeoutMs = 60_000
 const endGraceMs = 8000
-/** A process that lives and has not answered for so long hangs: it is killed and started again. Milliseconds. */
-const hungAfterMs = 60_000
+const defaultHungAfterMs = 60_000
 const firstPauseMs = 100
 const longestPauseMs = 10_000
 /** A process that has run for so long starts again without a pause. Milliseconds. */
@@ -59,6 +58,8 @@ export interface AgentProcessOptions {
   command: readonly [string, ...string[]]
   /** Whether it answers now. */
   isUp(): boolean
+  /** A process that lives and has not answered for so long hangs: it is killed and started again. Default 60,000. */
+  hungAfterMs?: number
   log: Logger
 }
 
@@ -129,8 +130,9 @@ export class AgentProcess {
 
   /** Its daemons and guests are not its children, and the next process finds them. */
   async #endHung(silentMs: number): Promise<void> {
+    const { hungAfterMs = defaultHungAfterMs, log } = this.#options
     if (this.pid === undefined || silentMs < hungAfterMs) return
-    this.#options.log.warn({ agent: this.name, pid: this.pid, silentMs }, 'an agent hangs and is killed')
+    log.warn({ agent: this.name, pid: this.pid, silentMs }, 'an agent hangs and is killed')
     await ensureGone(this.#record)
   }
 
