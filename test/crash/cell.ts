@@ -5,7 +5,7 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { isSettled } from '@volant/contract/ndo/operation.ts'
-import { messageOf } from '@volant/contract/errors.ts'
+import { ApiError } from '@volant/client'
 import { parseConsole } from '../../probe/console.ts'
 import { startMigration, until, type Job } from '../migration/plane.ts'
 import { assertInvariants } from './invariants.ts'
@@ -112,7 +112,7 @@ const takesGuest = (victim: Victim): boolean => victim === 'guest' || victim ===
 
 /** An operation that is being undone, or has ended, takes no rate any more. */
 function ignoreEnded(error: unknown): void {
-  if (!/409|conflict|ended|cancel/i.test(messageOf(error))) throw error
+  if (!(error instanceof ApiError) || error.status !== 409) throw error
 }
 
 /** A server whose guest died is shown as stopped; somebody starts it, at once or when its volume is free again. */
@@ -125,7 +125,8 @@ async function startGuest(world: World): Promise<void> {
   await until('the server is started again', 120_000, async () => {
     if ((await status()) === 'ACTIVE') return true
     await plane.client.compute.start(serverId).catch((error: unknown) => {
-      if (!/409|conflict/i.test(messageOf(error))) throw error
+      // Its volume is busy, or the start is under way.
+      if (!(error instanceof ApiError) || error.status !== 409) throw error
     })
     await sleep(500)
     return (await status()) === 'ACTIVE'

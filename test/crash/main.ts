@@ -2,7 +2,7 @@
  * The whole matrix: `npm run crash`, or a part of it by name: `npm run crash -- remote/attached/pending head`. Each
  * cell is one migration with one crash; the table of all outcomes is written to test/crash/results/.
  */
-import { mkdirSync, writeFileSync } from 'node:fs'
+import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
 import { join } from 'node:path'
 import { messageOf } from '@volant/contract/errors.ts'
@@ -16,7 +16,11 @@ const all = selected(allCells(victims), process.argv.slice(2))
 if (all.length === 0) throw new Error(`no cell matches ${process.argv.slice(2).join(' ')}`)
 mkdirSync(results, { recursive: true })
 
-const rows: Row[] = []
+const rowsFile = join(results, 'rows.json')
+/** A part of the matrix takes its place in the table of the runs before it; the whole begins a new one. */
+let rows: Row[] =
+  process.argv.length > 2 && existsSync(rowsFile) ? (JSON.parse(readFileSync(rowsFile, 'utf8')) as Row[]) : []
+const ran: Row[] = []
 let world: World | undefined
 let endRequested = false
 
@@ -64,11 +68,14 @@ for (const signal of ['SIGINT', 'SIGTERM'] as const) {
 }
 for (const cell of all) {
   if (endRequested) break
-  rows.push(await attempt(cell))
+  const row = await attempt(cell)
+  ran.push(row)
+  rows = [...rows.filter((one) => nameOf(one.cell) !== nameOf(cell)), row]
+  writeFileSync(rowsFile, JSON.stringify(rows))
   writeFileSync(join(results, 'crash-table.md'), tableOf(rows))
 }
 await world?.close()
-const failed = rows.filter((row) => row.failure !== undefined)
-console.log(`\n${rows.length - failed.length} passed, ${failed.length} failed`)
+const failed = ran.filter((row) => row.failure !== undefined)
+console.log(`\n${ran.length - failed.length} passed, ${failed.length} failed`)
 for (const { cell } of failed) console.log(`  npm run crash -- ${nameOf(cell)}`)
 process.exitCode = failed.length === 0 ? 0 : 1

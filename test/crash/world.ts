@@ -80,7 +80,7 @@ export async function openWorld(where: Where): Promise<World> {
 }
 
 /** The probe guest with a small load: hundreds of migrations of a volume that has grown to its full size take long. */
-async function registerQuietProbe(plane: Plane): Promise<string> {
+export async function registerQuietProbe(plane: Plane): Promise<string> {
   const { session, image } = plane.client
   const { kernel_id, ramdisk_id, os_command_line } = await image.named('volant-probe')
   const body = {
