@@ -102,15 +102,15 @@ test('the agent dies in PENDING, undecided: the guard gives up and the client go
   await until('the guard has ended', async () => !isAlive(guard))
 
   const next = await newAgent()
-  assert.equal(await next.agent.cutoverDecision(holderId, jobId), 'abandoned')
+  assert.equal(await next.agent.cutoverDecision(caller, holderId, jobId), 'abandoned')
   await assert.rejects(next.agent.commitCutover(caller, holderId, jobId), { code: 'conflict' })
   await assert.rejects(next.agent.prepareCutover(caller, holderId, jobId, windowMs), { code: 'conflict' })
   // And the next attempt has a register of its own.
   await next.agent.ensureNoMirror(caller, holderId, jobId)
-  assert.equal(await next.agent.cutoverDecision(holderId, jobId), 'none')
+  assert.equal(await next.agent.cutoverDecision(caller, holderId, jobId), 'none')
   await ready(next.agent)
   await next.agent.prepareCutover(caller, holderId, jobId, windowMs)
-  assert.equal(await next.agent.cutoverDecision(holderId, jobId), 'undecided')
+  assert.equal(await next.agent.cutoverDecision(caller, holderId, jobId), 'undecided')
   await next.agent.abandonCutover(caller, holderId, jobId)
   await verify(next, source)
 })
@@ -128,7 +128,7 @@ test('the agent dies after the commit: the guard finalizes and the client goes o
   await until('the guard has ended', async () => !isAlive(guard))
 
   const next = await newAgent()
-  assert.equal(await next.agent.cutoverDecision(holderId, jobId), 'committed')
+  assert.equal(await next.agent.cutoverDecision(caller, holderId, jobId), 'committed')
   await assert.rejects(next.agent.abandonCutover(caller, holderId, jobId), { code: 'conflict' })
   await assert.rejects(next.agent.ensureNoMirror(caller, holderId, jobId), { code: 'conflict' })
   await assert.rejects(next.agent.ensureHolder(caller, spec), { code: 'conflict' })
@@ -136,7 +136,11 @@ test('the agent dies after the commit: the guard finalizes and the client goes o
   assert.equal(report.restarted, undefined)
   assert.deepEqual(await next.agent.finalizeCutover(caller, holderId, jobId, target.access), report)
   assert.equal((await next.agent.holderStatus(holderId))?.pid, head.pid)
-  assert.equal(await next.agent.cutoverDecision(holderId, jobId), 'committed', 'also when all is tidied up')
+  assert.equal(
+    await next.agent.cutoverDecision(caller, holderId, jobId),
+    'committed',
+    'also when all is tidied up',
+  )
   await verify(next, target)
 })
 
@@ -304,3 +308,17 @@ function identityOrNone(pid: number) {
     return undefined
   }
 }
+
+test('whoever was told that nothing is decided is not overtaken by an older control plane', async (t) => {
+  const { first, source, attempt, verify } = await open(t)
+  await first.agent.prepareCutover(caller, holderId, jobId, windowMs)
+  const newer = { fence: caller.fence + 1 }
+  assert.equal(await first.agent.cutoverDecision(newer, holderId, jobId), 'undecided')
+  await assert.rejects(first.agent.commitCutover(caller, holderId, jobId), { code: 'staleFence' })
+  assert.equal(attempt().saying(), false)
+  await first.agent.abandonCutover(newer, holderId, jobId)
+  await first.agent.ensureNoMirror(newer, holderId, jobId)
+  caller.fence = newer.fence
+  t.after(() => (caller.fence -= 1))
+  await verify(first, source)
+})

@@ -226,12 +226,11 @@ class HostHolders implements LocalHolderAgent {
     return this.#changeHolder(caller, holderId, (holder) => commitCutover(holder, jobId))
   }
 
-  async cutoverDecision(holderId: string, jobId: string): Promise<CutoverDecision> {
-    if (this.#guard.isSuperseded()) {
-      throw new DomainError('staleFence', `Another control plane has taken over holder ${holderId}.`)
-    }
-    const holder = this.#find(holderId)
-    return holder ? cutoverDecision(holder, jobId) : 'none'
+  async cutoverDecision(caller: Caller, holderId: string, jobId: string): Promise<CutoverDecision> {
+    return this.#change(caller, holderId, async () => {
+      const holder = this.#find(holderId)
+      return holder ? cutoverDecision(holder, jobId) : 'none'
+    })
   }
 
   async finalizeCutover(

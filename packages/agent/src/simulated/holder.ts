@@ -311,7 +311,8 @@ export function createSimulatedHolderAgent(
       }
       decide(existing(holderId), 'committed')
     },
-    async cutoverDecision(holderId, jobId) {
+    async cutoverDecision(caller, holderId, jobId) {
+      guard.admit(caller)
       const holder = holders.get(holderId)
       if (holder?.lastCutover === jobId) return 'committed'
       return holder?.cutover?.jobId === jobId ? holder.cutover.decision : 'none'

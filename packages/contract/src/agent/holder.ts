@@ -168,10 +168,11 @@ export interface HolderAgent extends Inventoried {
    */
   commitCutover(caller: Caller, holderId: string, jobId: string): Promise<void>
   /**
-   * What the register says, also while the holder's daemon is dead. Once the attempt was tidied up: `committed` for the
+   * What the register says, also while the holder's daemon is dead. The agent has seen the caller's fence then: an older
+   * control plane that wakes up after a "no" can commit nothing any more. Once the attempt was tidied up: `committed` for the
    * holder's last finished cutover, `none` for one that was given up. Throws where it can't be read: don't guess then.
    */
-  cutoverDecision(holderId: string, jobId: string): Promise<CutoverDecision>
+  cutoverDecision(caller: Caller, holderId: string, jobId: string): Promise<CutoverDecision>
   /**
    * job-finalize; where nobody has decided yet it writes `committed` first. From there the target is the truth whatever
    * happens: where the daemon does not confirm, it is killed and started again on the target, and the guest

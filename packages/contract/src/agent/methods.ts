@@ -75,7 +75,7 @@ export const holderMethods = {
   ensureMirrorPaused: 'change',
   prepareCutover: 'change',
   commitCutover: 'change',
-  cutoverDecision: 'read',
+  cutoverDecision: 'change',
   finalizeCutover: 'change',
   abandonCutover: 'change',
   inventory: 'read',

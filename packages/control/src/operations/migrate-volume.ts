@@ -178,7 +178,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       const advance = [before.restarts, status.phase, status.doneBytes]
       if (status.phase === 'absent' || status.phase === 'failed' || status.phase === 'concluded') {
         // Its last cutover may have been committed by a control plane that was replaced, and that woke up once more.
-        if ((await holders.cutoverDecision(holderId, jobOf(op))) === 'committed')
+        if ((await holders.cutoverDecision(callerOf(op), holderId, jobOf(op))) === 'committed')
           return { done: true, advance }
         await restartMirror(ports, op, input, out.openHolder, before, status.error)
         return { done: false, advance }

@@ -110,7 +110,7 @@ export async function commitCutover(
   } catch (error) {
     if (error instanceof DomainError && error.code === 'staleFence') throw error
     // The answer can be lost after it took effect: that is asked, not guessed.
-    if ((await holders.cutoverDecision(holderId, jobOf(op))) === 'committed') return
+    if ((await holders.cutoverDecision(callerOf(op), holderId, jobOf(op))) === 'committed') return
     await holders.abandonCutover(callerOf(op), holderId, jobOf(op))
     throw retryable(`The cutover was given up and the source goes on: ${messageOf(error)}`, error)
   }
@@ -127,7 +127,9 @@ export async function isCommitted(
   { holderId, machine }: Holder,
 ): Promise<boolean> {
   if (await isRecorded(ports, input)) return true
-  return (await ports.agents.holders(machine).cutoverDecision(holderId, jobOf(op))) === 'committed'
+  return (
+    (await ports.agents.holders(machine).cutoverDecision(callerOf(op), holderId, jobOf(op))) === 'committed'
+  )
 }
 
 export const isRecorded = async (ports: MigrateVolumePorts, input: MigrateVolumeInput): Promise<boolean> =>
