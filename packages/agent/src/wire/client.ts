@@ -1,9 +1,12 @@
+import { randomUUID } from 'node:crypto'
 import { connect, constants } from 'node:http2'
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
 import { agentMethods, DomainError, messageOf } from '@volant/contract'
 import { isAgent } from '@volant/qemu/tls/authority.ts'
 import type { Log } from '../daemon/log.ts'
 import {
+  callerHeader,
+  connectionHeader,
   decodeError,
   encodeArguments,
   longestAnswer,
@@ -58,6 +61,8 @@ class Connection implements AgentConnection {
   #state: ConnectionState = { up: false, since: new Date(), reason: 'it was not asked yet' }
   #session: ClientHttp2Session | undefined
   #opening: Promise<ClientHttp2Session> | undefined
+  readonly #callerId = randomUUID()
+  #connections = 0
   #missed = 0
   /** The last attempt to connect ended by its time limit. */
   #isSilent = false
@@ -166,6 +171,7 @@ class Connection implements AgentConnection {
 
   #watch(session: ClientHttp2Session): void {
     this.#session = session
+    this.#connections += 1
     this.#missed = 0
     this.#note(true)
     let reason = 'it closed the connection.'
@@ -214,6 +220,8 @@ class Connection implements AgentConnection {
           ':method': 'POST',
           ':path': pathOf(target),
           'content-type': 'application/json',
+          [callerHeader]: this.#callerId,
+          [connectionHeader]: String(this.#connections),
         })
       } catch (error) {
         // Closed since it was looked at: nothing was sent.

@@ -10,6 +10,14 @@ export const longestRequest = 1024 * 1024
 /** Bytes of an answer. The largest are lists of images, and a console's end. */
 export const longestAnswer = 64 * 1024 * 1024
 
+/**
+ * Which connection a call came on: a caller's own id, and the number of its connection. What lies unread in a
+ * connection that was given up may be read after the calls of the next one: it would undo what those did, and the fence
+ * number, which is the same, would not stop it. So an agent refuses a call of an older connection of the same caller.
+ */
+export const callerHeader = 'volant-caller'
+export const connectionHeader = 'volant-connection'
+
 export interface CallTarget {
   kind: AgentKind
   /** The storage node's, machine's or compute host's name. */

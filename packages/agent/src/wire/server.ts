@@ -1,12 +1,12 @@
 import { createSecureServer } from 'node:http2'
-import type { Http2Session, ServerHttp2Stream } from 'node:http2'
+import type { Http2Session, IncomingHttpHeaders, ServerHttp2Stream } from 'node:http2'
 import type { AddressInfo } from 'node:net'
 import type { TLSSocket } from 'node:tls'
 import { agentMethods, isDomainError, messageOf } from '@volant/contract'
 import type { AgentKind } from '@volant/contract'
 import { isControlPlane } from '@volant/qemu/tls/authority.ts'
 import type { Log } from '../daemon/log.ts'
-import { encodeError, longestRequest, targetOf } from './protocol.ts'
+import { callerHeader, connectionHeader, encodeError, longestRequest, targetOf } from './protocol.ts'
 import type { Answer } from './protocol.ts'
 
 export interface PeerTls {
@@ -31,6 +31,27 @@ const handshakeTimeoutMs = 10_000
 /** Calls of one connection at once. */
 const mostCalls = 1000
 
+/** Callers remembered: control planes come and go, and few are there at once. */
+const mostCallers = 100
+
+/** Tells calls of a connection that its caller has replaced by another; see `callerHeader`. */
+class Connections {
+  readonly #newest = new Map<string, number>()
+
+  /** Throws where the caller has called on a newer connection. Without the headers it is not told apart. */
+  admit(headers: IncomingHttpHeaders): void {
+    const caller = headers[callerHeader]
+    const connection = Number(headers[connectionHeader])
+    if (typeof caller !== 'string' || !Number.isSafeInteger(connection)) return
+    const newest = this.#newest.get(caller) ?? 0
+    if (connection < newest) throw new Refused(409, 'this connection was given up for a newer one')
+    this.#newest.delete(caller)
+    this.#newest.set(caller, connection)
+    const [oldest] = this.#newest.keys()
+    if (this.#newest.size > mostCallers && oldest !== undefined) this.#newest.delete(oldest)
+  }
+}
+
 /** A request that is no call: nothing was done. */
 class Refused extends Error {
   readonly status: number
@@ -54,6 +75,7 @@ export async function serveAgents(options: {
 }): Promise<AgentServer> {
   const { find, log, ready = Promise.resolve() } = options
   const sessions = new Set<Http2Session>()
+  const connections = new Connections()
   const server = createSecureServer({
     ...options.tls,
     requestCert: true,
@@ -74,11 +96,7 @@ export async function serveAgents(options: {
   })
   server.on('stream', (stream, headers) => {
     stream.on('error', (error) => log.info({ reason: messageOf(error) }, 'a call was cut off'))
-    void answer(stream as ServerHttp2Stream, String(headers[':method']), String(headers[':path']), {
-      find,
-      log,
-      ready,
-    })
+    void answer(stream as ServerHttp2Stream, headers, { find, log, ready, connections })
   })
   await new Promise<void>((resolve, reject) => {
     server.once('error', reject)
@@ -101,13 +119,19 @@ export async function serveAgents(options: {
 
 async function answer(
   stream: ServerHttp2Stream,
-  httpMethod: string,
-  path: string,
-  { find, log, ready }: { find: FindAgent; log: Log; ready: Promise<unknown> },
+  headers: IncomingHttpHeaders,
+  {
+    find,
+    log,
+    ready,
+    connections,
+  }: { find: FindAgent; log: Log; ready: Promise<unknown>; connections: Connections },
 ): Promise<void> {
+  const path = String(headers[':path'])
   try {
-    const call = await readCall(stream, httpMethod, path, find)
+    const call = await readCall(stream, String(headers[':method']), path, find)
     await ready
+    connections.admit(headers)
     send(stream, 200, await perform(call, path, log))
   } catch (error) {
     const status = error instanceof Refused ? error.status : 500

@@ -11,7 +11,7 @@ import { createTlsAuthority, readTls, type TlsAuthority } from '@volant/qemu'
 import { silentLog } from '../daemon/log.ts'
 import { createSimulatedStorageAgent } from '../simulated/storage.ts'
 import { connectAgents, remoteAgent, type AgentConnection } from './client.ts'
-import { longestRequest } from './protocol.ts'
+import { callerHeader, connectionHeader, longestRequest } from './protocol.ts'
 import { serveAgents, type AgentServer, type PeerTls } from './server.ts'
 
 const name = 'store-a'
@@ -295,12 +295,17 @@ describe('what is no call', () => {
   after(() => rig.close())
 
   /** One request with the control plane's certificate, whatever it holds. */
-  async function request(path: string, body: string | Buffer, httpMethod = 'POST'): Promise<number> {
+  async function request(
+    path: string,
+    body: string | Buffer,
+    httpMethod = 'POST',
+    more: Record<string, string> = {},
+  ): Promise<number> {
     const session = connectHttp2(rig.server.url, { ...control, checkServerIdentity: () => undefined })
     session.on('error', () => {})
     try {
       return await new Promise<number>((resolve, reject) => {
-        const stream = session.request({ ':method': httpMethod, ':path': path })
+        const stream = session.request({ ':method': httpMethod, ':path': path, ...more })
         stream.on('response', (headers) => resolve(headers[':status'] ?? 0))
         stream.on('error', reject)
         stream.on('close', () => reject(new Error('closed without an answer')))
@@ -311,6 +316,22 @@ describe('what is no call', () => {
       session.destroy()
     }
   }
+
+  it('a call of a connection that its caller gave up for a newer one changes nothing', async () => {
+    const call = async (callerId: string, connection: number, name: string): Promise<number> => {
+      const args = JSON.stringify({ args: [{ fence: 1 }, { aggregate: 'aggr1', name }] })
+      const headers = { [callerHeader]: callerId, [connectionHeader]: String(connection) }
+      return request('/v1/storage/n1/ensureFlexVol', args, 'POST', headers)
+    }
+    assert.equal(await call('a', 1, 'first'), 200)
+    assert.equal(await call('a', 2, 'second'), 200)
+    assert.equal(await call('a', 1, 'late'), 409)
+    assert.equal(await call('b', 1, 'of another caller'), 200)
+    assert.equal(await call('a', 2, 'third'), 200)
+    const made = rig.simulated.calls.filter((name) => name === 'ensureFlexVol')
+    assert.equal(made.length, 4)
+    rig.simulated.calls.length = 0
+  })
 
   const read = '/v1/storage/n1/listExports'
   const change = '/v1/storage/n1/ensureNoExport'
