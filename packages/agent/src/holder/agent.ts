@@ -32,7 +32,7 @@ import { growHolder } from './grow.ts'
 import { sweepRegisters } from './guard.ts'
 import { Holder, holderPaths } from './holder.ts'
 import type { HolderContext } from './holder.ts'
-import { findStrayHolder, holderInventory } from './inventory.ts'
+import { findStrayHolder, holderInventory, removeStrayRegister } from './inventory.ts'
 import type { HolderPlaces } from './inventory.ts'
 import { dropMirror, mirrorStatus, pauseMirror, setMirrorRate, startMirror } from './mirror.ts'
 import { openHolderRecords } from './record.ts'
@@ -259,9 +259,10 @@ class HostHolders implements LocalHolderAgent {
 
   async removeStray(caller: Caller, item: InventoryItem): Promise<void> {
     const { kind, holderId, jobId } = item
-    if ((kind !== 'holder' && kind !== 'mirror' && kind !== 'remains') || holderId === undefined)
-      throw neverRemoved(item)
+    const known = kind === 'holder' || kind === 'mirror' || kind === 'register' || kind === 'remains'
+    if (!known || holderId === undefined) throw neverRemoved(item)
     return this.#change(caller, holderId, async () => {
+      if (kind === 'register') return removeStrayRegister(this.#places, this.#context.records, item)
       const parts = await findStrayHolder(this.#places, this.#context.records, item)
       if (parts === undefined) return
       if (kind === 'mirror') return this.#endMirror(holderId, jobId ?? '')

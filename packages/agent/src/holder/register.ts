@@ -26,9 +26,11 @@ export class Register {
 
   /** Lays both decisions ready, durably, so that deciding is one link and one synchronisation. */
   async create(): Promise<void> {
-    for (const decision of decisions) {
-      await writeFile(`${this.path}.${decision}`, `${decision}\n`, { mode: 0o600, flush: true })
-    }
+    await Promise.all(
+      decisions.map((decision) =>
+        writeFile(`${this.path}.${decision}`, `${decision}\n`, { mode: 0o600, flush: true }),
+      ),
+    )
     syncFolder(dirname(this.path))
   }
 
@@ -86,9 +88,12 @@ export class Register {
   }
 }
 
+/** The register that a file in its folder belongs to. */
+export const registerOfFile = (file: string): string => file.replace(/\.(committed|abandoned|guard)$/, '')
+
 /** Paths of all registers that anything is left of. */
 export async function registersIn(folder: string): Promise<string[]> {
-  const names = (await readdir(folder)).map((name) => name.replace(/\.(committed|abandoned|guard)$/, ''))
+  const names = (await readdir(folder)).map(registerOfFile)
   return [...new Set(names)].map((name) => join(folder, name))
 }
 

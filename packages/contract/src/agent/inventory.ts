@@ -15,6 +15,8 @@ export const inventoryKinds = [
   'holder',
   /** A copy that a holder has on record, by the job's id. */
   'mirror',
+  /** The decision register of an attempt at a cutover that its holder is not at (any more). */
+  'register',
   /** A server's folder and QEMU. */
   'guest',
   /** Sockets and logs of something whose record and processes are gone. */

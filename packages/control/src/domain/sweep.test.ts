@@ -221,6 +221,7 @@ const hints = {
   export: ['holderId', 'imageId'],
   holder: ['holderId', 'volumeId'],
   mirror: ['holderId', 'volumeId', 'imageId', 'jobId'],
+  register: ['holderId'],
   guest: ['serverId'],
   remains: ['holderId', 'serverId'],
   process: ['imageId'],
@@ -228,24 +229,27 @@ const hints = {
   reservation: ['imageId', 'volumeId'],
 } as const satisfies Record<SweptKind, readonly (keyof InventoryItem)[]>
 const allKinds = Object.keys(hints) as SweptKind[]
-const anyFound: fc.Arbitrary<Found> = fc
-  .record({
-    kind: fc.constantFrom(...allKinds),
-    ageSeconds: fc.constantFrom(0, 29, 30, 1000, 1e6),
-    imageId: someId,
-    holderId: someId,
-    serverId: someId,
-    volumeId: someId,
-    jobId: someId.map((one) => `migrate-${one}`),
-    isAtCutover: fc.boolean(),
-    isBeingRemoved: fc.boolean(),
-    isOpen: fc.boolean(),
-    place: fc.constantFrom(storage, machine, host),
-  })
-  .map(({ place, kind, ageSeconds, isAtCutover, isBeingRemoved, isOpen, ...rest }) => {
-    const named = Object.fromEntries(hints[kind].map((hint) => [hint, rest[hint]]))
-    return { place, item: item(kind, { ...at, ageSeconds, isAtCutover, isBeingRemoved, isOpen, ...named }) }
-  })
+const foundOf = (kinds: readonly SweptKind[]): fc.Arbitrary<Found> =>
+  fc
+    .record({
+      kind: fc.constantFrom(...kinds),
+      ageSeconds: fc.constantFrom(0, 29, 30, 1000, 1e6),
+      imageId: someId,
+      holderId: someId,
+      serverId: someId,
+      volumeId: someId,
+      jobId: someId.map((one) => `migrate-${one}`),
+      isAtCutover: fc.boolean(),
+      isBeingRemoved: fc.boolean(),
+      isOpen: fc.boolean(),
+      place: fc.constantFrom(storage, machine, host),
+    })
+    .map(({ place, kind, ageSeconds, isAtCutover, isBeingRemoved, isOpen, ...rest }) => {
+      const named = Object.fromEntries(hints[kind].map((hint) => [hint, rest[hint]]))
+      return { place, item: item(kind, { ...at, ageSeconds, isAtCutover, isBeingRemoved, isOpen, ...named }) }
+    })
+
+const anyFound = foundOf(allKinds)
 
 const mapOf = <T>(of: (one: string) => fc.Arbitrary<T>) =>
   fc
@@ -289,7 +293,7 @@ const anyRecords: fc.Arbitrary<OwnerRecords> = fc
         id: someId,
         volumeId: someId,
         serverId: fc.option(someId),
-        state: fc.constantFrom('target', 'live', 'retained', 'attached'),
+        state: fc.constantFrom('target', 'target', 'target', 'live', 'retained', 'attached'),
         operationId: fc.option(someId),
         removedAt: fc.constant('2026'),
       }),
@@ -339,29 +343,32 @@ function ownersOf({ place, item: one }: Found, records: OwnerRecords): string[] 
 }
 
 describe('whatever there is', () => {
-  test('nothing is removed that has an owner, that an operation may own, or that is young', () => {
-    const removed = new Map<SweptKind, number>()
-    fc.assert(
-      fc.property(anyFound, anyRecords, (found, records) => {
-        const judgement = judge(found, records, policy)
-        if (judgement.verdict !== 'stray-removable') return
-        removed.set(found.item.kind, (removed.get(found.item.kind) ?? 0) + 1)
-        assert.deepEqual(ownersOf(found, records), [])
-        assert.ok(judgement.proof.length > 0)
-      }),
-      { numRuns: 8000 },
-    )
-    const reached = allKinds.filter((kind) => (removed.get(kind) ?? 0) >= 5)
-    assert.deepEqual(
-      reached,
-      allKinds.filter((kind) => kind !== 'file' && kind !== 'process'),
-    )
+  test('nothing is removed that has an owner, that an operation may own, or that is young', (t) => {
+    const rates: string[] = []
+    for (const kind of allKinds) {
+      let removed = 0
+      fc.assert(
+        fc.property(foundOf([kind]), anyRecords, (found, records) => {
+          const judgement = judge(found, records, policy)
+          if (judgement.verdict !== 'stray-removable') return
+          removed += 1
+          assert.deepEqual(ownersOf(found, records), [])
+          assert.ok(judgement.proof.length > 0)
+        }),
+        { numRuns: 1500 },
+      )
+      // Seldom enough that this says something, often enough that no seed misses it.
+      if (kind === 'file' || kind === 'process') assert.equal(removed, 0)
+      else assert.ok(removed > 0, `no ${kind} was removed`)
+      rates.push(`${kind} ${removed}`)
+    }
+    t.diagnostic(`of 1500 each, removed: ${rates.join(', ')}`)
   })
 
-  test('without evidence nothing is removed but what neither a process nor a record has', () => {
+  test('without evidence nothing is removed but what its agent itself proves to be over', () => {
     fc.assert(
       fc.property(anyFound, anyRecords, (found, records) => {
-        fc.pre(found.item.kind !== 'remains')
+        fc.pre(found.item.kind !== 'remains' && found.item.kind !== 'register')
         const silent = { ...records, operations: new Map(), tombstones: new Map(), servers: new Map() }
         assert.notEqual(judge(found, silent, policy).verdict, 'stray-removable')
       }),

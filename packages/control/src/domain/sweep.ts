@@ -177,6 +177,11 @@ function judgeStray({ place, item }: Found, records: OwnerRecords): Judgement {
       return judgeHolder(item, place, records)
     case 'mirror':
       return judgeMirror(item, records)
+    case 'register':
+      return removable(
+        'the decision register of a cutover that is over',
+        "its holder's record names no such attempt, and no operation works on the volume",
+      )
     case 'guest':
       return judgeGuest(item, place, records)
     case 'reservation':
@@ -330,6 +335,7 @@ const removalOrder: readonly SweptKind[] = [
   'guest',
   'holder',
   'mirror',
+  'register',
   'export',
   'remains',
   'image-part',
