@@ -8,7 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { findCredentials } from '@volant/cli'
 import { createClient, type VolantClient } from '@volant/client'
 import type { MigrationPlan } from '@volant/contract/ndo/migration.ts'
-import type { Operation } from '@volant/contract/ndo/operation.ts'
+import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
 import { startVolant, volant, type Ran } from './volant.ts'
 
 const mib = 1024 ** 2
@@ -21,8 +21,9 @@ const host = async (): Promise<string> => (await client.volume.show(volumeId))['
 
 async function settled(id: string): Promise<Operation> {
   let last: Operation | undefined
-  for await (const operation of client.ndo.watch(id)) last = operation
-  assert.ok(last)
+  for await (const operation of client.ndo.watch(id, { signal: AbortSignal.timeout(60_000) }))
+    last = operation
+  assert.ok(last !== undefined && isSettled(last.state), `not settled in 60 s: ${JSON.stringify(last)}`)
   return last
 }
 
@@ -40,7 +41,11 @@ before(async () => {
   assert.equal(up.code, 0, up.stderr)
   client = createClient(await findCredentials(folder, true))
   volumeId = (await client.volume.create({ name: 'data', size: 1 })).id
-  while ((await client.volume.show(volumeId)).status !== 'available') await sleep(50)
+  for (let status = 'creating', i = 0; status !== 'available'; i++) {
+    assert.ok(i < 1200, `the volume is ${status} after a minute`)
+    await sleep(50)
+    status = (await client.volume.show(volumeId)).status
+  }
   await writeData()
 })
 after(async () => {
@@ -85,7 +90,7 @@ describe('volant migrate', () => {
       'data',
       'cinder-lmb',
       '--rate',
-      '2M',
+      '200K',
       '--watch',
       '--state',
       folder,
@@ -105,8 +110,8 @@ describe('volant migrate', () => {
     assert.equal((await run('operations', 'pause', id)).code, 0)
     assert.equal((await client.ndo.operation(id)).controls.paused, true)
     assert.equal((await run('operations', 'resume', id)).code, 0)
-    const limited = JSON.parse((await run('operations', 'rate', id, '3M', '--json')).stdout) as Operation
-    assert.deepEqual(limited.controls, { paused: false, rate_limit: 3 * mib })
+    const limited = JSON.parse((await run('operations', 'rate', id, '300K', '--json')).stdout) as Operation
+    assert.deepEqual(limited.controls, { paused: false, rate_limit: 300 * 1024 })
     assert.match((await run('operations', '--active')).stdout, new RegExp(id))
 
     assert.equal((await run('operations', 'cancel', id)).code, 0)

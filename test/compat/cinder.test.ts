@@ -121,7 +121,7 @@ test('cinder create, show, list, migrate, extend, delete', async () => {
   await cinder('extend', 'data', '2')
   assert.equal((await rig.world.records.volumes.get(id)).sizeGib, 2)
   await cinder('delete', 'data')
-  for (let i = 0; i < 100 && (await rig.world.records.volumes.find(id)) !== undefined; i++) {
+  for (let i = 0; i < 3000 && (await rig.world.records.volumes.find(id)) !== undefined; i++) {
     await new Promise((resolve) => setTimeout(resolve, 10))
   }
   assert.equal(await rig.world.records.volumes.find(id), undefined)

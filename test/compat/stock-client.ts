@@ -80,7 +80,7 @@ export async function startCloud(
 
 function runClient(program: string, args: string[], environment: Record<string, string>): Promise<ClientRun> {
   const env = { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), PYTHONWARNINGS: 'ignore', ...environment }
-  const options = { env, timeout: 60_000, maxBuffer: 16 * 1024 * 1024 }
+  const options = { env, timeout: 90_000, maxBuffer: 16 * 1024 * 1024 }
   return new Promise((resolve) => {
     execFile(program, args, options, (error, stdout, stderr) => {
       const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 1

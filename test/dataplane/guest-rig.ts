@@ -64,7 +64,7 @@ const createDaemon = (
     },
     async grow(newSize) {
       const qmp = await QmpClient.connect({ path: qmpPath })
-      const deleted = qmp.waitFor('BLOCK_EXPORT_DELETED', () => true, 5000)
+      const deleted = qmp.waitFor('BLOCK_EXPORT_DELETED', () => true, 30_000)
       await qmp.execute('block-export-del', { id: 'e', mode: 'hard' })
       await deleted
       await qmp.execute('block_resize', { 'node-name': 'r', size: newSize })
@@ -79,10 +79,10 @@ export async function until(
   condition: () => boolean | Promise<boolean>,
   timeoutMs = 60_000,
 ): Promise<void> {
-  const end = performance.now() + timeoutMs
-  while (!(await condition())) {
-    if (performance.now() > end) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`)
-    await sleep(25)
+  for (const end = performance.now() + timeoutMs; ; await sleep(25)) {
+    const late = performance.now() > end
+    if (await condition()) return
+    if (late) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`)
   }
 }
 

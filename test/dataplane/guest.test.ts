@@ -39,7 +39,7 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
   await rig.agent().ensureDisk(caller, 's1', daemon.disk)
   assert.deepEqual((await rig.agent().guestStatus('s1')).diskAttachmentIds, ['att-1'])
 
-  await sleep(1500)
+  await until('the guest writes', () => ackedBy(rig, 's1') > 500)
   await daemon.grow(size * 2)
   await rig.agent().ensureDiskSize(caller, 's1', 'att-1', size * 2)
   await rig.agent().ensureDiskSize(caller, 's1', 'att-1', size * 2)
@@ -50,15 +50,16 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
   const adopted = await rig.restartAgent()
   assert.equal((await adopted.ensureGuest(caller, spec)).pid, started.pid)
   assert.deepEqual((await adopted.guestStatus('s1')).diskAttachmentIds, ['att-1'])
-  await sleep(1200)
+  const grown = ackedBy(rig, 's1')
+  await until('the guest writes on', () => ackedBy(rig, 's1') > grown + 500)
   const consoleLog = rig.console('s1')
   const live = await verifyImage({ imagePath: daemon.imagePath, consoleLog, serial, live: true })
   assert.deepEqual(live.problems, [])
 
   const unplugged = performance.now()
-  await adopted.ensureNoDisk(caller, 's1', 'att-1', 10_000)
+  await adopted.ensureNoDisk(caller, 's1', 'att-1', 60_000)
   t.diagnostic(`detached after ${Math.round(performance.now() - unplugged)} ms`)
-  await adopted.ensureNoDisk(caller, 's1', 'att-1', 10_000)
+  await adopted.ensureNoDisk(caller, 's1', 'att-1', 60_000)
   await until('the guest notices', () => /PROBE vd\w+ gone/.test(rig.console('s1')))
   const report = await verifyImage({ imagePath: daemon.imagePath, consoleLog: rig.console('s1'), serial })
   assert.deepEqual(report.problems, [])
@@ -68,12 +69,12 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
 
   await assert.rejects(adopted.ensureDisk({ fence: 0 }, 's1', daemon.disk), refused('staleFence'))
   const off = performance.now()
-  await adopted.ensureGuestStopped(caller, 's1', 10_000)
+  await adopted.ensureGuestStopped(caller, 's1', 60_000)
   t.diagnostic(`powered off after ${Math.round(performance.now() - off)} ms`)
   assert.match(await adopted.consoleOutput('s1', 3), /PROBE poweroff/)
   const stopped = await adopted.guestStatus('s1')
   assert.deepEqual([stopped.state, stopped.reason], ['stopped', undefined])
-  await until('the process is gone', () => !existsSync(`/proc/${started.pid}`), 1000)
+  await until('the process is gone', () => !existsSync(`/proc/${started.pid}`))
   await assert.rejects(adopted.ensureDisk(caller, 's1', daemon.disk), refused('conflict'))
   await adopted.ensureNoGuest(caller, 's1')
   assert.equal((await adopted.guestStatus('s1')).state, 'absent')
@@ -164,11 +165,7 @@ test('reboots keep the disks; a QEMU that is killed is a stopped server with a r
   assert.deepEqual([status.pid, status.state, status.diskAttachmentIds], [pid, 'running', ['att-4']])
 
   process.kill(pid ?? 0, 'SIGKILL')
-  await until(
-    'the death is seen',
-    async () => (await rig.agent().guestStatus('s4')).state === 'stopped',
-    3000,
-  )
+  await until('the death is seen', async () => (await rig.agent().guestStatus('s4')).state === 'stopped')
   assert.match((await rig.agent().guestStatus('s4')).reason ?? '', /ended unexpectedly/)
   const killed = await verifyImage({ imagePath: daemon.imagePath, consoleLog: rig.console('s4'), serial })
   assert.deepEqual(killed.problems, [])
@@ -194,7 +191,7 @@ test('whether KVM works is found out by running a guest, once', async (t) => {
     },
   })
   const tried = async () => !/being tried/.test((await rig.agent().facts()).acceleratorReason ?? '')
-  await until('KVM was tried', tried, 10_000)
+  await until('KVM was tried', tried)
   const facts = await rig.agent().facts()
   t.diagnostic(`${facts.accelerator} ${facts.acceleratorReason ?? ''}`)
   assert.equal(facts.acceleratorReason === undefined, facts.accelerator === 'kvm')

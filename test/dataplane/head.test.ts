@@ -45,6 +45,7 @@ test('a head killed under load comes back on its image, and no acknowledged writ
       const now = await rig.holders.holderStatus('att-2').catch(() => undefined)
       return now !== undefined && now.pid !== before?.pid
     })
+    await until('the client is back', async () => (await writer.connections()) === kill + 2)
   }
   await sleep(300)
   const result = await writer.stop()
@@ -88,7 +89,9 @@ test('a head whose socket keeper died too comes back at the same address', async
   process.kill(record.daemon.keeper.pid, 'SIGKILL')
   await sleep(50)
   process.kill(head.pid, 'SIGKILL')
-  await sleep(1500)
+  await until('the client is back', async () => (await writer.connections()) === 2)
+  const written = await writer.writes()
+  await until('it writes on', async () => (await writer.writes()) > written)
   const result = await writer.stop()
   t.diagnostic(`longest write ${longestMs(result).toFixed(0)} ms`)
   assert.equal(result.connections, 2)

@@ -95,6 +95,8 @@ export async function openRig(t: TestContext): Promise<Rig> {
 export interface Writer {
   /** Writes acknowledged so far. */
   writes(): Promise<number>
+  /** How often it has connected. */
+  connections(): Promise<number>
   stop(): Promise<WriterResult>
 }
 
@@ -109,7 +111,7 @@ export async function startWriter(
     exportName: head.exportName ?? '',
     sizeBytes: 64 * MiB,
     lanes: 4,
-    perSecond: 500,
+    perSecond: 200,
     ...options,
   }
   const worker = new Worker(new URL('writer-worker.ts', import.meta.url), { workerData })
@@ -118,24 +120,22 @@ export async function startWriter(
     worker.once('message', resolve)
     worker.once('error', reject)
   })
-  const ask = async <T>(wish: 'count' | 'stop'): Promise<T> => {
+  const ask = async <T>(wish: 'count' | 'connections' | 'stop'): Promise<T> => {
     const answer = once(worker, 'message')
     worker.postMessage(wish)
     return (await answer)[0] as T
   }
-  return { writes: () => ask('count'), stop: () => ask('stop') }
+  return { writes: () => ask('count'), connections: () => ask('connections'), stop: () => ask('stop') }
 }
 
 export const longestMs = (result: WriterResult): number =>
   Math.max(0, ...result.latencies.map(({ ms }) => ms))
 
 /** Polls until `holds` is true; throws where it is not within `timeoutMs`. */
-export async function until(what: string, holds: () => Promise<boolean>, timeoutMs = 20_000): Promise<void> {
-  for (
-    const end = performance.now() + timeoutMs;
-    !(await holds());
-    await new Promise((r) => setTimeout(r, 10))
-  ) {
-    if (performance.now() > end) throw new Error(`Not within ${timeoutMs} ms: ${what}`)
+export async function until(what: string, holds: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {
+  for (const end = performance.now() + timeoutMs; ; await new Promise((r) => setTimeout(r, 10))) {
+    const late = performance.now() > end
+    if (await holds()) return
+    if (late) throw new Error(`Not within ${timeoutMs} ms: ${what}`)
   }
 }

@@ -68,7 +68,7 @@ async function lane(number: number): Promise<void> {
 
 parentPort?.on('message', (wish) => {
   if (wish === 'stop') running = false
-  else parentPort?.postMessage(writes)
+  else parentPort?.postMessage(wish === 'connections' ? connections : writes)
 })
 await connection()
 parentPort?.postMessage('ready')

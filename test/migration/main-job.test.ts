@@ -37,7 +37,7 @@ describe('an in-use volume migrates between two clusters, its guest writing all 
   })
 
   test('the storage daemon is killed while it copies: the guest pauses, the copy starts again, nothing is lost', async () => {
-    const { id } = await startMigration(plane, job, { rate: 1_000_000 })
+    const { id } = await startMigration(plane, job, { rate: 200_000 })
     await until('the copy runs', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
     await plane.killHolder()
     await plane.client.ndo.setRate(id, 0)
@@ -48,7 +48,7 @@ describe('an in-use volume migrates between two clusters, its guest writing all 
   })
 
   test('the control plane is killed while a copy runs: the copy goes on, and so does the operation', async () => {
-    const { id } = await startMigration(plane, job, { rate: 1_000_000 })
+    const { id } = await startMigration(plane, job, { rate: 200_000 })
     await until('the copy runs', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
     await plane.kill()
     await plane.start()
@@ -61,7 +61,7 @@ describe('an in-use volume migrates between two clusters, its guest writing all 
 
   test('cancelled while it copies: the volume is where it was, and nothing is left of the target', async () => {
     const before = await plane.client.ndo.placement(job.volumeId)
-    const { id } = await startMigration(plane, job, { rate: 1_000_000 })
+    const { id } = await startMigration(plane, job, { rate: 200_000 })
     await until('the copy runs', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
     await plane.client.ndo.cancel(id)
     assert.equal((await ended(plane, id)).state, 'cancelled')

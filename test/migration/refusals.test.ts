@@ -171,7 +171,7 @@ describe('a migration that cannot be is refused with its reason, and nothing is 
     const file = await open(path as string, 'r+')
     await file.write(Buffer.alloc(8 * mib, 1), 0, 8 * mib, 0)
     await file.close()
-    const { id } = await plane.client.ndo.migrate({ volume: other.id, host: target, rate: 1_000_000 })
+    const { id } = await plane.client.ndo.migrate({ volume: other.id, host: target, rate: 200_000 })
     const again = await migrate(target, { id: other.id })
     assert.equal(again.status, 400)
     assert.match(Object.values(again.body)[0]?.message ?? '', /migrat/)

@@ -38,7 +38,7 @@ describe('storage nodes and compute host in network namespaces of their own', ()
   })
 
   test('its head is killed while it copies: the guest pauses, nothing is lost', async () => {
-    const { id } = await startMigration(plane, job, { rate: 1_000_000 })
+    const { id } = await startMigration(plane, job, { rate: 200_000 })
     await until('the copy runs', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
     await plane.killHolder()
     await plane.client.ndo.setRate(id, 0)
@@ -68,7 +68,7 @@ describe('storage nodes and compute host in network namespaces of their own', ()
       const { id } = await startMigration(plane, job)
       const stepIs = async (...steps: string[]) =>
         steps.includes((await plane.client.ndo.operation(id)).step ?? '')
-      await until('it copies, or more', 20_000, () => stepIs('inSync', 'cutover', 'settle', 'retireSource'))
+      await until('it copies, or more', 60_000, () => stepIs('inSync', 'cutover', 'settle', 'retireSource'))
       await sleep(waitMs)
       await plane.kill()
       await plane.start()
