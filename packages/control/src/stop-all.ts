@@ -1,10 +1,16 @@
 import { join } from 'node:path'
 import { readJson } from '@volant/qemu'
+import type { Kysely } from 'kysely'
 import pino from 'pino'
 import { endAgentProcesses } from './agent-process.ts'
 import { openDatabase } from './db/open.ts'
 import { operationStore } from './db/repositories/operation.ts'
+import { copyRecords } from './db/repositories/copy.ts'
+import type { Database } from './db/schema.ts'
 import type { Topology } from './domain/topology.ts'
+import { migrateVolume, type MigrateVolumeInput } from './operations/migrate-volume.ts'
+import { jobOf, recordTruth, type Holder } from './operations/migration-holder.ts'
+import type { Agents } from './ports/agents.ts'
 import { openPlaneAgents } from './plane-agents.ts'
 import { openStateFolder, removeOutsideRunFolder } from './state-folder.ts'
 
@@ -30,6 +36,7 @@ export async function stopDataPlane(stateDir: string): Promise<void> {
     const owner = `stop/${process.pid}`
     const fence = await operationStore(db).acquireFence({ owner, at: new Date().toISOString() })
     const caller = { fence }
+    await recordCutovers(db, agents, fence)
     await Promise.all(
       topology.computeHosts.map(async ({ name }) => {
         const compute = agents.compute(name)
@@ -51,4 +58,23 @@ export async function stopDataPlane(stateDir: string): Promise<void> {
     await db.destroy()
   }
   removeOutsideRunFolder(folder)
+}
+
+/**
+ * Of a cutover that is committed and not recorded, only the holder knows, and with the holder that would go: the next
+ * start would take the source for the truth. Where it can't be recorded nothing is stopped.
+ */
+async function recordCutovers(db: Kysely<Database>, agents: Agents, fence: number): Promise<void> {
+  const store = operationStore(db)
+  const ports = { copies: copyRecords(db) }
+  for (const run of await store.listUnfinished()) {
+    if (run.kind !== migrateVolume.kind) continue
+    const log = await store.history({ runId: run.id })
+    const opened = log.findLast(({ event, step }) => event === 'done' && step === 'openHolder')
+    if (opened === undefined) continue
+    const { holderId, machine } = opened.output as Holder
+    const op = { id: run.id, fence }
+    const decision = await agents.holders(machine).cutoverDecision({ fence }, holderId, jobOf(op))
+    if (decision === 'committed') await recordTruth(ports, op, run.input as MigrateVolumeInput, new Date())
+  }
 }

@@ -137,7 +137,7 @@ export const isRecorded = async (ports: MigrateVolumePorts, input: MigrateVolume
 
 /** The volume's truth for everybody who asks the database. Only after the commit; repeated it changes nothing. */
 export async function recordTruth(
-  ports: MigrateVolumePorts,
+  ports: { copies: Pick<MigrateVolumePorts['copies'], 'changeTruth'> },
   op: Op,
   input: MigrateVolumeInput,
   now: Date,
