@@ -81,7 +81,7 @@ export interface BlockStorage {
   serve(late: BlockStorageLate): {
     service: HttpService
     creator: VolumeCreator
-    recover(): Promise<{ recovered: string[] }>
+    recover(idleMs?: number): Promise<{ recovered: string[] }>
   }
 }
 
@@ -132,7 +132,11 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
         tokens: late.tokens,
         now: () => clock.now(),
       })
-      return { service, creator: creatorOf(creations), recover: () => recoverVolumes({ ...ports, ...late }) }
+      return {
+        service,
+        creator: creatorOf(creations),
+        recover: (idleMs) => recoverVolumes({ ...ports, ...late }, idleMs),
+      }
     },
   }
 }

@@ -87,6 +87,10 @@ const historyEveryMs = 600_000
 const sweepEveryMs = 60_000
 const sweepGraceSeconds = 30
 
+/** How often claims are looked for that no operation stands behind, and how old they must be. Milliseconds. */
+const claimsEveryMs = 60_000
+const claimIdleMs = 300_000
+
 type Closing = (() => Promise<unknown> | void)[]
 
 export async function startControlPlane(options: ControlPlaneOptions): Promise<ControlPlane> {
@@ -290,6 +294,7 @@ async function carryOn(
   }
   closing.push(every(headsEveryMs, restore, { atOnce: true }))
   const retiring = { ...records, backend, engine: state.engine, caller, clock, log }
+  closing.push(every(claimsEveryMs, () => services.volumes.recover(claimIdleMs)))
   closing.push(every(retentionEveryMs, () => retireSources(retiring)))
   closing.push(
     every(historyEveryMs, () => {
@@ -339,6 +344,7 @@ async function listen(
     agents: state.agents,
     backend: state.backend,
     countOperations: () => operations.counts(),
+    storeTrouble: () => executor.storeTrouble,
     sweep,
     consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
     processes: () => state.agents.processes(),

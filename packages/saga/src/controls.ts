@@ -3,6 +3,7 @@ import { DomainError } from '@volant/contract/errors.ts'
 import type { SteadyClock } from './clock.ts'
 import type { Driver } from './driver.ts'
 import type { Fact } from './plan.ts'
+import type { StoreHealth, StoreTrouble } from './store-health.ts'
 import type { SagaStore, SetControlsParams, Writer } from './store.ts'
 import type { Failure, RunRecord } from './types.ts'
 import { refusedWish, requirePossible, type Wish } from './wishes.ts'
@@ -12,17 +13,20 @@ export class Controls {
   readonly #drivers: ReadonlyMap<string, Driver>
   readonly #writer: () => Writer
   readonly #clock: SteadyClock
+  readonly #health: StoreHealth
 
   constructor(
     store: SagaStore,
     drivers: ReadonlyMap<string, Driver>,
     writer: () => Writer,
     clock: SteadyClock,
+    health: StoreHealth,
   ) {
     this.#store = store
     this.#drivers = drivers
     this.#writer = writer
     this.#clock = clock
+    this.#health = health
   }
 
   pause(runId: string): Promise<RunRecord> {
@@ -33,7 +37,7 @@ export class Controls {
     const run = await this.#set('resume', runId, { paused: false })
     const driver = this.#drivers.get(runId)
     if (!driver?.position.attention) return run
-    await driver.command({ event: 'resumed', step: stepOf(driver) })
+    await this.#recorded(driver, { event: 'resumed', step: stepOf(driver) })
     return driver.run
   }
 
@@ -41,7 +45,7 @@ export class Controls {
     const run = await this.#set('cancel', runId, { cancelRequested: true })
     const driver = this.#drivers.get(runId)
     if (!driver?.position.attention || driver.position.direction === 'backward') return run
-    await driver.command({ event: 'cancelled', step: stepOf(driver) })
+    await this.#recorded(driver, { event: 'cancelled', step: stepOf(driver) })
     return driver.run
   }
 
@@ -68,8 +72,23 @@ export class Controls {
 
   async #command(wish: Wish, runId: string, factOf: (driver: Driver) => Fact): Promise<RunRecord> {
     const driver = await this.#permitted(wish, runId)
-    await driver.command(factOf(driver))
+    await this.#recorded(driver, factOf(driver))
     return driver.run
+  }
+
+  /** Whoever decides hears that it is on record, or that it is not yet. */
+  async #recorded(driver: Driver, fact: Fact): Promise<void> {
+    const before = this.#health.trouble
+    if (before) throw new DomainError('unavailable', `Nothing was changed: ${before.reason}`)
+    let timer: NodeJS.Timeout | undefined
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(notYet(this.#health.trouble)), recordPatienceMs)
+    })
+    try {
+      await Promise.race([driver.command(fact), late])
+    } finally {
+      clearTimeout(timer)
+    }
   }
 
   async #set(wish: Wish, runId: string, wanted: Partial<SetControlsParams>): Promise<RunRecord> {
@@ -95,6 +114,16 @@ export class Controls {
     return refusedWish(run, 'it has ended', [])
   }
 }
+
+/** How long a decision may take until it is on record. Milliseconds. */
+const recordPatienceMs = 10_000
+
+const notYet = (trouble: StoreTrouble | null): DomainError =>
+  new DomainError(
+    'unavailable',
+    'The decision is not on record yet, and is carried out when it is. A restart before that forgets it: look again. ' +
+      (trouble?.reason ?? ''),
+  )
 
 const stepOf = (driver: Driver): string => driver.run.step ?? driver.run.steps.at(-1) ?? ''
 

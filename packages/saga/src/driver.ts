@@ -33,6 +33,7 @@ import { settle, type Action, type Fact, type Settled } from './plan.ts'
 import type { Policy } from './policy.ts'
 import type { Position, Shape } from './position.ts'
 import { ProgressWriter } from './progress.ts'
+import type { StoreHealth } from './store-health.ts'
 import type { RecordResult, SagaStore, Writer } from './store.ts'
 import { hasEnded, type LogEntry, type RunRecord, type StoredControl } from './types.ts'
 
@@ -45,6 +46,7 @@ export interface Engine {
   readonly events: Events
   readonly progressEveryMs: number
   readonly clock: SteadyClock
+  readonly health: StoreHealth
   /** Aborted when the engine stops, is abandoned, or has been replaced. */
   readonly stopping: AbortSignal
   /** True after a crash was injected or the engine was replaced: nothing may be written any more. */

@@ -10,8 +10,10 @@ export type EngineEvent =
   | { type: 'fenced'; error: unknown }
   /** A call into the operation failed; with the error itself, for the log. The run goes on by its own rules. */
   | { type: 'call-failed'; runId: string; kind: string; step: string; during: 'do' | 'undo'; error: unknown }
-  /** The store did not take a write; it is tried again. */
-  | { type: 'store-failed'; runId: string | null; error: unknown }
+  /** The store did not take a write; it is tried again. `attempts` and `failedForMs` since it last took one. */
+  | { type: 'store-failed'; runId: string | null; error: unknown; attempts: number; failedForMs: number }
+  /** The store takes writes again; all runs go on. */
+  | { type: 'store-recovered'; attempts: number; failedForMs: number }
   /** A fault of the engine's own: the run stands still until a restart. */
   | { type: 'broken'; runId: string; error: unknown }
 

@@ -30,16 +30,18 @@ import { DomainError } from '@volant/contract/errors.ts'
 import { plain } from './call.ts'
 import { SteadyClock, type ClockSource } from './clock.ts'
 import { Controls } from './controls.ts'
+import { asCreated, firstWrite, isRefusal } from './creation.ts'
 import { Driver, type Engine } from './driver.ts'
 import { milliseconds, type Duration } from './duration.ts'
 import { Events, type Listener } from './events.ts'
 import { isStaleFence } from './failure.ts'
 import { Faults, type Fault } from './faults.ts'
 import type { BoundOperation, Operation } from './operation.ts'
-import { settle, type Settled } from './plan.ts'
+import type { Settled } from './plan.ts'
 import { defaultPolicy, type Policy } from './policy.ts'
-import { replay, startPosition, takenOver } from './position.ts'
+import { replay, takenOver } from './position.ts'
 import { planRecovery, refusalMessage } from './recovery.ts'
+import { StoreHealth, type StoreTrouble } from './store-health.ts'
 import type { CreateRunParams, ListPage, ListParams, SagaStore, Writer } from './store.ts'
 import type { LogEntry, RunRecord } from './types.ts'
 import { possibleWishes, skipReason, type Wish } from './wishes.ts'
@@ -81,6 +83,7 @@ export class Executor {
   readonly #controls: Controls
   readonly #working = new Set<Promise<void>>()
   readonly #clock: SteadyClock
+  readonly #health: StoreHealth
   #writer: Writer | null = null
   #engine: Engine | null = null
   #dead = false
@@ -89,13 +92,23 @@ export class Executor {
   constructor(options: ExecutorOptions) {
     this.#options = options
     this.#clock = new SteadyClock(options.clock)
+    this.#health = new StoreHealth(this.#clock, this.#events)
     for (const operation of options.operations) {
       const name = nameOf(operation)
       if (this.#operations.has(name)) throw new Error(`operation ${name} is registered twice`)
       if (operation.nodes.length === 0) throw new Error(`operation ${name} has no steps`)
       this.#operations.set(name, operation)
     }
-    this.#controls = new Controls(options.store, this.#drivers, () => this.#alive().writer, this.#clock)
+    this.#events.on(({ type }) => {
+      if (type === 'store-recovered') for (const driver of this.#drivers.values()) driver.wake()
+    })
+    this.#controls = new Controls(
+      options.store,
+      this.#drivers,
+      () => this.#alive().writer,
+      this.#clock,
+      this.#health,
+    )
   }
 
   /** Resolves when an injected crash has struck. */
@@ -157,7 +170,18 @@ export class Executor {
       input: plain(input),
       clock: this.#clock,
     })
-    await (options.create ? options.create(params) : this.#options.store.createRun(params))
+    const begun = (): RunRecord => this.#begun(engine, bound, params, settled)
+    try {
+      await (options.create ? options.create(params) : this.#options.store.createRun(params))
+    } catch (error) {
+      if (isRefusal(error)) throw error
+      // A write can fail after it took effect: then the run holds its keys, and must go on.
+      if (!(await this.#isThere(params.runId, begun))) throw error
+    }
+    return begun()
+  }
+
+  #begun(engine: Engine, bound: BoundOperation, params: CreateRunParams, settled: Settled): RunRecord {
     const run = asCreated(params)
     if (this.#dead || this.#stopping.signal.aborted) return run
     const driver = new Driver(engine, bound, run, settled.position, params.entries.length)
@@ -165,6 +189,26 @@ export class Executor {
     this.#events.emit({ type: 'log', runId: run.id, kind: run.kind, entries: params.entries })
     this.#launch(driver, settled)
     return driver.run
+  }
+
+  /** Whether a run was created after all. Where the store does not answer that either, `found` is called later. */
+  async #isThere(runId: string, found: () => void): Promise<boolean> {
+    try {
+      return (await this.#options.store.get(runId)) !== undefined
+    } catch (error) {
+      this.#health.failed(null, error)
+      const stop = this.#events.on(({ type }) => {
+        if (type !== 'store-recovered') return
+        stop()
+        void this.#isThere(runId, found).then((isThere) => isThere && found())
+      })
+      return false
+    }
+  }
+
+  /** Since when, and why, the store takes no writes; null: it does. */
+  get storeTrouble(): StoreTrouble | null {
+    return this.#health.trouble
   }
 
   /** Resolves when the run has ended or needs attention; `unavailable` where this engine stops before. */
@@ -285,6 +329,7 @@ export class Executor {
       progressEveryMs: milliseconds(progressEvery),
       stopping: this.#stopping.signal,
       clock: this.#clock,
+      health: this.#health,
       isDead: () => this.#dead,
       crash: () => this.abandon(),
       fenced: (error) => this.#fenced(error),
@@ -297,9 +342,10 @@ export class Executor {
     if (this.#dead || !this.#writer) return
     try {
       await this.#options.store.heartbeat({ ...this.#writer, at: this.#at() })
+      this.#health.worked()
     } catch (error) {
       if (isStaleFence(error)) this.#fenced(error)
-      else this.#events.emit({ type: 'store-failed', runId: null, error })
+      else this.#health.failed(null, error)
     }
   }
 
@@ -332,58 +378,3 @@ export class Executor {
 
 const nameOf = ({ kind, version }: { kind: string; version: number }): string =>
   `'${kind}' version ${version}`
-
-interface First extends Writer {
-  runId: string
-  input: unknown
-  clock: SteadyClock
-}
-
-/** The run's row and the intent to begin its first step, for one write. */
-function firstWrite(
-  bound: BoundOperation,
-  keys: string[],
-  { owner, fence, runId, input, clock }: First,
-): { params: CreateRunParams; settled: Settled } {
-  const control = { paused: false, cancelRequested: false, rate: null }
-  const now = clock.now()
-  const settled = settle(bound, { position: startPosition, control, now, lookAt: null, advancedAt: null }, [])
-  const at = clock.written(now)
-  return {
-    settled,
-    params: {
-      owner,
-      fence,
-      runId,
-      kind: bound.kind,
-      version: bound.version,
-      steps: bound.nodes.map((node) => node.name),
-      keys,
-      input,
-      at,
-      entries: settled.facts.map((fact, i) => ({ ...fact, seq: i + 1, at })),
-      view: settled.view,
-    },
-  }
-}
-
-/** The row that `createRun` makes of its params. */
-export function asCreated(params: CreateRunParams): RunRecord {
-  const { runId, kind, version, steps, keys, input, at, view, owner, fence } = params
-  return {
-    id: runId,
-    kind,
-    version,
-    steps,
-    keys,
-    input,
-    ...view,
-    control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
-    progress: null,
-    owner,
-    fence,
-    createdAt: at,
-    updatedAt: at,
-    endedAt: null,
-  }
-}

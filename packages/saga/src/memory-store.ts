@@ -1,6 +1,6 @@
 import { DomainError } from '@volant/contract/errors.ts'
 import { refused } from './controls.ts'
-import { asCreated } from './executor.ts'
+import { asCreated } from './creation.ts'
 import { staleWriter, held, missing } from './store-errors.ts'
 import type * as store from './store.ts'
 import { hasEnded, type LogEntry, type RunRecord } from './types.ts'

@@ -38,13 +38,14 @@ export class ProgressWriter {
     this.#timer = null
     const { progress } = this.take()
     if (!progress || this.#engine.isDead()) return
-    const { store, writer, events, clock } = this.#engine
+    const { store, writer, health, clock } = this.#engine
     const at = clock.written()
     try {
       await store.setProgress({ ...writer, runId: this.#runId, at, value: progress.value })
     } catch (error) {
       if (isStaleFence(error)) this.#engine.fenced(error)
-      else events.emit({ type: 'store-failed', runId: this.#runId, error })
+      // The next look reports it again: nothing waits for it.
+      else health.failed(null, error)
     }
   }
 }

@@ -11,6 +11,13 @@ import { formatBytes } from '../output/units.ts'
 const upOrWhyNot = (thing: { up: boolean; reason: string | null }): string =>
   thing.up ? 'up' : `down${thing.reason === null ? '' : `: ${thing.reason}`}`
 
+/** Only where there is something to be told. */
+function databaseLines({ database }: SystemStatus): string[] {
+  if (database.ok) return []
+  const waiting = database.waiting === 0 ? 'no operation waits' : `${database.waiting} operation(s) wait`
+  return [`! The database takes no writes since ${database.since}: ${database.reason} (${waiting})`]
+}
+
 export function statusText(status: SystemStatus): string {
   const pools = status.clusters.flatMap((cluster) =>
     cluster.pools.map((pool) => [
@@ -50,6 +57,7 @@ export function statusText(status: SystemStatus): string {
       hosts,
     ),
     formatTable(['Agents', 'Where', 'Pid', 'State', 'Since'], agents),
+    ...databaseLines(status),
     `Operations under way: ${operations.length === 0 ? 'none' : operations.join(', ')}`,
     `Strays: ${status.strays === null ? 'not looked for yet' : status.strays === 0 ? 'none' : `${status.strays} (see: volant sweep)`}`,
   ].join('\n')

@@ -77,6 +77,15 @@ export const SystemStatus = Type.Object({
   clusters: Type.Array(ClusterStatus),
   compute_hosts: Type.Array(ComputeHostStatus),
   agents: Type.Array(AgentStatus),
+  /** Whether the database takes writes; while it does not, operations wait and go on by themselves afterwards. */
+  database: Type.Object({
+    ok: Type.Boolean(),
+    /** Since when it does not, and why. */
+    since: Type.Union([Type.String(), Type.Null()]),
+    reason: Type.Union([Type.String(), Type.Null()]),
+    /** Operations that wait for it. */
+    waiting: Type.Integer({ minimum: 0 }),
+  }),
   /** Counts of operations that are not settled, by state. */
   operations: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
   /** What the last sweep found and left; null before the first. */

@@ -8,6 +8,7 @@ import type {
   SystemStatus,
 } from '@volant/contract/ndo/status.ts'
 import { straysLeft } from '@volant/contract/ndo/sweep.ts'
+import type { StoreTrouble } from '@volant/saga'
 import { hostStringOf } from '../domain/migration.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
@@ -35,6 +36,8 @@ export function createStatusReader(options: {
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   flexvols: FlexVolRecords
   countOperations: () => Promise<Record<string, number>>
+  /** Since when, and why, the database takes no writes; null: it does. */
+  storeTrouble: () => StoreTrouble | null
   sweep: Pick<Sweep, 'last'>
   consoleLogPath: (host: string, serverId: string) => string | null
   processes: () => AgentProcessState[]
@@ -89,6 +92,7 @@ export function createStatusReader(options: {
         clusters: await Promise.all(topology.clusters.map((cluster) => clusterStatus(cluster, flexvols))),
         compute_hosts: await Promise.all(topology.computeHosts.map((host) => hostStatus(agents, host))),
         agents: options.processes().map(agentView),
+        database: databaseView(options.storeTrouble()),
         operations: await options.countOperations(),
         strays: swept === undefined ? null : straysLeft(swept),
       }
@@ -144,6 +148,13 @@ const agentView = (agent: AgentProcessState): AgentStatus => ({
 })
 
 const noSpace = { totalBytes: 0, usedBytes: 0, freeBytes: 0 }
+
+const databaseView = (trouble: StoreTrouble | null): SystemStatus['database'] => ({
+  ok: trouble === null,
+  since: trouble?.since ?? null,
+  reason: trouble?.reason ?? null,
+  waiting: trouble?.waiting ?? 0,
+})
 
 const spaceView = (space: { totalBytes: number; usedBytes: number; freeBytes: number }) => ({
   total_bytes: space.totalBytes,

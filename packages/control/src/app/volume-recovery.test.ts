@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { volumeLists } from '../db/repositories/volume-list.ts'
 import { systemClock } from '../ports/clock.ts'
+import type { OperationEngine } from '../ports/operations.ts'
 import { blockStoragePorts } from '../testing/block-storage.ts'
 import { makeVolume, openWorld } from '../testing/world.ts'
 import { recoverVolumes } from './volume-recovery.ts'
@@ -40,4 +41,29 @@ test('a migration that was claimed and never recorded leaves the volume usable',
   assert.deepEqual(await statusOf(locked.id), ['available', 'error'])
   assert.deepEqual(await statusOf(attached.id), ['in-use', 'error'])
   assert.deepEqual(await statusOf(underWay.id), ['in-use', 'migrating'])
+})
+
+test('later a claim is taken for abandoned only when the volume has been left alone for a while', async (t) => {
+  const world = await openWorld()
+  t.after(() => world.db.destroy())
+  const { volumes } = world.records
+  const volume = await makeVolume(world, world.lma, { attached: false })
+  await volumes.update(volume.id, { migrationStatus: 'starting' })
+  const { quotas, messages } = blockStoragePorts(world)
+  let later = 0
+  const sources = {
+    volumes,
+    lists: volumeLists(world.db),
+    quotas,
+    messages,
+    clock: { now: () => new Date(Date.now() + later) },
+    engine: {
+      start: () => Promise.reject(new Error('nothing is to be started')),
+      holderOf: () => Promise.resolve(undefined),
+    } as unknown as OperationEngine,
+  }
+  assert.deepEqual((await recoverVolumes(sources, 300_000)).recovered, [], 'its request may be under way')
+  later = 301_000
+  assert.deepEqual((await recoverVolumes(sources, 300_000)).recovered, [volume.id])
+  assert.equal((await volumes.get(volume.id)).migrationStatus, 'error')
 })

@@ -18,23 +18,31 @@ export interface RecoverySources {
 
 /**
  * A request first claims its volume and then starts the operation. A crash between the two leaves a volume that
- * waits for nobody: here it gets its end. To be called after the engine has taken over what is under way, and
- * before the first request.
+ * waits for nobody: here it gets its end. So does a claim that a request could not take back, because the database
+ * took no writes then.
+ *
+ * To be called after the engine has taken over what is under way, and before the first request; and later now and
+ * then, with the time for which a volume must have been left alone (`idleMs`), so that no request is overtaken.
  */
-export async function recoverVolumes(sources: RecoverySources): Promise<{ recovered: string[] }> {
+export async function recoverVolumes(sources: RecoverySources, idleMs = 0): Promise<{ recovered: string[] }> {
   const recovered: string[] = []
   for (const volume of await unsettled(sources)) {
+    if (!isIdle(sources, volume, idleMs)) continue
     if ((await sources.engine.holderOf(`volume/${volume.id}`)) !== undefined) continue
     await settle(sources, volume)
     recovered.push(volume.id)
   }
-  return { recovered: [...recovered, ...(await recoverMigrations(sources))] }
+  return { recovered: [...recovered, ...(await recoverMigrations(sources, idleMs))] }
 }
+
+const isIdle = ({ clock }: RecoverySources, { updatedAt, createdAt }: Volume, idleMs: number): boolean =>
+  clock.now().getTime() - Date.parse(updatedAt ?? createdAt) >= idleMs
 
 const migrating = ['starting', 'migrating', 'completing'] as const
 
 /** A migration that was claimed and never recorded: nothing was done, and the volume is free again. */
-async function recoverMigrations({ lists, volumes, engine }: RecoverySources): Promise<string[]> {
+async function recoverMigrations(sources: RecoverySources, idleMs: number): Promise<string[]> {
+  const { lists, volumes, engine } = sources
   const recovered: string[] = []
   const claimed = await lists.page({
     filter: { migrationStatuses: [...migrating] },
@@ -42,7 +50,9 @@ async function recoverMigrations({ lists, volumes, engine }: RecoverySources): P
     limit: 100_000,
     offset: 0,
   })
-  for (const { id, status } of claimed) {
+  for (const volume of claimed) {
+    const { id, status } = volume
+    if (!isIdle(sources, volume, idleMs)) continue
     if ((await engine.holderOf(`volume/${id}`)) !== undefined) continue
     // An operation that has just ended has set another migration status.
     const done = await volumes.updateIf(

@@ -30,8 +30,14 @@ class TransactionalDialect extends SqliteDialect {
   }
 }
 
+/**
+ * How long another process may hold the database's lock before that is an error. The whole process stands still
+ * meanwhile, so it is short: who may not fail (operations) tries again, a request is answered 503. Milliseconds.
+ */
+const lockedForMs = 1000
+
 function openSqlite(path: string): SqliteDatabase {
-  const db = told(() => new DatabaseSync(path, { timeout: 5000 }))
+  const db = told(() => new DatabaseSync(path, { timeout: lockedForMs }))
   told(() => db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;'))
   const statements = new Map<string, StatementSync>()
   return {

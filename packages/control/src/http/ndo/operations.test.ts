@@ -1,6 +1,7 @@
 /** `/ndo/v1/operations` over real HTTP messages, on an engine with a scripted operation. */
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
+import { DomainError } from '@volant/contract'
 import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { final } from '@volant/saga'
 import { bench, flow } from '@volant/saga/testing/flow.ts'
@@ -137,4 +138,27 @@ test('a command in a wrong state is a 409 that names the state and what is possi
   assert.equal((await call('PUT', `/${id}/rate`, { bytes_per_second: 5 })).status, 409)
   assert.equal((await call('POST', '/none/skip')).status, 404)
   assert.equal((await call('POST', `/${id}/skip`, undefined, 'member')).status, 403)
+})
+
+test('while the database takes no writes a command is a 503 with the reason, and what is known is still shown', async (t) => {
+  const { given, executor, call } = await serve(t)
+  given.ports.script['equal'] = () => ({ done: false })
+  const { id } = await executor.start(flow, { id: '1' })
+  const { setControls } = given.store
+  given.store.setControls = () =>
+    Promise.reject(new DomainError('unavailable', 'The database cannot be used now: its disk is full.'))
+  for (const command of ['pause', 'cancel']) {
+    const answer = await call('POST', `/${id}/${command}`)
+    assert.deepEqual(
+      [answer.status, answer.body['error']],
+      [
+        503,
+        { code: 'unavailable', status: 503, message: 'The database cannot be used now: its disk is full.' },
+      ],
+    )
+  }
+  assert.equal((await call('GET', `/${id}`)).status, 200)
+  given.store.setControls = setControls.bind(given.store)
+  assert.equal((await call('POST', `/${id}/cancel`)).status, 202)
+  assert.equal((await executor.ended(id)).state, 'cancelled')
 })
