@@ -21,6 +21,7 @@ export async function assertInvariants(world: World, job: Job): Promise<void> {
   if (job.volumeId !== attached.volumeId) await assertKept(world, job)
   await settled(() => dataPlaneProblems(world))
   await settled(() => litter(world))
+  await settled(() => sweepProblems(world))
 }
 
 /** Waits until nothing is found any more; what is found at the end of the bound is the failure. */
@@ -112,6 +113,15 @@ async function litter(world: World): Promise<string[]> {
     }
   }
   return [...problems, ...(await strayRecords(world))]
+}
+
+/** What Volant itself would call a stray; nothing may be left for the sweep to find. */
+async function sweepProblems({ plane }: World): Promise<string[]> {
+  const { strays, unreachable } = await plane.client.ndo.sweep({ dryRun: true })
+  return [
+    ...strays.map(({ kind, what, reason }) => `the sweep finds ${kind} ${what}: ${reason}`),
+    ...unreachable.map(({ place, reason }) => `the sweep cannot ask ${place}: ${reason}`),
+  ]
 }
 
 const filesBelow = async (folder: string): Promise<string[]> =>

@@ -1,5 +1,6 @@
 /** The table of points, processes and outcomes, as markdown. */
 import { nameOf, victims, type Cell, type Outcome } from './cell.ts'
+import { allCells } from './matrix.ts'
 import { points } from './points.ts'
 
 export interface Row {
@@ -15,8 +16,8 @@ const titles: Record<string, string> = {
   'remote/detached': 'Not in use; both storage nodes machines of their own',
 }
 
-function textOf(row: Row | undefined): string {
-  if (row === undefined) return ''
+function textOf(row: Row | undefined, isCell: boolean): string {
+  if (row === undefined) return isCell ? '(not run)' : ''
   if (row.outcome === undefined) return '**FAILED**'
   const { ended, attempts, longestMs } = row.outcome
   const tries = attempts === 0 ? '' : `, tried ${attempts + 1}×`
@@ -30,12 +31,18 @@ export function tableOf(rows: readonly Row[]): string {
     '',
     'Written by `npm run crash` (test/crash): a migration is brought to the point, the process is killed there with',
     'SIGKILL, and only the control plane (and a server whose guest was killed) is started again by hand. A cell tells how',
-    "the operation ended, how often it tried, and the longest write that the guest's probe saw. In every cell that did",
-    'not fail, each write that was acknowledged was found on the image that the record names; that image was open once,',
-    'and no other was; and no process, image, row, socket, log or record was left over.',
+    "the operation ended, how often it tried, and the longest write that the guest's probe saw (on a busy machine). In",
+    'every cell that did not fail, each write that was acknowledged was found on the image that the record names; that',
+    'image was open once, and no other was; no process, image, row, socket, log or record was left over; the stock APIs',
+    'showed the volume and the server as they should be; and the sweep found nothing.',
+    '',
+    'An empty cell has nothing to kill.',
     '',
     'SIGKILL leaves the page cache alone: what a loss of power does to a disk is not shown by it.',
   ]
+  const known = new Set(
+    allCells(victims).map(({ where, volume, point, victim }) => `${where}/${volume}/${point}/${victim}`),
+  )
   for (const [key, title] of Object.entries(titles)) {
     const here = rows.filter(({ cell }) => `${cell.where}/${cell.volume}` === key)
     if (here.length === 0) continue
@@ -44,7 +51,10 @@ export function tableOf(rows: readonly Row[]): string {
     lines.push(`|---|${columns.map(() => '---').join('|')}|`)
     for (const point of points) {
       const cells = columns.map((victim) =>
-        textOf(here.find(({ cell }) => cell.point === point.name && cell.victim === victim)),
+        textOf(
+          here.find(({ cell }) => cell.point === point.name && cell.victim === victim),
+          known.has(`${key}/${point.name}/${victim}`),
+        ),
       )
       if (cells.some((text) => text !== '')) lines.push(`| ${point.name} | ${cells.join(' | ')} |`)
     }
