@@ -195,8 +195,15 @@ async function freePiecewise(path: string): Promise<void> {
   }
 }
 
+/** On disk when it returns: a record that relies on it must not outlive it in a power failure. */
 export async function setReadOnly(path: string, readOnly: boolean): Promise<void> {
-  await chmod(path, readOnly ? 0o400 : 0o600)
+  const file = await open(path, 'r')
+  try {
+    await file.chmod(readOnly ? 0o400 : 0o600)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
 }
 
 async function syncFolder(path: string): Promise<void> {
