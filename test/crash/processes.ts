@@ -28,7 +28,7 @@ export async function processesOf(stateDir: string): Promise<Process[]> {
     if (!/^\d+$/.test(name) || Number(name) === process.pid) continue
     const words = (await readFile(`/proc/${name}/cmdline`, 'utf8').catch(() => '')).split('\0')
     if (!words.some((word) => word.includes(stateDir))) continue
-    const images = await openImages(Number(name), stateDir)
+    const images = await openImages(Number(name))
     found.push({ pid: Number(name), kind: kindOf(words), command: words.join(' ').trim(), images })
   }
   return found
@@ -53,12 +53,12 @@ function kindOf(words: readonly string[]): Kind {
 
 const uuid = /[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}/
 
-async function openImages(pid: number, stateDir: string): Promise<string[]> {
+async function openImages(pid: number): Promise<string[]> {
   const folder = `/proc/${pid}/fd`
   const images = new Set<string>()
   for (const fd of await readdir(folder).catch(() => [])) {
     const path = await readlink(join(folder, fd)).catch(() => '')
-    if (!path.startsWith(stateDir) || !path.includes('/aggr')) continue
+    if (!path.includes('/aggr')) continue
     const id = uuid.exec(basename(path))?.[0]
     if (id !== undefined) images.add(id)
   }

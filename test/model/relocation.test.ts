@@ -28,7 +28,7 @@ const told = ({ finding }: Search): string =>
     : `${finding.what}:\n${finding.trace.map((name, i) => `  ${i + 1}. ${name}`).join('\n')}`
 
 describe('every interleaving', () => {
-  // `VOLANT_MODEL_FAILURES=3` takes half a minute and 2 GiB.
+  // `VOLANT_MODEL_FAILURES=3` takes minutes and 8 GiB.
   const failures = Number(process.env['VOLANT_MODEL_FAILURES'] ?? 2)
   for (const sourceServed of [true, false]) {
     const attempts = sourceServed ? 2 : 1
