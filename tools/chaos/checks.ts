@@ -9,7 +9,7 @@ import { messageOf } from '@volant/contract/errors.ts'
 import { straysLeft } from '@volant/contract/ndo/sweep.ts'
 import { isSettled } from '@volant/contract/ndo/operation.ts'
 import { processesOf, type Kind } from '../../test/crash/processes.ts'
-import { assertNothingLost } from '../../test/migration/plane.ts'
+import { acknowledged, assertNothingLost, type Job } from '../../test/migration/plane.ts'
 import { ownedImages, truthOf } from '../../test/crash/world.ts'
 import type { Tell } from './faults.ts'
 import type { Place } from './place.ts'
@@ -71,8 +71,10 @@ export async function assertRest(place: Place, tell: Tell, signal: AbortSignal):
   await settled('the control plane runs', place, () => controlPlaneProblems(place, tell), signal)
   await settled('every operation ends', place, () => operationProblems(place), signal)
   await settled('servers and volumes are well', place, () => statusProblems(place, tell), signal)
-  for (const job of jobs) await assertNothingLost(plane, job)
   const { status } = await plane.client.volume.show(extra.volumeId)
+  const used = status === 'in-use' ? [...jobs, extra] : jobs
+  await settled('the probes write', place, () => probeProblems(place, used), signal)
+  for (const job of jobs) await assertNothingLost(plane, job)
   if (status === 'in-use') await assertNothingLost(plane, extra)
   else await assertKept(place)
   await settled('only the truths are open', place, () => dataPlaneProblems(place), signal)
@@ -91,6 +93,19 @@ export async function assertRest(place: Place, tell: Tell, signal: AbortSignal):
     signal,
   )
   return `nothing lost, nothing stuck, nothing left over${swept === 0 ? '' : ` (the sweep removed ${swept} strays)`}`
+}
+
+/** A guest that was started again counts its writes from zero: the last count of its former life is no measure. */
+async function probeProblems({ plane }: Place, used: readonly Job[]): Promise<string[]> {
+  const counts = (): Promise<number[]> => Promise.all(used.map((job) => acknowledged(plane, job)))
+  const before = await counts()
+  await sleep(2000)
+  const after = await counts()
+  return used.flatMap(({ volumeId }, i) =>
+    (after[i] as number) > (before[i] as number)
+      ? []
+      : [`nothing is written to volume ${volumeId} after ${before[i]} writes`],
+  )
 }
 
 async function controlPlaneProblems({ plane }: Place, tell: Tell): Promise<string[]> {
