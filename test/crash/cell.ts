@@ -79,7 +79,7 @@ export async function runCell(world: World, cell: Cell): Promise<Outcome> {
 }
 
 /** Starts a migration, and waits until the control plane stands at the point. */
-async function bringTo({ plane, gate }: World, job: Job, point: Point): Promise<string> {
+export async function bringTo({ plane, gate }: World, job: Job, point: Point): Promise<string> {
   const { id } = await startMigration(plane, job, point.slow === true ? { rate: slowRate } : {})
   if (point.undoing) {
     await until('the copy runs', reachedMs, async () => {
@@ -150,7 +150,8 @@ async function end({ plane }: World, operationId: string): Promise<Operation> {
   return operation
 }
 
-async function pidsOf(world: World, cell: Cell, operationId: string): Promise<number[]> {
+/** The processes that the cell is about, as they are now. */
+export async function pidsOf(world: World, cell: Cell, operationId: string): Promise<number[]> {
   const { plane } = world
   const all = await processesOf(plane.stateDir)
   const ofKind = (kind: string): number[] => all.filter((p) => p.kind === kind).map(({ pid }) => pid)
@@ -226,6 +227,19 @@ async function recordsIn<T>(folder: string, kind: string): Promise<T[]> {
     }
   }
   return records
+}
+
+/** Writes of the newest session that were acknowledged, as the guest's console says: no control plane is asked. */
+export async function acknowledgedAlone({ consoleLog, attached }: World): Promise<number> {
+  const serial = attached.volumeId.slice(0, 20)
+  const last = parseConsole(await readFile(consoleLog, 'utf8'), serial).at(-1)
+  return last?.kind === 'progress' ? last.acked : 0
+}
+
+/** More than can have been acknowledged before and not been told yet: the console is a second behind. */
+export async function guestGoesOn(world: World): Promise<void> {
+  const before = await acknowledgedAlone(world)
+  await until('the guest writes on', 60_000, async () => (await acknowledgedAlone(world)) > before + 500)
 }
 
 async function longestRequest({ consoleLog, attached }: World, from: number): Promise<number> {

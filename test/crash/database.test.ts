@@ -4,9 +4,10 @@ import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { after, before, describe, test } from 'node:test'
 import { stopControlPlane } from '@volant/cli/instance/stop.ts'
-import { parseConsole } from '../../probe/console.ts'
-import { ended, startMigration, until } from '../migration/plane.ts'
+import { ended } from '../migration/plane.ts'
+import { bringTo as bringMigrationTo, guestGoesOn } from './cell.ts'
 import { assertInvariants } from './invariants.ts'
+import { pointOf } from './points.ts'
 import { openSmallDisk, type SmallDisk } from './small-disk.ts'
 import { openWorld, truthOf, type World } from './world.ts'
 
@@ -24,23 +25,9 @@ describe('the database is unavailable while a migration is decided', () => {
     disk?.close()
   })
 
-  /** As the guest's console says: the control plane may be as good as dead. */
-  async function acknowledged(): Promise<number> {
-    const text = await readFile(world.consoleLog, 'utf8')
-    const last = parseConsole(text, world.attached.volumeId.slice(0, 20)).at(-1)
-    return last?.kind === 'progress' ? last.acked : 0
-  }
-
-  const guestGoesOn = async (): Promise<void> => {
-    const before = await acknowledged()
-    await until('the guest writes on', 60_000, async () => (await acknowledged()) > before + 300)
-  }
-
-  async function bringTo(point: string): Promise<string> {
+  const bringTo = async (point: string): Promise<string> => {
     world.gate.arm(point)
-    const { id } = await startMigration(world.plane, world.attached)
-    await until(`the migration is at ${point}`, 180_000, async () => world.gate.isReached())
-    return id
+    return bringMigrationTo(world, world.attached, pointOf(point))
   }
 
   const truth = (): string => truthOf(world.plane.stateDir, world.attached.volumeId).imageId
@@ -70,7 +57,7 @@ describe('the database is unavailable while a migration is decided', () => {
     try {
       other.exec('begin immediate')
       world.gate.release()
-      await guestGoesOn()
+      await guestGoesOn(world)
       assert.equal(truth(), source, 'the record cannot have been written')
     } finally {
       other.close()
@@ -86,7 +73,7 @@ describe('the database is unavailable while a migration is decided', () => {
       disk.fill()
       try {
         world.gate.release()
-        await guestGoesOn()
+        await guestGoesOn(world)
         assert.equal(truth(), source, 'nothing can have been written')
         const log = await readFile(join(world.plane.stateDir, 'log', 'volant.log'), 'utf8')
         assert.match(log.slice(-20_000), /disk is full/, 'the fault was reached')

@@ -15,6 +15,7 @@ const settleMs = 40_000
 /** All of it; throws at the first thing that is not so. */
 export async function assertInvariants(world: World, job: Job): Promise<void> {
   const { plane, attached } = world
+  await settled(() => awayProblems(world))
   await settled(() => statusProblems(world, job))
   // The guest writes on, and every acknowledged write is on the image that the record names.
   await assertNothingLost(plane, attached)
@@ -31,6 +32,15 @@ async function settled(look: () => Promise<string[]>): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, 200))
   }
   assert.deepEqual(problems, [])
+}
+
+/** Agents that were killed are started again by the control plane; until then much is answered with 503. */
+async function awayProblems({ plane }: World): Promise<string[]> {
+  const { agents } = await plane.client.ndo.status()
+  const expected = agents.filter(({ place }) => place === 'process').length
+  const running = (await processesOf(plane.stateDir)).filter(({ kind }) => kind.endsWith(' agent')).length
+  if (running !== expected) return [`${running} of ${expected} processes of agents run`]
+  return agents.filter(({ up }) => !up).map(({ name, reason }) => `agent ${name} is away: ${reason}`)
 }
 
 /** What the stock APIs show. */
