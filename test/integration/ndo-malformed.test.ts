@@ -16,6 +16,8 @@ const routes = (volume: string, id: string, host: string): FuzzedRoute[] => [
   { method: 'POST', path: '/ndo/v1/operations/:id/decide', params: { id }, body: { happened: true } },
   { method: 'PUT', path: '/ndo/v1/operations/:id/rate', params: { id }, body: { bytes_per_second: 1000 } },
   { method: 'POST', path: '/ndo/v1/migrations', body: { volume, host, dry_run: true, rate: 1 } },
+  { method: 'GET', path: '/ndo/v1/sweep' },
+  { method: 'POST', path: '/ndo/v1/sweep', body: { dry_run: true } },
   { method: 'GET', path: '/ndo/v1/volumes/:id/placement', params: { id: volume } },
 ]
 

@@ -152,12 +152,6 @@ export function createSimulatedStorageAgent(
       const image = images.get(ref.imageId)
       return image ? infoOf(image) : undefined
     },
-    async listImages({ aggregate, name }) {
-      const inFolder = [...images.values()].filter(
-        ({ ref }) => ref.aggregate === aggregate && ref.flexvol === name,
-      )
-      return inFolder.map(infoOf)
-    },
     async fileAccess(ref) {
       const { imageId, sizeBytes } = existing(ref.imageId)
       const path = `${options.rootPath ?? '/simulated'}/${node}/${ref.aggregate}/${ref.flexvol}/${imageId}`

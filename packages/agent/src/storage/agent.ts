@@ -169,10 +169,6 @@ class StorageNode implements LocalStorageAgent {
     return imageInfo(this.#folders.path(image), image.imageId)
   }
 
-  async listImages(flexvol: FlexVolRef): Promise<ImageInfo[]> {
-    return this.#folders.list(flexvol)
-  }
-
   async fileAccess(image: ImageRef): Promise<FileAccess> {
     const { imageId, sizeBytes } = await this.#require(image)
     return { kind: 'file', imageId, path: this.#folders.path(image), sizeBytes }

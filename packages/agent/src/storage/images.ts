@@ -52,17 +52,6 @@ export class ImageFolders {
     await syncFolder(dirname(folder))
   }
 
-  async list(flexvol: FlexVolRef): Promise<ImageInfo[]> {
-    const folder = this.folder(flexvol)
-    const found: ImageInfo[] = []
-    for (const name of await namesIn(folder)) {
-      if (!/^[0-9a-f-]{36}$/i.test(name)) continue
-      const info = await imageInfo(join(folder, name), name)
-      if (info) found.push(info)
-    }
-    return found
-  }
-
   /** What the aggregate's images occupy, unfinished ones too, and what is left. */
   async space(name: string): Promise<AggregateSpace> {
     const { path, sizeBytes } = this.aggregate(name)

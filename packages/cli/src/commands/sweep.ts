@@ -4,7 +4,7 @@ import { clientFor, print, withCommonOptions, type CommonOptions } from '../cont
 import { formatTable } from '../output/table.ts'
 import { formatBytes, formatClock } from '../output/units.ts'
 
-const longest = 60
+const longest = 40
 
 /** So that a table fits; `--json` has it whole. */
 const wrapped = (text: string): string => {
@@ -30,7 +30,7 @@ const row = (stray: Stray): string[] => [
 
 export function sweepText(report: SweepReport): string {
   const { examined, owned, busy, strays, unreachable } = report
-  const looked = `${examined} things were looked at: ${owned} have an owner, ${busy} may be in somebody's hands.`
+  const looked = `Looked at ${examined}: ${owned} owned, ${busy} perhaps in an operation's hands.`
   const left = straysLeft(report)
   const summary =
     strays.length === 0

@@ -50,7 +50,6 @@ export const storageMethods = {
   ensureImageSize: 'change',
   ensureNoImage: 'change',
   imageInfo: 'read',
-  listImages: 'read',
   fileAccess: 'read',
   ensureImageReadOnly: 'change',
   ensureExport: 'change',

@@ -38,8 +38,6 @@ export interface StorageAgent extends Inventoried {
   /** Removes an image; refused (`conflict`) while a process of this node has it open. */
   ensureNoImage(caller: Caller, image: ImageRef): Promise<void>
   imageInfo(image: ImageRef): Promise<ImageInfo | undefined>
-  /** All images in the FlexVol's folder, for the sweep. */
-  listImages(flexvol: { aggregate: string; name: string }): Promise<ImageInfo[]>
   /** The path for a holder on this node's own machine. */
   fileAccess(image: ImageRef): Promise<FileAccess>
   /** Takes the file's write permission away, or gives it back: a retained source can be opened by nobody. */

@@ -10,6 +10,7 @@ import { sweepRecords } from '../db/repositories/sweep.ts'
 import type { Copy, Volume } from '../domain/volume.ts'
 import { ensureHead } from '../operations/head.ts'
 import { systemClock } from '../ports/clock.ts'
+import { assertNoLitter } from '../testing/invariants.ts'
 import { attachmentOf, makeVolume, openWorld, type World } from '../testing/world.ts'
 import { createSweep, type SweepPorts } from './sweep.ts'
 
@@ -299,6 +300,14 @@ describe('the sweep', () => {
     assert.equal(agent.holders.size, 1)
     await sweep.run()
     assert.equal(agent.holders.size, 0)
+  })
+
+  test('is what says in the tests of operations that nothing is left over', async (t) => {
+    const { world } = await open(t)
+    await attached(world)
+    await assertNoLitter(world)
+    await plant(world)
+    await assert.rejects(assertNoLitter(world), /the sweep finds no strays[^]*no record knows its UUID/)
   })
 
   test('two passes at once come one after the other', async (t) => {

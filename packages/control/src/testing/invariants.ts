@@ -1,5 +1,20 @@
 import assert from 'node:assert/strict'
+import pino from 'pino'
+import { sweepRecords } from '../db/repositories/sweep.ts'
+import { systemClock } from '../ports/clock.ts'
+import { createSweep } from '../reconcile/sweep.ts'
 import type { World } from './world.ts'
+
+/** The sweep's own judgement, without its grace time: nothing is there that no record owns. */
+export async function assertNoLitter(world: World): Promise<void> {
+  const log = pino({ level: 'silent' })
+  const ports = { ...world, ...world.records, owners: sweepRecords(world.db), clock: systemClock, log }
+  const sweep = createSweep(ports, { fence: 0 }, { graceSeconds: 0, historySeconds: 3600 })
+  const { strays, unreachable } = await sweep.run({ dryRun: true })
+  assert.deepEqual(unreachable, [], 'every place was looked at')
+  const told = strays.map(({ kind, id, reason }) => `${kind} ${id}: ${reason}`)
+  assert.deepEqual(told, [], 'the sweep finds no strays')
+}
 
 /** What must hold after every ending, whatever happened. */
 export async function assertVolumeClean(
@@ -35,4 +50,5 @@ export async function assertVolumeClean(
   const exports = [...world.nodes.values()].flatMap((node) => [...node.exports.values()])
   for (const { access } of exports) assert.equal(access.imageId, expected, 'only the truth is exported')
   assert.equal(await world.records.copies.reservedBytes(world.lmb.id), 0, 'no reservation is left over')
+  await assertNoLitter(world)
 }
