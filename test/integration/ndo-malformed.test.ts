@@ -8,6 +8,8 @@ const routes = (volume: string, id: string, host: string): FuzzedRoute[] => [
   { method: 'GET', path: '/ndo/v1/status' },
   { method: 'GET', path: '/ndo/v1/operations', query: ['state', 'kind', 'resource', 'limit', 'marker'] },
   { method: 'GET', path: '/ndo/v1/operations/:id', params: { id } },
+  { method: 'GET', path: '/ndo/v1/operations/:id/history', params: { id } },
+  { method: 'GET', path: '/ndo/v1/history', query: ['since', 'limit', 'marker'] },
   { method: 'POST', path: '/ndo/v1/operations/:id/pause', params: { id } },
   { method: 'POST', path: '/ndo/v1/operations/:id/resume', params: { id } },
   { method: 'POST', path: '/ndo/v1/operations/:id/cancel', params: { id } },

@@ -8,6 +8,8 @@ import {
   type OperationDocument,
   type OperationList,
   type OperationListQuery,
+  type HistoryPage,
+  type OperationRecord,
   type SweepReport,
   type SystemStatus,
   type SystemStatusDocument,
@@ -49,6 +51,10 @@ export interface NdoClient {
   /** What `undo` would do; changes nothing. */
   planUndo(id: string): Promise<UndoPlan>
   placement(volumeId: string): Promise<VolumePlacement>
+  /** All that is on record of an operation. */
+  history(id: string): Promise<OperationRecord>
+  /** Of all operations, newest first, page by page; `since`: only what something was recorded of since then. */
+  histories(since?: string): AsyncGenerator<OperationRecord>
   /** One pass of the sweep now. */
   sweep(options?: { dryRun?: boolean }): Promise<SweepReport>
 }
@@ -124,6 +130,16 @@ async function* watch(
   }
 }
 
+async function* histories(session: Session, since?: string): AsyncGenerator<OperationRecord> {
+  for (let marker: string | null = null; ;) {
+    const query = { ...(since === undefined ? {} : { since }), ...(marker === null ? {} : { marker }) }
+    const page = (await session.json('GET', '/ndo/v1/history', { query })) as HistoryPage
+    yield* page.records
+    if (page.next_marker === null) return
+    marker = page.next_marker
+  }
+}
+
 const at = (id: string, rest = ''): string => `/ndo/v1/operations/${encodeURIComponent(id)}${rest}`
 
 export function ndoClient(session: Session): NdoClient {
@@ -158,6 +174,8 @@ export function ndoClient(session: Session): NdoClient {
     undo: async (id) => (await session.json('POST', at(id, '/undo'), { body: {} })) as UndoStarted,
     planUndo: async (id) =>
       ((await session.json('POST', at(id, '/undo'), { body: { dry_run: true } })) as UndoPlanned).plan,
+    history: async (id) => (await session.json('GET', at(id, '/history'))) as OperationRecord,
+    histories: (since) => histories(session, since),
     placement: async (volumeId) =>
       (
         (await session.json(

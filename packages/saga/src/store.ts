@@ -153,6 +153,8 @@ export interface ListParams {
   states?: RunState[]
   /** Only runs that hold, or held, this key. */
   key?: string
+  /** ISO 8601: only runs of which something was recorded at or after this time. */
+  updatedSince?: string
   /** 1 to 1000. */
   limit: number
   /** The id of the last run of the page before. */

@@ -1,3 +1,5 @@
+import { once } from 'node:events'
+import type { OperationRecord } from '@volant/contract/ndo/history.ts'
 import { isSettled, type Operation, type OperationListQuery } from '@volant/contract/ndo/operation.ts'
 import type { NdoClient, VolumeClient } from '@volant/client'
 import { InvalidArgumentError, type Command } from 'commander'
@@ -159,6 +161,55 @@ function addAction(
   withCommonOptions(command, [`volant operations ${name} 3f0c…`])
 }
 
+interface ExportOptions extends CommonOptions {
+  all?: boolean
+  since?: string
+}
+
+/** A time, or how long ago: `24h`, `7d`. */
+function sinceArgument(text: string): string {
+  const ago = /^(\d+)(m|h|d)$/.exec(text)
+  if (ago) {
+    const unitMs = { m: 60_000, h: 3_600_000, d: 86_400_000 }[ago[2] as 'm' | 'h' | 'd']
+    return new Date(Date.now() - Number(ago[1]) * unitMs).toISOString()
+  }
+  const time = new Date(text)
+  if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(time.getTime())) return time.toISOString()
+  throw new InvalidArgumentError('write a time such as 2026-11-22T10:00:00Z, or how long ago: 30m, 24h, 7d')
+}
+
+/** JSON lines on standard output, each as soon as it is there. */
+async function exportHistory(id: string | undefined, options: ExportOptions): Promise<void> {
+  const { all, since } = options
+  if ((id === undefined) === (all !== true && since === undefined)) {
+    throw new CliError(exitCodes.usage, 'give the id of one operation, or --all, or --since')
+  }
+  const { ndo } = await clientFor(options)
+  const write = async (record: OperationRecord): Promise<void> => {
+    if (process.stdout.write(`${JSON.stringify(record)}\n`)) return
+    await once(process.stdout, 'drain')
+  }
+  if (id !== undefined) return write(await ndo.history(id))
+  for await (const record of ndo.histories(since)) await write(record)
+}
+
+function addExport(group: Command): void {
+  const command = group
+    .command('export [id]')
+    .option('--all', 'all operations, newest first')
+    .option(
+      '--since <time>',
+      'all of which something was recorded since: 2026-11-22T10:00:00Z, or 30m, 24h, 7d ago',
+      sinceArgument,
+    )
+    .description('write all that is on record as JSON lines: an operation with its log in each')
+    .action(exportHistory)
+  withCommonOptions(command, [
+    'volant operations export 3f0c… | jq .history',
+    'volant operations export --since 7d > operations.jsonl',
+  ])
+}
+
 export function addOperations(program: Command): void {
   const group = program
     .command('operations')
@@ -188,6 +239,7 @@ export function addOperations(program: Command): void {
     (ndo, id) => ndo.skip(id),
   )
   addDecide(group)
+  addExport(group)
   const rate = group
     .command('rate')
     .argument('<id>')

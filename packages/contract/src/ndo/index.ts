@@ -1,4 +1,5 @@
 export * from './error.ts'
+export * from './history.ts'
 export * from './migration.ts'
 export * from './operation.ts'
 export * from './placement.ts'

@@ -1,7 +1,9 @@
 import type { Operation, OperationList, OperationListQuery } from '@volant/contract/ndo/operation.ts'
+import type { HistoryPage, HistoryQuery, OperationRecord } from '@volant/contract/ndo/history.ts'
 import { DomainError } from '@volant/contract'
 import type { Executor, RunRecord, RunState } from '@volant/saga'
 import { hostStringOf } from '../domain/migration.ts'
+import { operationRecord } from '../domain/operation-record.ts'
 import { operationView, resourceOf, type OperationNames } from '../domain/operation-view.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
@@ -20,6 +22,9 @@ export interface Operations {
   decide(principal: Principal, id: string, happened: boolean): Promise<Operation>
   /** Bytes per second; 0: unlimited. */
   setRate(principal: Principal, id: string, rate: number): Promise<Operation>
+  /** All that is on record of one operation, or of a page of them, newest first. */
+  history(principal: Principal, id: string): Promise<OperationRecord>
+  histories(principal: Principal, query: HistoryQuery): Promise<HistoryPage>
   /** Calls back after each change, newest state only, until the returned function is called. */
   watch(id: string, onChange: (operation: Operation) => void): () => void
   /** How many have not ended, by state. */
@@ -65,6 +70,8 @@ export function createOperations(options: {
   }
   const view = async (run: RunRecord): Promise<Operation> =>
     operationView(run, await executor.history(run.id), await namesOf(run), executor.possible(run.id))
+  const record = async (run: RunRecord): Promise<OperationRecord> =>
+    operationRecord(run, await executor.history(run.id))
   const admin = (principal: Principal): void => enforce(principal, 'ndo:operations', 'admin')
 
   return {
@@ -110,6 +117,22 @@ export function createOperations(options: {
       admin(principal)
       return view(await executor.setRate(id, rate === 0 ? null : rate))
     },
+    async history(principal, id) {
+      admin(principal)
+      return record(await executor.get(id))
+    },
+    async histories(principal, query) {
+      admin(principal)
+      const page = await executor.list({
+        limit: query.limit ?? 100,
+        ...(query.since === undefined ? {} : { updatedSince: timeOf(query.since) }),
+        ...(query.marker === undefined ? {} : { after: query.marker }),
+      })
+      return {
+        records: await Promise.all(page.runs.map(record)),
+        next_marker: page.more ? (page.runs.at(-1)?.id ?? null) : null,
+      }
+    },
     watch: (id, onChange) => watch(executor, id, view, onChange),
     async counts() {
       const page = await executor.list({ limit: 1000, states: unended })
@@ -118,6 +141,16 @@ export function createOperations(options: {
       return counts
     },
   }
+}
+
+/** As the records have it: in UTC, to the millisecond. */
+function timeOf(text: string): string {
+  const time = new Date(text)
+  if (/^\d{4}-\d\d-\d\d/.test(text) && !Number.isNaN(time.getTime())) return time.toISOString()
+  throw new DomainError(
+    'invalid',
+    `'${text}' is no time: write it as ISO 8601, such as 2026-11-22T10:00:00Z.`,
+  )
 }
 
 const unended: RunState[] = [

@@ -376,6 +376,10 @@ function listing(given: Given): void {
     assert.deepEqual(await found(store, { states: [] }), [])
     assert.deepEqual(await found(store, { key: 'volume/r2' }), ['r2'])
     assert.deepEqual(await found(store, { key: 'volume/r2', kinds: ['volume.migrate'] }), [])
+    // r2 has ended after all the others were created.
+    assert.deepEqual(await found(store, { updatedSince: '2026-02-01T00:00:01.000Z' }), ['r2'])
+    assert.deepEqual(await found(store, { updatedSince: '2026-02-01T00:00:01.001Z' }), [])
+    assert.deepEqual(await found(store, { updatedSince: '2026-02-01T00:00:00.004Z' }), ['r5', 'r4', 'r2'])
   })
 
   given('what has not ended is found, oldest first', async (store) => {

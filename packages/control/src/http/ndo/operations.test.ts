@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
 import { DomainError } from '@volant/contract'
+import type { HistoryPage, OperationRecord } from '@volant/contract/ndo/history.ts'
 import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { final } from '@volant/saga'
 import { bench, flow } from '@volant/saga/testing/flow.ts'
@@ -161,4 +162,54 @@ test('while the database takes no writes a command is a 503 with the reason, and
   given.store.setControls = setControls.bind(given.store)
   assert.equal((await call('POST', `/${id}/cancel`)).status, 202)
   assert.equal((await executor.ended(id)).state, 'cancelled')
+})
+
+test('the history of one operation, and of all of them page by page', async (t) => {
+  const { given, executor, call } = await serve(t)
+  given.ports.script['copy'] = () => ({ bytes: 7 })
+  const ids: string[] = []
+  for (let i = 0; i < 5; i++) {
+    if (i === 4) given.ports.script['equal'] = broken
+    const { id } = await executor.start(flow, { id: String(i) })
+    await executor.ended(id)
+    ids.unshift(id)
+  }
+  const get = async (path: string) => {
+    const answer = await call('GET', path)
+    return { status: answer.status, body: answer.body as unknown as OperationRecord & HistoryPage }
+  }
+  const one = (await get(`/${ids[0]}/history`)).body
+  assert.deepEqual(
+    [one.id, one.kind, one.version, one.input, one.state, one.failure?.message],
+    [ids[0], 'thing.move', 1, { id: '4' }, 'failed', 'still mounted'],
+  )
+  assert.deepEqual(
+    one.history.map(({ seq }) => seq),
+    one.history.map((_, i) => i + 1),
+  )
+  const copied = one.history.find(({ event, step }) => event === 'done' && step === 'copy')
+  assert.deepEqual(copied?.output, { bytes: 7 })
+  const failed = one.history.find(({ event }) => event === 'failed')
+  assert.deepEqual([failed?.failure?.class, failed?.decision], ['final', 'unwind'])
+  assert.equal(one.history.at(-1)?.state, 'failed')
+
+  const seen: string[] = []
+  let marker = ''
+  for (let pages = 1; ; pages++) {
+    const { body } = await get(`/../history?limit=2${marker}`)
+    seen.push(...body.records.map(({ id }) => id))
+    if (body.next_marker === null) {
+      assert.equal(pages, 3)
+      break
+    }
+    marker = `&marker=${body.next_marker}`
+  }
+  assert.deepEqual(seen, ids)
+  const future = new Date(Date.now() + 60_000).toISOString()
+  assert.deepEqual((await get(`/../history?since=${future}`)).body.records, [])
+  assert.equal((await get('/../history?since=2020-01-01T00:00:00%2B02:00')).body.records.length, 5)
+  assert.equal((await get('/../history?since=yesterday')).status, 400)
+  assert.equal((await get('/../history?limit=1000')).status, 400)
+  assert.equal((await call('GET', `/${ids[0]}/history`, undefined, 'member')).status, 403)
+  assert.equal((await call('GET', '/../history', undefined, 'member')).status, 403)
 })

@@ -1,3 +1,4 @@
+import { HistoryQuery } from '@volant/contract/ndo/history.ts'
 import { MigrationRequest } from '@volant/contract/ndo/migration.ts'
 import {
   DecideRequest,
@@ -31,6 +32,7 @@ const parseMigration = parser(MigrationRequest)
 const parseUndo = parser(UndoRequest)
 const parseDecision = parser(DecideRequest)
 const parseRate = parser(SetRateRequest)
+const parseHistoryQuery = parser(HistoryQuery, 'query')
 const parseListQuery = parser(OperationListQuery, 'query')
 
 /**
@@ -73,13 +75,12 @@ export function ndoService(options: {
 
 function operationRoutes(app: FastifyInstance, operations: Operations): void {
   app.get('/v1/operations', (request) => {
-    const query = request.query as Record<string, unknown>
-    const limit = query['limit'] === undefined ? undefined : Number(query['limit'])
-    return operations.list(
-      request.principal,
-      parseListQuery({ ...query, ...(limit === undefined ? {} : { limit }) }),
-    )
+    return operations.list(request.principal, parseListQuery(withLimit(request)))
   })
+  app.get('/v1/history', (request) =>
+    operations.histories(request.principal, parseHistoryQuery(withLimit(request))),
+  )
+  app.get('/v1/operations/:id/history', (request) => operations.history(request.principal, idOf(request)))
   app.get('/v1/operations/:id', async (request) => ({
     operation: await operations.show(request.principal, idOf(request)),
   }))
@@ -100,6 +101,12 @@ function operationRoutes(app: FastifyInstance, operations: Operations): void {
     return reply.code(202).send({ operation })
   })
   app.get('/v1/operations/:id/events', (request, reply) => streamEvents(operations, request, reply))
+}
+
+/** The query, its limit as a number. */
+function withLimit(request: FastifyRequest): Record<string, unknown> {
+  const query = request.query as Record<string, unknown>
+  return query['limit'] === undefined ? query : { ...query, limit: Number(query['limit']) }
 }
 
 /** Server-sent events: one `progress` at once, one for each change, then `end`. */
