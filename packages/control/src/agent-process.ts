@@ -189,14 +189,14 @@ export class AgentProcess {
   }
 }
 
-/** Ends a process of agents, whoever started it; returns when it is gone. Its daemons and guests run on. */
+/**
+ * Ends a process of agents that a control plane started, the one that it had no time to write down, too; returns when it
+ * is gone. Its daemons and guests run on. One that somebody else started has credentials elsewhere and stays.
+ */
 export async function endAgentProcess(stateDir: string, name: string): Promise<boolean> {
-  const folder = agentFolder(stateDir, name)
-  const record = readAgentRecord(folder)
-  const found = findByCommandWord(credentialsFolder(folder))
-  const all = [...(isAlive(record) ? [record] : []), ...found.filter(({ pid }) => pid !== record?.pid)]
-  await Promise.all(all.map((identity) => ensureGone(identity, { graceMs: endGraceMs })))
-  return all.length > 0
+  const found = findByCommandWord(credentialsFolder(agentFolder(stateDir, name)))
+  await Promise.all(found.map((identity) => ensureGone(identity, { graceMs: endGraceMs })))
+  return found.length > 0
 }
 
 /** Names of the processes of agents that were ever started with this state folder. */

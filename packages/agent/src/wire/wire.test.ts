@@ -317,22 +317,6 @@ describe('what is no call', () => {
     }
   }
 
-  it('a call of a connection that its caller gave up for a newer one changes nothing', async () => {
-    const call = async (callerId: string, connection: number, name: string): Promise<number> => {
-      const args = JSON.stringify({ args: [{ fence: 1 }, { aggregate: 'aggr1', name }] })
-      const headers = { [callerHeader]: callerId, [connectionHeader]: String(connection) }
-      return request('/v1/storage/n1/ensureFlexVol', args, 'POST', headers)
-    }
-    assert.equal(await call('a', 1, 'first'), 200)
-    assert.equal(await call('a', 2, 'second'), 200)
-    assert.equal(await call('a', 1, 'late'), 409)
-    assert.equal(await call('b', 1, 'of another caller'), 200)
-    assert.equal(await call('a', 2, 'third'), 200)
-    const made = rig.simulated.calls.filter((name) => name === 'ensureFlexVol')
-    assert.equal(made.length, 4)
-    rig.simulated.calls.length = 0
-  })
-
   const read = '/v1/storage/n1/listExports'
   const change = '/v1/storage/n1/ensureNoExport'
   const cases: [what: string, status: number, path: string, body: string | Buffer, httpMethod?: string][] = [
@@ -362,5 +346,20 @@ describe('what is no call', () => {
 
   it('and after all that it serves calls', async () => {
     assert.deepEqual(await rig.connect().listExports(), [])
+  })
+
+  it('a call of a connection that its caller gave up for a newer one changes nothing', async () => {
+    const call = async (callerId: string, connection: number, name: string): Promise<number> => {
+      const args = JSON.stringify({ args: [{ fence: 1 }, { aggregate: 'aggr1', name }] })
+      const headers = { [callerHeader]: callerId, [connectionHeader]: String(connection) }
+      return request('/v1/storage/n1/ensureFlexVol', args, 'POST', headers)
+    }
+    assert.equal(await call('a', 1, 'first'), 200)
+    assert.equal(await call('a', 2, 'second'), 200)
+    assert.equal(await call('a', 1, 'late'), 409)
+    assert.equal(await call('b', 1, 'of another caller'), 200)
+    assert.equal(await call('a', 2, 'third'), 200)
+    const made = rig.simulated.calls.filter((name) => name === 'ensureFlexVol')
+    assert.equal(made.length, 4)
   })
 })

@@ -18,17 +18,19 @@ export function addDown(program: Command): void {
       const stateDir = stateFolder(options.state)
       await requireStateFolder(stateDir)
       const stopped = await stopControlPlane(stateDir)
+      let agents = 0
       await withStateFolder(stateDir, async () => {
-        await endAgentProcesses(stateDir)
+        agents = await endAgentProcesses(stateDir)
         if (options.all !== true) return
         const { stopDataPlane } = await import('@volant/control/stop-all.ts')
         await stopDataPlane(stateDir)
       })
-      const result = { was_running: stopped.pid !== null, pid: stopped.pid, killed: stopped.killed }
+      const result = { was_running: stopped.pid !== null, pid: stopped.pid, killed: stopped.killed, agents }
       print(options, { ...result, data_plane_stopped: options.all === true }, () =>
         [
           stopped.pid === null ? 'Volant was not running' : `Volant (pid ${stopped.pid}) is stopped`,
           ...(stopped.killed ? ['it did not end when asked, and was killed; nothing is lost by that'] : []),
+          ...(agents > 0 ? [`processes of agents stopped: ${agents}`] : []),
           ...(options.all === true ? ['servers and storage daemons are stopped'] : []),
         ].join('\n'),
       )
