@@ -3,6 +3,7 @@ import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
+import type { LocalHolderAgent } from '@volant/agent'
 import type { HolderRecord } from '@volant/agent/holder/record.ts'
 import { ensureGone, identityOf } from '@volant/qemu/process.ts'
 import { lostWrites } from './records.ts'
@@ -72,24 +73,35 @@ test('a head that is dead is not started on an image older than the one it stood
   assert.deepEqual(await lostWrites(target.access.path, result), [])
 })
 
+/**
+ * A cutover that does not reach PENDING for a while, with completion asked for: requests that wait in the throttle filter
+ * are in flight.
+ */
+async function beginCutover(holders: LocalHolderAgent, recordPath: string): Promise<Promise<unknown>[]> {
+  await holders.ensureLimits(caller, holderId, { iopsTotal: 20 })
+  const preparing = holders.prepareCutover(caller, holderId, jobId, 20_000)
+  preparing.catch(() => {})
+  await until('the cutover is marked', async () => readFileSync(recordPath, 'utf8').includes('"guard"'))
+  await until(
+    'completion is asked for',
+    async () => (await holders.mirrorStatus(holderId, jobId)).phase === 'completing',
+  )
+  return [preparing]
+}
+
 test('a cutover that this process lets go of is left as it is', async (t) => {
   const rig = await openRig(t)
   const [source, target] = [await rig.newImage(), await rig.newImage()]
   const spec = { holderId, volumeId: 'vol-1', image: source.access, serves: true }
   const head = await rig.holders.ensureHolder(caller, spec)
-  // Faster than the copy: PENDING is not reached, so the call is under way when the process ends.
   const writer = await startWriter(t, head, { perSecond: 0, lanes: 8 })
   await sleep(300)
   await rig.holders.ensureMirror(caller, { holderId, jobId, target: target.access, rate: 0 })
   await until('ready', async () => (await rig.holders.mirrorStatus(holderId, jobId)).phase === 'ready')
   const path = join(rig.folder, 'h', 'holders', `${holderId}.json`)
-  const marked = () => readFileSync(path, 'utf8').includes('"guard"')
-  const preparing = rig.holders.prepareCutover(caller, holderId, jobId, 20_000)
-  preparing.catch(() => {})
-  await until('the cutover is marked', async () => marked())
-  await sleep(100) // for its guard to be ready, and job-complete
+  const [preparing] = await beginCutover(rig.holders, path)
   rig.holders.detach()
-  await assert.rejects(preparing)
+  await assert.rejects(preparing as Promise<unknown>)
   const holders = rig.restartHolders()
   const status = await holders.ensureHolder(caller, spec)
   assert.equal(status.pid, head.pid, 'the daemon was not touched')
@@ -110,12 +122,9 @@ test('a head that dies before PENDING comes back on the source', async (t) => {
   await rig.holders.ensureMirror(caller, { holderId, jobId, target: target.access, rate: 0 })
   await until('ready', async () => (await rig.holders.mirrorStatus(holderId, jobId)).phase === 'ready')
   const path = join(rig.folder, 'h', 'holders', `${holderId}.json`)
-  const preparing = rig.holders.prepareCutover(caller, holderId, jobId, 20_000)
-  preparing.catch(() => {})
-  await until('the cutover is marked', async () => readFileSync(path, 'utf8').includes('"guard"'))
-  await sleep(100) // for its guard to be ready, and job-complete
+  const [preparing] = await beginCutover(rig.holders, path)
   process.kill(head.pid, 'SIGKILL')
-  await assert.rejects(preparing)
+  await assert.rejects(preparing as Promise<unknown>)
   const now = await rig.holders.holderStatus(holderId)
   assert.equal(now?.imageId, source.ref.imageId)
   await sleep(200)

@@ -122,6 +122,10 @@ export async function commitCutover(holder: Holder, jobId: string): Promise<void
   if (!sawPending(holder, jobId) && (await findJob(holder, jobId))?.status !== 'pending') {
     throw new DomainError('conflict', `Mirror ${jobId} is not pending; the copies are not equal.`)
   }
+  // This process may have slept since it was called.
+  if (holder.context.isSuperseded()) {
+    throw new DomainError('staleFence', `Another control plane has taken over holder ${holder.id}.`)
+  }
   await holder.decide('committed')
   holder.committed = cutover.attempt
 }

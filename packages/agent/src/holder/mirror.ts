@@ -101,6 +101,7 @@ export async function endMirror(holder: Holder, jobId: string, cancelTimeoutMs =
   // Before the job is touched: from here on nobody can commit this attempt any more.
   if (holder.record.cutover?.jobId === jobId) await holder.decide('abandoned')
   holder.completing = undefined
+  holder.quiescedAtMs = undefined
   if (await findJob(holder, jobId)) {
     await cancelAndWait(holder, id, cancelTimeoutMs)
     await holder.qmp.execute('job-dismiss', { id }).catch(tolerateMissing)
