@@ -144,6 +144,7 @@ class Connection implements AgentConnection {
           ? undefined
           : new Error(`at ${url} answers another one than the agent ${name}, by its certificate`),
     })
+    session.on('error', () => {}) // told below; one that comes later must not end this process
     let late = false
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {

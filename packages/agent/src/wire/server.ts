@@ -102,6 +102,7 @@ export async function serveAgents(options: {
     server.once('error', reject)
     server.listen(options.port, options.host, resolve)
   })
+  server.on('error', (error) => log.warn({ reason: messageOf(error) }, 'a connection could not be taken'))
   const { address, port, family } = server.address() as AddressInfo
   return {
     url: `https://${family === 'IPv6' ? `[${address}]` : address}:${port}`,

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { mkdtempSync, rmSync } from 'node:fs'
 import { connect as connectHttp2 } from 'node:http2'
 import { connect as connectTcp, createServer, type AddressInfo, type Server, type Socket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, afterEach, describe, it } from 'node:test'
@@ -343,6 +344,28 @@ describe('what is no call', () => {
       assert.deepEqual(rig.simulated.calls, [])
     })
   }
+
+  const closed = (socket: Socket): Promise<void> =>
+    new Promise((resolve) => {
+      socket.on('error', () => {})
+      socket.on('close', () => resolve())
+      socket.resume()
+    })
+  it('neither TLS nor HTTP/2: the connection is closed', async () => {
+    const port = Number(new URL(rig.server.url).port)
+    const plain = connectTcp(port, '127.0.0.1', () => plain.write('GET / HTTP/1.1\r\n\r\n'))
+    await closed(plain)
+    const options = { port, host: '127.0.0.1', ...control, checkServerIdentity: () => undefined }
+    const http1 = connectTls({ ...options, ALPNProtocols: ['http/1.1'] }, () => {
+      http1.write('POST /v1/storage/n1/listExports HTTP/1.1\r\nhost: n1\r\n\r\n')
+    })
+    await closed(http1)
+    const noise = connectTls({ ...options, ALPNProtocols: ['h2'] }, () =>
+      noise.write(Buffer.alloc(4096, 0xa5)),
+    )
+    await closed(noise)
+    assert.deepEqual(rig.simulated.calls, [])
+  })
 
   it('and after all that it serves calls', async () => {
     assert.deepEqual(await rig.connect().listExports(), [])
