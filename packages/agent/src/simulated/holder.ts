@@ -235,6 +235,9 @@ export function createSimulatedHolderAgent(
     async ensureMirror(caller, { holderId, jobId, target, rate }) {
       guard.admit(caller)
       const holder = existing(holderId)
+      if (holder.dead === true) {
+        throw new DomainError('unavailable', `The storage daemon of holder ${holderId} does not run.`)
+      }
       if (holder.mirror?.jobId === jobId && holder.mirror.phase !== 'failed') return
       if (holder.mirror && holder.mirror.jobId !== jobId) {
         throw new DomainError('conflict', `Holder ${holderId} already copies for ${holder.mirror.jobId}.`)

@@ -291,3 +291,20 @@ test('after a cutover that was given up the volume is migrating again, not compl
   assert.equal((await run()).state, 'succeeded')
   assert.deepEqual(before, ['completing', 'migrating'])
 })
+
+test('a head that died with its machine while its mirror was being started is started by the migration', async (t) => {
+  const { agent, holderId, run } = await open(t, here, { attached: true })
+  const { ensureMirror } = agent
+  let starts = 0
+  agent.ensureMirror = (...args) => {
+    starts += 1
+    if (starts > 1) return ensureMirror(...args)
+    // With its supervisor.
+    const head = agent.holders.get(holderId())
+    assert.ok(head)
+    head.dead = true
+    return Promise.reject(unavailable('the machine lost its power'))
+  }
+  const done = await run()
+  assert.equal(done.state, 'succeeded', JSON.stringify(done.failure))
+})

@@ -148,6 +148,8 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
   .step('startMirror', {
     do: async ({ op, input, out, ports }) => {
       await ports.volumes.update(input.volumeId, { migrationStatus: 'migrating' })
+      // One that died since, and its supervisor with it, is started by nobody else: the volume is this operation's.
+      await openHolder(ports, op, input.volumeId, input.sourceImageId)
       await ensureMirror(ports, op, out.openHolder, input.targetImageId)
       return null
     },
