@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate as othersTurn, setTimeout as sleep } from 'node:timers/promises'
 import { messageOf, type Caller, type InventoryItem, type Inventoried } from '@volant/contract'
 import type { Stray, SweepReport } from '@volant/contract/ndo/sweep.ts'
 import type { Logger } from 'pino'
@@ -40,6 +40,8 @@ export interface SweepOptions extends SweepPolicy {
 /** Bounds for an agent's answer: to what exists, and to a removal. Milliseconds. */
 const inventoryWithinMs = 30_000
 const removalWithinMs = 60_000
+/** A client's I/O may be held meanwhile: no turn of the event loop is to be long. */
+const judgedAtOnce = 500
 
 export function createSweep(ports: SweepPorts, caller: Caller, options: SweepOptions): Sweep {
   let last: SweepReport | undefined
@@ -82,7 +84,11 @@ async function sweepOnce(
   const targets = await ports.owners.targets()
   found.push(...targets.map(reservationItem(ports.clock.now())))
   const records = await readOwners(ports, found)
-  const judged = found.map((one) => ({ ...one, judgement: judge(one, records, options) }))
+  const judged: Judged[] = []
+  for (const one of found) {
+    judged.push({ ...one, judgement: judge(one, records, options) })
+    if (judged.length % judgedAtOnce === 0) await othersTurn()
+  }
   const isStray = ({ judgement }: { judgement: Judgement }): boolean => judgement.verdict.startsWith('stray')
   const strays: Stray[] = []
   for (const one of inRemovalOrder(await stillThere(ports, judged.filter(isStray)))) {

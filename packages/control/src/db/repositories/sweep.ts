@@ -6,7 +6,7 @@ import { toAttachment } from './attachment.ts'
 import { toCopy } from './copy.ts'
 
 /** Ids in one statement. Between two of them others get their turn: SQLite answers on the spot. */
-const idsAtOnce = 500
+const idsAtOnce = 200
 
 export function sweepRecords(db: Kysely<Database>): SweepRecords {
   return {
