@@ -39,7 +39,7 @@ const lockedForMs = 1000
 function openSqlite(path: string): SqliteDatabase {
   const db = told(() => new DatabaseSync(path, { timeout: lockedForMs }))
   told(() => db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;'))
-  const statements = new Map<string, StatementSync>()
+  const statements = new Map<string, SqliteStatement>()
   return {
     prepare(sql) {
       // After some errors, such as a full disk, SQLite has rolled back by itself; to be told so would hide the error.
@@ -47,12 +47,12 @@ function openSqlite(path: string): SqliteDatabase {
       const text = sql === 'begin' ? 'begin immediate' : sql
       let statement = statements.get(text)
       if (statement === undefined) {
-        statement = told(() => db.prepare(text))
+        statement = adapt(told(() => db.prepare(text)))
         // Bounded: a page of ids makes statements of many lengths.
         if (statements.size >= 500) statements.clear()
         statements.set(text, statement)
       }
-      return adapt(statement)
+      return statement
     },
     close() {
       statements.clear()
