@@ -13,12 +13,23 @@ import { create } from './cases/create.ts'
 import { cutoverPause } from './cases/cutover-pause.ts'
 import { durableStep } from './cases/durable-step.ts'
 import { memory } from './cases/memory.ts'
+import { restart } from './cases/restart.ts'
 import { start } from './cases/start.ts'
 import { thinCopy } from './cases/thin-copy.ts'
 import { describeMachine, waitForQuiet } from './machine.ts'
 import { markdownOf, type Section } from './report.ts'
 
-const cases: BenchCase[] = [copySpeed, cutoverPause, thinCopy, api, start, create, memory, durableStep]
+const cases: BenchCase[] = [
+  copySpeed,
+  cutoverPause,
+  thinCopy,
+  api,
+  start,
+  restart,
+  create,
+  memory,
+  durableStep,
+]
 
 const usage = `npm run bench [-- [--quick] [--output FOLDER] [NAME…]]
 

@@ -9,7 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Credentials } from '@volant/client'
 
 const program = join(import.meta.dirname, '../../bin/volant')
-const startTimeoutMs = 30_000
+const startTimeoutMs = 90_000
 
 /** A `volant serve` of its own, with its own state folder, on a free port. */
 export interface Served {
@@ -23,6 +23,8 @@ export interface Served {
   /** The administrator's. */
   credentials: Credentials
   stop(): Promise<void>
+  /** SIGKILL. */
+  kill(): Promise<void>
 }
 
 export async function serve(stateDir: string): Promise<Served> {
@@ -49,6 +51,7 @@ export async function serve(stateDir: string): Promise<Served> {
       startedAt,
       credentials,
       stop: () => stop(child),
+      kill: () => stop(child, 'SIGKILL'),
     }
   } catch (error) {
     await stop(child)
@@ -65,10 +68,10 @@ async function waitFor(child: ChildProcess, stateDir: string, isSo: () => Promis
   }
 }
 
-async function stop(child: ChildProcess): Promise<void> {
+async function stop(child: ChildProcess, signal: NodeJS.Signals = 'SIGTERM'): Promise<void> {
   if (child.exitCode !== null || child.signalCode !== null) return
   const gone = once(child, 'exit')
-  child.kill('SIGTERM')
+  child.kill(signal)
   const late = setTimeout(() => child.kill('SIGKILL'), 10_000)
   await gone
   clearTimeout(late)

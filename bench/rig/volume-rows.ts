@@ -12,6 +12,8 @@ export async function insertVolumes(
   stateDir: string,
   owner: { projectId: string; userId: string },
   count: number,
+  /** Of each image: small where the pools are to have room besides. Default: as the volume's size says. */
+  imageBytes?: number,
 ) {
   const db = await openDatabase(join(stateDir, 'volant.db'))
   try {
@@ -29,7 +31,10 @@ export async function insertVolumes(
         const createdAt = new Date(Date.UTC(2026, 0, 1) + i * 1000).toISOString()
         const volume = volumeRow(i, { ...owner, flexvolId: flexvol.id, attached, createdAt })
         volumes.push(volume)
-        copies.push(copyRow(volume, flexvol))
+        copies.push({
+          ...copyRow(volume, flexvol),
+          ...(imageBytes === undefined ? {} : { size_bytes: imageBytes }),
+        })
         if (attached) attachments.push(attachmentRow(volume))
         ids.push(volume.id)
       }
