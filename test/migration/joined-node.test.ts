@@ -127,4 +127,17 @@ describe('a storage node whose agent runs elsewhere', () => {
     }
     await assertNothingLost(plane, job)
   })
+
+  test('while it is away all else can be stopped, and it is named; when it is back it is stopped, too', async () => {
+    await ensureGone(node)
+    const some = await volant('down', '--all', '--state', plane.stateDir)
+    assert.equal(some.code, 1)
+    assert.match(some.stderr, /are away, and what they have runs on: store-a-storage;/)
+    const left = (await leftovers(plane.stateDir)).concat(await leftovers(nodeDir))
+    assert.ok(left.length > 0 && left.every((line) => line.includes(nodeDir)), left.join('\n'))
+    startNode()
+    await until('everything is stopped', 60_000, async () => {
+      return (await volant('down', '--all', '--state', plane.stateDir)).code === 0
+    })
+  })
 })

@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import type { Caller } from '@volant/contract'
 import { readJson } from '@volant/qemu'
 import type { Kysely } from 'kysely'
 import pino from 'pino'
@@ -11,7 +12,7 @@ import type { Topology } from './domain/topology.ts'
 import { migrateVolume, type MigrateVolumeInput } from './operations/migrate-volume.ts'
 import { jobOf, recordTruth, type Holder } from './operations/migration-holder.ts'
 import type { Agents } from './ports/agents.ts'
-import { openPlaneAgents } from './plane-agents.ts'
+import { openPlaneAgents, type PlaneAgents } from './plane-agents.ts'
 import { openStateFolder, removeOutsideRunFolder } from './state-folder.ts'
 
 /** How long guests have to power off by themselves. */
@@ -19,45 +20,73 @@ const guestGraceMs = 5000
 
 /**
  * Stops what outlives the control plane: its processes of agents, guests (powered off), volume heads, movers and
- * export daemons. The control plane must not run. Volumes, servers and operations stay as recorded, and the next start goes on.
+ * export daemons. The control plane must not run. Volumes, servers and operations stay as recorded, and the next start
+ * goes on. Returns the names of the agents elsewhere that are away, whose daemons and guests run on.
  */
-export async function stopDataPlane(stateDir: string): Promise<void> {
+export async function stopDataPlane(stateDir: string): Promise<string[]> {
   const log = pino({ level: 'silent' })
   const folder = openStateFolder(stateDir)
   const topology = readJson(join(folder.path, 'topology.json')) as Topology | undefined
   // Nothing was ever started here.
-  if (topology === undefined) return
+  if (topology === undefined) return []
   const db = await openDatabase(folder.database, { used: true })
   await endAgentProcesses(folder.path)
   const { agents: _asProcesses, ...inside } = topology
   const agents = await openPlaneAgents({ topology: inside, folder, log, probe: undefined })
+  let away: string[]
   try {
     // As the newest control plane: one that is forgotten somewhere can't start again what is stopped here.
     const owner = `stop/${process.pid}`
     const fence = await operationStore(db).acquireFence({ owner, at: new Date().toISOString() })
     const caller = { fence }
     await recordCutovers(db, agents, fence)
-    await Promise.all(
-      topology.computeHosts.map(async ({ name }) => {
-        const compute = agents.compute(name)
-        const guests = await compute.listGuests()
-        await Promise.all(guests.map((g) => compute.ensureGuestStopped(caller, g.serverId, guestGraceMs)))
-      }),
-    )
-    const nodes = topology.clusters.flatMap((cluster) => cluster.nodes)
-    for (const machine of new Set([...topology.computeHosts, ...nodes].map((place) => place.machine))) {
-      const holders = agents.holders(machine)
-      for (const { holderId } of await holders.listHolders()) await holders.ensureNoHolder(caller, holderId)
-    }
-    for (const { name } of nodes) {
-      const storage = agents.storage(name)
-      for (const { exportId } of await storage.listExports()) await storage.ensureNoExport(caller, exportId)
-    }
+    away = await stopAll(topology, agents, caller)
   } finally {
     await agents.close()
     await db.destroy()
   }
   removeOutsideRunFolder(folder)
+  return away
+}
+
+async function stopAll(topology: Topology, agents: PlaneAgents, caller: Caller): Promise<string[]> {
+  const away = new Set<string>()
+  const unlessAway = async (
+    of: 'storageNodes' | 'machines' | 'computeHosts',
+    name: string,
+    stop: () => Promise<void>,
+  ): Promise<void> => {
+    try {
+      await stop()
+    } catch (error) {
+      const process = agents.processes().find((one) => one[of].includes(name))
+      if (process?.place !== 'remote' || process.up) throw error
+      away.add(process.name)
+    }
+  }
+  await Promise.all(
+    topology.computeHosts.map(({ name }) =>
+      unlessAway('computeHosts', name, async () => {
+        const compute = agents.compute(name)
+        const guests = await compute.listGuests()
+        await Promise.all(guests.map((g) => compute.ensureGuestStopped(caller, g.serverId, guestGraceMs)))
+      }),
+    ),
+  )
+  const nodes = topology.clusters.flatMap((cluster) => cluster.nodes)
+  for (const machine of new Set([...topology.computeHosts, ...nodes].map((place) => place.machine))) {
+    await unlessAway('machines', machine, async () => {
+      const holders = agents.holders(machine)
+      for (const { holderId } of await holders.listHolders()) await holders.ensureNoHolder(caller, holderId)
+    })
+  }
+  for (const { name } of nodes) {
+    await unlessAway('storageNodes', name, async () => {
+      const storage = agents.storage(name)
+      for (const { exportId } of await storage.listExports()) await storage.ensureNoExport(caller, exportId)
+    })
+  }
+  return [...away]
 }
 
 /**
