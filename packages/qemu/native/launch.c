@@ -441,6 +441,8 @@ int main(int count, char **words) {
   setsid();
   errno = 0;
   const char *mode = count > 1 ? words[1] : "";
+  /* These outlive whoever starts them, and what they inherit would stay open: a lock held, a pipe that never ends. */
+  if (strcmp(mode, "dial")) syscall(SYS_close_range, 3, ~0U, 0);
   if (netns) enter_netns(netns);
   if (!strcmp(mode, "keep") && control && (unix_path || host))
     keep(unix_path ? listen_unix(unix_path) : listen_tcp(host, port), control);

@@ -13,7 +13,7 @@ const sh = (script: string, ...args: string[]) =>
   startDetached({ command: '/bin/sh', args: ['-c', script, ...args], logPath })
 
 test('a process is known by more than its pid', async () => {
-  const one = sh('sleep 60')
+  const one = sh('exec sleep 60')
   assert.equal(isAlive(one), true)
   assert.equal(isAlive({ ...one, startTime: '1' }), false)
   assert.equal(isAlive({ ...one, bootId: 'another boot' }), false)
@@ -37,7 +37,7 @@ test('a process that ignores SIGTERM is killed after its grace, one that heeds i
 
 test('a process is found by a word of its command line', async () => {
   const word = `word-${process.pid}-${Date.now()}`
-  const one = sh('sleep 60; :', word)
+  const one = sh('while :; do sleep 0.05; done', word)
   await sleep(50)
   assert.deepEqual(findByCommandWord(word), [one])
   assert.deepEqual(findByCommandWord(word.slice(0, -1)), [])
