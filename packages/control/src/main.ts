@@ -6,9 +6,17 @@
 import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
+import { DomainError } from '@volant/contract'
 import { writeJsonDurably } from '@volant/qemu'
 import { probeCapabilities } from '@volant/qemu/capabilities.ts'
-import { bind, Executor } from '@volant/saga'
+import {
+  bind,
+  Executor,
+  planRecovery,
+  refusalMessage,
+  type BoundOperation,
+  type Unfinished,
+} from '@volant/saga'
 import type { Logger } from 'pino'
 import packageFile from '../../../package.json' with { type: 'json' }
 import { createMigrations } from './app/migration.ts'
@@ -38,6 +46,7 @@ import { ndoService } from './http/ndo/service.ts'
 import { buildServer } from './http/server.ts'
 import { attachVolume } from './operations/attach-volume.ts'
 import { detachVolume } from './operations/detach-volume.ts'
+import { declaredOperations } from './operations/index.ts'
 import { migrateVolume } from './operations/migrate-volume.ts'
 import { revertMigration } from './operations/revert-migration.ts'
 import { systemClock } from './ports/clock.ts'
@@ -101,6 +110,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   try {
     const state = await openState(options, closing)
     const services = await buildServices(state)
+    requireDeclared(services.operations)
     const executor = new Executor({ store: state.store, owner: state.owner, operations: services.operations })
     state.useExecutor(executor)
     logEngine(executor, state.log)
@@ -122,6 +132,25 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
   }
 }
 
+/** What is carried out is what the state was judged by before it was taken over. */
+function requireDeclared(bound: readonly BoundOperation[]): void {
+  const registered = bound.map(({ operation }) => operation)
+  const wrong = [
+    ...registered.filter((operation) => !declaredOperations.includes(operation)),
+    ...declaredOperations.filter((operation) => !registered.includes(operation)),
+  ]
+  if (wrong.length === 0) return
+  throw new Error(
+    `operations/index.ts and what is registered differ in ${wrong.map(({ kind }) => kind).join()}`,
+  )
+}
+
+/** An operation under way that this release cannot carry on: it must not take the state over, nor upgrade it. */
+function refuseUnknownOperations(unfinished: Unfinished[]): void {
+  const { refuse } = planRecovery(unfinished, declaredOperations, new Set())
+  if (refuse.length > 0) throw new DomainError('conflict', refusalMessage(refuse), { detail: refuse })
+}
+
 /** Everything below the services: folders, configuration, database, agents, records. */
 async function openState(options: ControlPlaneOptions, closing: Closing) {
   const { log } = options
@@ -135,6 +164,7 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
   })
   const db = await openDatabase(folder.database, {
     used: existsSync(join(folder.path, 'topology.json')),
+    judge: refuseUnknownOperations,
     onBackup: (copy, before) => log.info({ copy, before }, 'the database was copied before its upgrade'),
   })
   closing.push(() => db.destroy())

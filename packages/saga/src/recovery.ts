@@ -16,6 +16,9 @@ export interface Refusal {
   reason: string
 }
 
+/** What has to be known of an unfinished run to tell whether it can be carried on. */
+export type Unfinished = Pick<RunRecord, 'id' | 'kind' | 'version' | 'steps'>
+
 export interface RecoveryPlan {
   /** Ids of the runs to claim and carry on, oldest first. */
   adopt: string[]
@@ -24,7 +27,7 @@ export interface RecoveryPlan {
 }
 
 export function planRecovery(
-  rows: readonly RunRecord[],
+  rows: readonly Unfinished[],
   known: readonly Known[],
   running: ReadonlySet<string>,
 ): RecoveryPlan {
@@ -38,7 +41,7 @@ export function planRecovery(
   return plan
 }
 
-function whyNot(row: RunRecord, known: readonly Known[]): string | null {
+function whyNot(row: Unfinished, known: readonly Known[]): string | null {
   const ofKind = known.filter((operation) => operation.kind === row.kind)
   const operation = ofKind.find((candidate) => candidate.version === row.version)
   if (operation) {

@@ -2,6 +2,7 @@ import { closeSync, existsSync, openSync, readSync, rmSync, statSync } from 'nod
 import { pathToFileURL } from 'node:url'
 import { DatabaseSync } from 'node:sqlite'
 import { DomainError, messageOf } from '@volant/contract'
+import type { Unfinished } from '@volant/saga'
 import { reasonOf } from './dialects/sqlite-error.ts'
 
 /** `pragma application_id` of a database of Volant: "VLNT". */
@@ -43,6 +44,21 @@ export function inspectDatabase(path: string, options: { known: readonly string[
       throw refuse(path, 'has no tables, and this state folder has been in use')
     }
     return found
+  })
+}
+
+/** The operations that have not ended, of a database that may be an older release's. Nothing is changed. */
+export function unfinishedOperations(path: string): Unfinished[] {
+  return readOnly(path, sizeOf(`${path}-wal`) > 0, (db) => {
+    const tables = "select 1 from sqlite_schema where type = 'table' and name = 'operations'"
+    if (db.prepare(tables).get() === undefined) return []
+    const rows = db.prepare('select id, kind, version, steps from operations where ended_at is null').all()
+    return rows.map((row) => ({
+      id: String(row['id']),
+      kind: String(row['kind']),
+      version: Number(row['version']),
+      steps: JSON.parse(String(row['steps'])) as string[],
+    }))
   })
 }
 

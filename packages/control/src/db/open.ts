@@ -1,8 +1,9 @@
 import { Kysely, sql } from 'kysely'
 import { Migrator, type Migration, type MigrationProvider } from 'kysely/migration'
 import { DomainError, messageOf } from '@volant/contract'
+import type { Unfinished } from '@volant/saga'
 import { backUpDatabase } from './backup.ts'
-import { applicationId, inspectDatabase } from './inspect.ts'
+import { applicationId, inspectDatabase, unfinishedOperations } from './inspect.ts'
 import type { Database } from './schema.ts'
 import { sqliteDialect } from './dialects/sqlite.ts'
 import { migrations } from './migrations/index.ts'
@@ -12,6 +13,8 @@ export interface OpenOptions {
   used?: boolean
   /** Told where the copy lies that was made before an upgrade. */
   onBackup?: (copy: string, before: string) => void
+  /** Called before anything is changed, with the operations that have not ended; throws to refuse the database. */
+  judge?: (unfinished: Unfinished[]) => void
   /** For tests. */
   migrations?: Record<string, Migration>
 }
@@ -43,11 +46,13 @@ export async function openDatabase(path: string, options: OpenOptions = {}): Pro
 function prepare(
   path: string,
   provided: Record<string, Migration>,
-  { used = false, onBackup }: OpenOptions,
+  { used = false, onBackup, judge }: OpenOptions,
 ): string | undefined {
   const known = Object.keys(provided)
   const found = inspectDatabase(path, { known, used })
   if (found.state === 'new') return undefined
+  // Before an upgrade: the older release, which can end them, would not open the upgraded database.
+  judge?.(unfinishedOperations(path))
   const due = known.find((name) => !found.applied.includes(name))
   if (due === undefined || found.applied.length === 0) return undefined
   const copy = backUpDatabase(path, due, new Date())

@@ -9,7 +9,8 @@
  * - failed: it fails before, and after, it is done; so does its undo, once and for good.
  * - crashed: the engine dies before, and after, it is done and nothing is recorded; likewise its undo. A new
  *   engine on the same store carries on.
- * - cancelled: before, and after, it is done; from the commit on the cancel is refused.
+ * - cancelled: before, and after, it is done; from the commit on the cancel is refused. In a wait: with an undo that
+ *   keeps failing, too.
  *
  * Every test asserts that its fault struck at that step, that the run ended as it must, that it holds no key any
  * more and that no undo failed by itself; then the world's own invariants are asked.
@@ -63,11 +64,32 @@ export const hurriedPolicy: Policy = {
   abortGrace: '5s',
 }
 
+let collected: Set<Operation<never, never>> | null = null
+
+/**
+ * The operations that have their generic tests in what `load` imports; the tests themselves are not declared. For a
+ * test that none is without them.
+ */
+export async function coveredBy(load: () => Promise<void>): Promise<ReadonlySet<Operation<never, never>>> {
+  const found = new Set<Operation<never, never>>()
+  collected = found
+  try {
+    await load()
+  } finally {
+    collected = null
+  }
+  return found
+}
+
 export function everyStep<Input, Ports>(
   operation: Operation<Input, Ports>,
   world: World<Input, Ports>,
   options: { timeoutMs?: number } = {},
 ): void {
+  if (collected !== null) {
+    collected.add(operation as unknown as Operation<never, never>)
+    return
+  }
   describe(`every step of ${operation.kind} version ${operation.version}`, () => {
     for (const scenario of scenarios(operation.nodes)) {
       test(scenario.name, { timeout: options.timeoutMs ?? 30_000 }, async () => {

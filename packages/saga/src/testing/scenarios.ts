@@ -43,6 +43,7 @@ export function scenarios(nodes: readonly OperationNode[]): Scenario[] {
     ...places.flatMap(failed),
     ...places.flatMap(crashed),
     ...places.flatMap(cancelled),
+    ...places.flatMap((place, i) => stuckAfterWait(place, places.slice(0, i))),
   ]
 }
 
@@ -136,4 +137,18 @@ function cancelled({ node, undoable }: Place): Scenario[] {
       cancelRefused: !undoable,
     })
   })
+}
+
+/** What a wait has seen must not count for the undos that follow when it is given up. */
+function stuckAfterWait({ node, undoable }: Place, before: readonly Place[]): Scenario[] {
+  const last = before.findLast((place) => place.node.type === 'step')
+  if (node.type !== 'wait' || !undoable || last === undefined) return []
+  const faults: Fault[] = [
+    { at: node.name, when: 'after', what: 'cancel' },
+    { at: last.node.name, during: 'undo', when: 'before', what: 'throw', times: Infinity },
+  ]
+  const name = `${node.name}: cancelled, and the undo of ${last.node.name} keeps failing, needs attention, is resumed`
+  return [
+    scenario('cancelled', name, node.name, faults, ['needs-attention', 'cancelled'], { undoFails: true }),
+  ]
 }

@@ -1,0 +1,34 @@
+import type { Operation } from '@volant/saga'
+import { attachVolume } from './attach-volume.ts'
+import { createServer } from './create-server.ts'
+import { createVolume } from './create-volume.ts'
+import { deleteServer } from './delete-server.ts'
+import { deleteVolume } from './delete-volume.ts'
+import { detachVolume } from './detach-volume.ts'
+import { extendVolume } from './extend-volume.ts'
+import { migrateVolume } from './migrate-volume.ts'
+import { pauseServer } from './pause-server.ts'
+import { rebootServer } from './reboot-server.ts'
+import { revertMigration } from './revert-migration.ts'
+import { startServer } from './start-server.ts'
+import { stopServer } from './stop-server.ts'
+
+/**
+ * Every operation that this release can carry out, old versions included. A database with an unfinished one that is
+ * not here is refused, before anything is written.
+ */
+export const declaredOperations: readonly Operation<never, never>[] = [
+  attachVolume,
+  createServer,
+  createVolume,
+  deleteServer,
+  deleteVolume,
+  detachVolume,
+  extendVolume,
+  migrateVolume,
+  pauseServer,
+  rebootServer,
+  revertMigration,
+  startServer,
+  stopServer,
+] as unknown as readonly Operation<never, never>[]
