@@ -28,6 +28,11 @@ test('volant sweep, its dry run, and the line in volant status', async (t) => {
   assert.match(swept.stdout, /^No strays\. Looked at 1: 1 owned/)
   const dry = JSON.parse((await run('sweep', '--dry-run', '--json')).stdout) as SweepReport
   assert.deepEqual([dry.dry_run, dry.strays, dry.unreachable, dry.owned], [true, [], [], 1])
+  const young = JSON.parse((await run('sweep', '--dry-run', '--grace', '0', '--json')).stdout) as SweepReport
+  assert.deepEqual([young.strays, young.busy], [[], 0])
+  const refused = await run('sweep', '--grace', '0')
+  assert.equal(refused.code, 4, 'what removes keeps its grace time')
+  assert.match(refused.stderr, /dry run only/)
   assert.match((await run('status')).stdout, /^Strays: none$/m)
   assert.equal((await client.ndo.status()).strays, 0)
 })

@@ -56,7 +56,7 @@ export interface NdoClient {
   /** Of all operations, newest first, page by page; `since`: only what something was recorded of since then. */
   histories(since?: string): AsyncGenerator<OperationRecord>
   /** One pass of the sweep now. */
-  sweep(options?: { dryRun?: boolean }): Promise<SweepReport>
+  sweep(options?: { dryRun?: boolean; graceSeconds?: number }): Promise<SweepReport>
 }
 
 const retryMs = 1000
@@ -162,9 +162,10 @@ export function ndoClient(session: Session): NdoClient {
     watch: (id, options) => watch(session, id, options),
     migrate: async (wish) =>
       ((await session.json('POST', '/ndo/v1/migrations', { body: wish })) as MigrationStarted).operation,
-    sweep: async ({ dryRun = false } = {}) =>
-      ((await session.json('POST', '/ndo/v1/sweep', { body: { dry_run: dryRun } })) as { sweep: SweepReport })
-        .sweep,
+    sweep: async ({ dryRun = false, graceSeconds } = {}) => {
+      const body = { dry_run: dryRun, ...(graceSeconds === undefined ? {} : { grace_seconds: graceSeconds }) }
+      return ((await session.json('POST', '/ndo/v1/sweep', { body })) as { sweep: SweepReport }).sweep
+    },
     planMigration: async (wish) =>
       (
         (await session.json('POST', '/ndo/v1/migrations', {

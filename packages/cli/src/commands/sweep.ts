@@ -1,5 +1,5 @@
 import { straysLeft, type Stray, type SweepReport } from '@volant/contract/ndo/sweep.ts'
-import type { Command } from 'commander'
+import { InvalidArgumentError, type Command } from 'commander'
 import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes, formatClock } from '../output/units.ts'
@@ -47,8 +47,14 @@ export function sweepText(report: SweepReport): string {
   ].join('\n')
 }
 
-async function sweep(options: CommonOptions & { dryRun?: boolean }): Promise<void> {
-  const report = await (await clientFor(options)).ndo.sweep({ dryRun: options.dryRun === true })
+const seconds = (text: string): number => {
+  if (/^\d{1,5}$/.test(text)) return Number(text)
+  throw new InvalidArgumentError('It must be a whole number of seconds.')
+}
+
+async function sweep(options: CommonOptions & { dryRun?: boolean; grace?: number }): Promise<void> {
+  const grace = options.grace === undefined ? {} : { graceSeconds: options.grace }
+  const report = await (await clientFor(options)).ndo.sweep({ dryRun: options.dryRun === true, ...grace })
   print(options, report, () => sweepText(report))
 }
 
@@ -59,6 +65,7 @@ export function addSweep(program: Command): void {
       'look for what no record owns; what is provably ours and finished is removed, the rest is listed',
     )
     .option('--dry-run', 'say what would be removed, and remove nothing')
+    .option('--grace <seconds>', 'with --dry-run: leave out what is younger (default: 30)', seconds)
     .action(sweep)
   withCommonOptions(command, ['volant sweep --dry-run', 'volant sweep --json | jq .strays'])
 }

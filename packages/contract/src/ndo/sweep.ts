@@ -54,7 +54,11 @@ export interface SweepDocument {
 }
 
 export const SweepRequest = Type.Object(
-  { dry_run: Type.Optional(Type.Boolean()) },
+  {
+    dry_run: Type.Optional(Type.Boolean()),
+    /** With `dry_run` alone: how young a thing is left out. Seconds; 30. 0 tells of what is on its way, too. */
+    grace_seconds: Type.Optional(Type.Integer({ minimum: 0, maximum: 86_400 })),
+  },
   { additionalProperties: false },
 )
 export type SweepRequest = Static<typeof SweepRequest>

@@ -21,10 +21,14 @@ export interface SweepRecords {
   forgetTombstones(removedBefore: string): Promise<void>
 }
 
+export type SweepWish = { dryRun?: false } | { dryRun: true; graceSeconds?: number }
+
 /** The sweep, as the application uses it. */
 export interface Sweep {
-  /** One pass, after any that is under way. A dry run removes nothing. */
-  run(options?: { dryRun?: boolean }): Promise<SweepReport>
+  /**
+   * One pass, after any that is under way. A dry run removes nothing; only it may have another grace time, in seconds.
+   */
+  run(options?: SweepWish): Promise<SweepReport>
   /** The last pass; undefined before the first. */
   last(): SweepReport | undefined
 }

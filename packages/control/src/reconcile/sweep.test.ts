@@ -247,6 +247,19 @@ describe('the sweep', () => {
     assert.equal(node.images.has(String(volume.imageId)), true)
   })
 
+  test('a look without a grace time tells of what is young, too, and is no measure of what is left', async (t) => {
+    const { world, sweep } = await open(t)
+    const { node } = await plant(world)
+    for (const item of node.planted.values()) node.planted.set(item.id, { ...item, ageSeconds: 5 })
+    await sweep.run({ dryRun: true })
+    const usual = sweep.last()
+    const kinds = (report: SweepReport | undefined) => report?.strays.map(({ kind }) => kind) ?? []
+    assert.equal(kinds(usual).includes('file'), false)
+    const look = await sweep.run({ dryRun: true, graceSeconds: 0 })
+    assert.equal(kinds(look).includes('file'), true)
+    assert.equal(sweep.last(), usual)
+  })
+
   test('a place that does not answer is named, and the others are swept', async (t) => {
     const { world, sweep } = await open(t)
     const { node, holdersAt } = await plant(world)

@@ -18,7 +18,7 @@ import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { CopyRecords, FlexVolRecords } from '../ports/records.ts'
-import type { Sweep, SweepRecords } from '../ports/sweep.ts'
+import type { Sweep, SweepRecords, SweepWish } from '../ports/sweep.ts'
 import { every } from './every.ts'
 
 export interface SweepPorts {
@@ -46,16 +46,20 @@ const judgedAtOnce = 500
 export function createSweep(ports: SweepPorts, caller: Caller, options: SweepOptions): Sweep {
   let last: SweepReport | undefined
   let turn: Promise<unknown> = Promise.resolve()
-  const pass = async (dryRun: boolean): Promise<SweepReport> => {
-    const report = await sweepOnce(ports, caller, options, dryRun)
+  const pass = async (wish: SweepWish): Promise<SweepReport> => {
+    // A look with a grace time of its own is no measure of what is left over.
+    if (wish.dryRun === true && wish.graceSeconds !== undefined) {
+      return sweepOnce(ports, caller, { ...options, graceSeconds: wish.graceSeconds }, true)
+    }
+    const report = await sweepOnce(ports, caller, options, wish.dryRun === true)
     logStrays(ports.log, report, last)
     last = report
     return report
   }
   return {
     last: () => last,
-    run({ dryRun = false } = {}) {
-      const mine = turn.then(() => pass(dryRun))
+    run(wish = {}) {
+      const mine = turn.then(() => pass(wish))
       turn = mine.catch(() => {}) // the caller of that pass is told
       return mine
     },

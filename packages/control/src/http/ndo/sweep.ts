@@ -8,8 +8,5 @@ const parseSweep = parser(SweepRequest)
 /** `GET`: what the last pass found. `POST`: one pass now; it answers when it is over. */
 export function sweepRoutes(app: FastifyInstance, sweeps: Sweeps): void {
   app.get('/v1/sweep', (request) => sweeps.last(request.principal))
-  app.post('/v1/sweep', (request) => {
-    const { dry_run = false } = parseSweep(request.body ?? {})
-    return sweeps.run(request.principal, { dryRun: dry_run })
-  })
+  app.post('/v1/sweep', (request) => sweeps.run(request.principal, parseSweep(request.body ?? {})))
 }
