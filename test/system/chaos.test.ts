@@ -30,7 +30,7 @@ test('the seed decides what is done, and when', () => {
   const kinds = new Set(
     [1, 2, 3, 4, 5, 6, 7, 8].flatMap((n) => roundOf(n, 1, 40_000).map(({ what }) => what)),
   )
-  assert.equal(kinds.size, 11)
+  assert.equal(kinds.size, 12)
 })
 
 test('a wrong option is refused with what would be right', async () => {

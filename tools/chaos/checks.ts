@@ -41,6 +41,21 @@ export function problemsNow({ plane, jobs, extra }: Place): string[] {
   return problems
 }
 
+/** How the migrations ended: a run in which none was decided would prove little. */
+export function migrationsOf({ plane }: Place): string {
+  const db = new DatabaseSync(join(plane.stateDir, 'volant.db'), { readOnly: true, timeout: 2000 })
+  try {
+    const rows = db
+      .prepare(
+        "select state, count(*) as n from operations where kind = 'volume.migrate' group by state order by state",
+      )
+      .all()
+    return `migrations: ${rows.map((row) => `${String(row['n'])} ${String(row['state'])}`).join(', ') || 'none'}`
+  } finally {
+    db.close()
+  }
+}
+
 /** Waits until nothing is found any more; throws what is still found at the end of the bound. */
 async function settled(
   what: string,

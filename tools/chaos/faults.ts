@@ -1,5 +1,6 @@
 /** What breaks the system. Everything that is broken for a time is put right again before its promise resolves. */
 import { execFileSync } from 'node:child_process'
+import { existsSync, readdirSync, readFileSync, watch } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -48,9 +49,14 @@ export async function stop(
   const chosen = pickOf(await candidates(place, victim), pick)
   if (chosen === undefined) return tell(`no ${victim} to stop`)
   tell(`stops ${victim} ${chosen.pid}`)
+  await hold(chosen, ms, tell)
+}
+
+/** SIGSTOP for so long. */
+async function hold({ pid, kind }: Process, ms: number, tell: Tell): Promise<void> {
   const signal = (name: NodeJS.Signals): void => {
     try {
-      process.kill(chosen.pid, name)
+      process.kill(pid, name)
     } catch (error) {
       // Killed meanwhile.
       if ((error as NodeJS.ErrnoException).code !== 'ESRCH') throw error
@@ -61,7 +67,69 @@ export async function stop(
     await sleep(ms)
   } finally {
     signal('SIGCONT')
-    tell(`lets ${victim} ${chosen.pid} go on`)
+    tell(`lets ${kind} ${pid} go on`)
+  }
+}
+
+/** How long a strike waits for a cutover. */
+const ambushMs = 15_000
+
+/** Waits until a cutover is begun (its guard is ready), a little longer, and then kills or stops; false: none came. */
+export async function strike(
+  place: Place,
+  deed: { victim: Victim; pick: number; ms: number; delayMs: number; kills: boolean },
+  tell: Tell,
+): Promise<boolean> {
+  const { victim, pick, ms, delayMs, kills } = deed
+  // Looked for before: that takes longer than the moment that is meant. The guard is there only then.
+  let chosen = pickOf(await candidates(place, victim), pick)
+  if (!(await nextCutover(place))) {
+    tell('no cutover to strike at')
+    return false
+  }
+  if (victim === 'guard') chosen = pickOf(await candidates(place, victim), pick)
+  await sleep(delayMs)
+  if (chosen === undefined || !isThere(chosen)) {
+    tell(`a cutover, and no ${victim}`)
+    return false
+  }
+  tell(`a cutover: ${kills ? 'kills' : 'stops'} ${victim} ${chosen.pid}`)
+  if (kills) {
+    await killNow([chosen.pid])
+    return victim === 'control plane'
+  }
+  await hold(chosen, ms, tell)
+  return false
+}
+
+/** Whether it is still that process: its number may be another one's by now. */
+function isThere({ pid, command }: Process): boolean {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'utf8').replaceAll('\0', ' ').trim() === command
+  } catch {
+    return false
+  }
+}
+
+/** Whether a guard gets ready inside the bound. */
+async function nextCutover({ plane }: Place): Promise<boolean> {
+  const machines = join(plane.stateDir, 'machines')
+  const closes: (() => void)[] = []
+  try {
+    return await new Promise((resolve) => {
+      const timer = setTimeout(resolve, ambushMs, false)
+      closes.push(() => clearTimeout(timer))
+      for (const machine of readdirSync(machines)) {
+        const folder = join(machines, machine, 'cutovers')
+        if (!existsSync(folder)) continue
+        const watcher = watch(folder, (_, name) => {
+          if (name?.endsWith('.guard') === true && existsSync(join(folder, name))) resolve(true)
+        })
+        closes.push(() => watcher.close())
+      }
+    })
+  } finally {
+    for (const close of closes) close()
   }
 }
 

@@ -5,8 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { inspect, parseArgs } from 'node:util'
 import { messageOf } from '@volant/contract/errors.ts'
-import { assertRest, problemsNow } from './checks.ts'
-import { cut, fill, kill, lockDatabase, stop, throttle } from './faults.ts'
+import { assertRest, migrationsOf, problemsNow } from './checks.ts'
+import { cut, fill, kill, lockDatabase, stop, strike, throttle } from './faults.ts'
 import { attachOrDetach, cancel, migrate, pause, setRate } from './operator.ts'
 import { openPlace, type Place } from './place.ts'
 import { roundOf, textOf, type Planned } from './schedule.ts'
@@ -103,8 +103,13 @@ async function carryOut(place: Place, deed: Planned, tell: Story['tell']): Promi
       return fill(place, deed.pick, deed.ms, tell)
     case 'lock database':
       return lockDatabase(place, deed.ms, tell)
-    case 'kill': {
-      if (!(await kill(place, deed.victim, deed.pick, tell))) return
+    case 'kill':
+    case 'strike': {
+      const isControlPlane =
+        deed.what === 'kill'
+          ? await kill(place, deed.victim, deed.pick, tell)
+          : await strike(place, deed, tell)
+      if (!isControlPlane) return
       await sleep(deed.ms)
       // Where something else is broken it may not come up now; at the end of the round it must.
       await place.plane.start().then(
@@ -154,6 +159,7 @@ async function run(options: Options, story: Story, signal: AbortSignal): Promise
       await breakThings(place, deeds, story, signal)
       signal.throwIfAborted()
       story.say(`round ${round}: ${await assertRest(place, story.tell, signal)}`)
+      story.say(`so far: ${migrationsOf(place)}`)
     }
     well = true
     return 0

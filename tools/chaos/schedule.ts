@@ -21,6 +21,8 @@ export type Deed =
   | { what: 'attach or detach' }
   | { what: 'kill'; victim: Victim | 'machine'; pick: number; ms: number }
   | { what: 'stop'; victim: Victim; pick: number; ms: number }
+  /** SIGKILL or SIGSTOP so many milliseconds after the next cutover was begun: it is over in a moment, and luck seldom meets it. */
+  | { what: 'strike'; victim: Victim; pick: number; ms: number; delayMs: number; kills: boolean }
   | { what: 'cut'; pick: number; ms: number }
   | { what: 'throttle'; pick: number; ms: number }
   | { what: 'fill'; pick: number; ms: number }
@@ -49,6 +51,7 @@ const weights: Record<Deed['what'], number> = {
   'attach or detach': 2,
   kill: 10,
   stop: 5,
+  strike: 6,
   cut: 2,
   throttle: 2,
   fill: 2,
@@ -59,6 +62,7 @@ const weights: Record<Deed['what'], number> = {
 const rates = [0, 0, 1_000_000, 4_000_000, 16_000_000]
 
 const longestFaultMs = 8000
+const longestDelayMs = 150
 const meanGapMs = 1500
 
 /** The deeds of one round, which lasts `roundMs`; the same for the same seed and round. */
@@ -74,9 +78,11 @@ export function roundOf(seed: number, round: number, roundMs: number): Planned[]
       pick: random(),
       ms: Math.round(300 + random() ** 2 * longestFaultMs),
       rate: oneOf(rates),
+      delayMs: Math.round(random() ** 2 * longestDelayMs),
+      kills: random() < 0.7,
       victim: oneOf([...victims, 'control plane', 'holder', 'machine'] as const),
     }
-    const { what, pick, ms, rate, victim } = drawn
+    const { what, pick, ms, rate, victim, delayMs, kills } = drawn
     const planned = { at: Math.round(at) }
     switch (what) {
       case 'migrate':
@@ -98,6 +104,17 @@ export function roundOf(seed: number, round: number, roundMs: number): Planned[]
       case 'stop':
         deeds.push({ ...planned, what, victim: victim === 'machine' ? 'guard' : victim, pick, ms })
         break
+      case 'strike':
+        deeds.push({
+          ...planned,
+          what,
+          victim: victim === 'machine' ? 'guard' : victim,
+          pick,
+          ms,
+          delayMs,
+          kills,
+        })
+        break
       default:
         deeds.push({ ...planned, what, pick, ms })
     }
@@ -107,8 +124,11 @@ export function roundOf(seed: number, round: number, roundMs: number): Planned[]
 
 export function textOf(deed: Deed): string {
   const { what, ...rest } = deed
-  const { victim, pick, ms, rate } = rest as { victim?: string; pick?: number; ms?: number; rate?: number }
+  const { victim, pick, ms, rate, delayMs, kills } = rest as Partial<
+    Record<'pick' | 'ms' | 'rate' | 'delayMs', number> & { victim: string; kills: boolean }
+  >
   const parts = [
+    delayMs === undefined ? undefined : `${kills ? 'kill' : 'stop'} ${delayMs} ms into a cutover`,
     victim,
     pick === undefined ? undefined : `pick ${pick.toFixed(3)}`,
     rate === undefined ? undefined : `rate ${rate}`,
