@@ -176,6 +176,8 @@ export class AgentProcess {
         this.#record = record
         break
       }
+      // Let go of meanwhile: it is found by who comes next, or ended by `volant down`.
+      if (this.#ended.signal.aborted) return
       if (isAlive(identity) && performance.now() < end) continue
       await ensureGone(identity)
       const lastLine = tailOf(logPath).split('\n').at(-1) || 'it gave no reason'

@@ -1,4 +1,5 @@
 import type { Command } from 'commander'
+import { flushCompileCache } from 'node:module'
 import { join, resolve } from 'node:path'
 import { withCommonOptions, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
@@ -42,6 +43,7 @@ async function node(credentials: string, options: NodeOptions): Promise<void> {
     const ending = endRequested()
     const running = await openNode(given)
     log.info({ agent: name, url: running.url, stateDir }, 'ready')
+    flushCompileCache() // else it is written at the end, and a killed process leaves none
     const signal = await ending
     log.info({ signal }, 'stopping')
     await running.close()
