@@ -41,6 +41,7 @@ import {
   ensureMirror,
   followWishes,
   goOn,
+  holderOf,
   isCommitted,
   isRecorded,
   jobOf,
@@ -75,7 +76,7 @@ export interface MigrateVolumeInput {
 export interface MigrateVolumePorts extends HeadPorts {
   volumes: Pick<VolumeRecords, 'get' | 'find' | 'update'>
   copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'create' | 'update' | 'remove' | 'changeTruth'>
-  attachments: Pick<AttachmentRecords, 'ofVolume'>
+  attachments: Pick<AttachmentRecords, 'ofVolume' | 'get'>
   flexvols: Pick<FlexVolRecords, 'get'>
   backend: Backend
   agents: Pick<Agents, 'holders' | 'compute'>
@@ -129,7 +130,12 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
     },
     undo: async ({ op, input, ports }) => {
       const target = await ports.copies.find(input.targetImageId)
-      if (target !== undefined) await ports.backend.ensureNoImage(callerOf(op), target)
+      if (target === undefined) return
+      // Here, and not where the mirror ends: a node that is gone for good must not keep the volume, and this can be
+      // left out.
+      const { holderId, machine } = await holderOf(ports, op, input.volumeId, input.sourceImageId)
+      await ports.backend.revoke(callerOf(op), target, machine, holderId)
+      await ports.backend.ensureNoImage(callerOf(op), target)
     },
     skipUndo: 'what was copied stays behind on the target as a stray, which nothing uses',
     retry: throughRestart,
@@ -153,12 +159,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       await ensureMirror(ports, op, out.openHolder, input.targetImageId)
       return null
     },
-    undo: async ({ op, input, out, ports }) => {
-      const { holderId, machine } = out.openHolder
-      await endCopy(ports, op, out.openHolder)
-      const target = await ports.copies.find(input.targetImageId)
-      if (target !== undefined) await ports.backend.revoke(callerOf(op), target, machine, holderId)
-    },
+    undo: ({ op, out, ports }) => endCopy(ports, op, out.openHolder),
     retry: throughRestart,
   })
 
@@ -274,8 +275,6 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       if (out.openHolder.isHead) {
         await openHolder(ports, op, input.volumeId, input.targetImageId)
         await ports.agents.holders(machine).ensureLimits(callerOf(op), holderId, {})
-        const source = await ports.copies.find(input.sourceImageId)
-        if (source !== undefined) await ports.backend.revoke(callerOf(op), source, machine, holderId)
       } else {
         await closeMover(ports, op, machine, input.sourceImageId, input.targetImageId)
       }
@@ -287,9 +286,11 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
 
   .step('retireSource', {
     skip: 'nothing uses the source any more; it is removed when its retention time is over',
-    do: async ({ op, input, ports }) => {
+    do: async ({ op, input, out, ports }) => {
       const source = await ports.copies.find(input.sourceImageId)
       if (source === undefined) return null
+      const { holderId, machine } = out.openHolder
+      await ports.backend.revoke(callerOf(op), source, machine, holderId)
       if (input.retentionSeconds > 0) {
         await ports.backend.ensureReadOnly(callerOf(op), source, true)
       } else {

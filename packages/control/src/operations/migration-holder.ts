@@ -20,8 +20,11 @@ export interface Holder {
 
 export const jobOf = (op: Op): string => `migrate-${op.id}`
 
-/** The head where the volume is attached; else a mover on the machine of the image it moves. */
-export async function openHolder(
+/**
+ * The head where the volume is attached; else a mover on the machine of the image it moves. By the records alone, which
+ * do not change while the operation holds the volume.
+ */
+export async function holderOf(
   ports: MigrateVolumePorts,
   op: Op,
   volumeId: string,
@@ -29,17 +32,30 @@ export async function openHolder(
 ): Promise<Holder> {
   const [attachment] = await ports.attachments.ofVolume(volumeId)
   if (attachment !== undefined && attachment.host !== null) {
-    await ensureHead(ports, callerOf(op), attachment)
     const machine = ports.places.machineOfHost(attachment.host)
     return { holderId: attachment.id, machine, isHead: true }
   }
   const copy = await ports.copies.get(imageId)
-  const machine = ports.places.machineOfNode(copy.node)
-  const image = await ports.backend.openFor(callerOf(op), copy, machine, op.id)
-  await ports.agents
-    .holders(machine)
-    .ensureHolder(callerOf(op), { holderId: op.id, volumeId, image, serves: false })
-  return { holderId: op.id, machine, isHead: false }
+  return { holderId: op.id, machine: ports.places.machineOfNode(copy.node), isHead: false }
+}
+
+/** The holder, found running or started on the image. */
+export async function openHolder(
+  ports: MigrateVolumePorts,
+  op: Op,
+  volumeId: string,
+  imageId: string,
+): Promise<Holder> {
+  const holder = await holderOf(ports, op, volumeId, imageId)
+  const { holderId, machine, isHead } = holder
+  if (isHead) {
+    await ensureHead(ports, callerOf(op), await ports.attachments.get(holderId))
+    return holder
+  }
+  const copy = await ports.copies.get(imageId)
+  const image = await ports.backend.openFor(callerOf(op), copy, machine, holderId)
+  await ports.agents.holders(machine).ensureHolder(callerOf(op), { holderId, volumeId, image, serves: false })
+  return holder
 }
 
 /** The guest's process, which a cutover may hold for a moment; undefined where it can't be told: then it goes without. */
