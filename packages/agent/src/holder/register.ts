@@ -1,4 +1,5 @@
-import { link, open, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { linkSync } from 'node:fs'
+import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { DomainError, messageOf } from '@volant/contract'
 import { syncFolder } from '@volant/qemu/durable-file.ts'
@@ -46,14 +47,17 @@ export class Register {
     const found = decisions.find((decision) => text === `${decision}\n`)
     if (!found) throw unreadable(this.path, 'it holds no decision')
     // Who wrote it may not have come to this yet, and nothing may be built on it before.
-    await syncDirectory(dirname(this.path))
+    syncFolder(dirname(this.path))
     return found
   }
 
-  /** Decides, or finds that it was decided; returns what stands. Throws `conflict` where the attempt is over. */
+  /**
+   * Decides, or finds that it was decided; returns what stands. Throws `conflict` where the attempt is over.
+   * Synchronous inside, as the record in the database is: the client waits, and each turn of the event loop would be added.
+   */
   async decide(wanted: Decision): Promise<Decision> {
     try {
-      await link(`${this.path}.${wanted}`, this.path)
+      linkSync(`${this.path}.${wanted}`, this.path)
     } catch (error) {
       const { code } = error as NodeJS.ErrnoException
       if (code === 'ENOENT') {
@@ -72,7 +76,7 @@ export class Register {
         },
       )
     }
-    await syncDirectory(dirname(this.path))
+    syncFolder(dirname(this.path))
     return wanted
   }
 
@@ -95,15 +99,6 @@ export const registerOfFile = (file: string): string => file.replace(/\.(committ
 export async function registersIn(folder: string): Promise<string[]> {
   const names = (await readdir(folder)).map(registerOfFile)
   return [...new Set(names)].map((name) => join(folder, name))
-}
-
-async function syncDirectory(path: string): Promise<void> {
-  const folder = await open(path, 'r')
-  try {
-    await folder.sync()
-  } finally {
-    void folder.close()
-  }
 }
 
 const unreadable = (path: string, reason: unknown): DomainError =>
