@@ -12,6 +12,7 @@ import { copySpeed } from './cases/copy-speed.ts'
 import { create } from './cases/create.ts'
 import { cutoverPause } from './cases/cutover-pause.ts'
 import { durableStep } from './cases/durable-step.ts'
+import { journal } from './cases/journal.ts'
 import { memory } from './cases/memory.ts'
 import { restart } from './cases/restart.ts'
 import { start } from './cases/start.ts'
@@ -29,6 +30,7 @@ const cases: BenchCase[] = [
   create,
   memory,
   durableStep,
+  journal,
 ]
 
 const usage = `npm run bench [-- [--quick] [--output FOLDER] [NAME…]]

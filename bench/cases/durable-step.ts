@@ -76,7 +76,8 @@ async function runSome(executor: Executor): Promise<void> {
   }
 }
 
-function bareDatabase(path: string): DatabaseSync {
+/** The smallest durable write of the same database engine. */
+export function bareDatabase(path: string): DatabaseSync {
   const db = new DatabaseSync(path)
   db.exec(
     'pragma journal_mode = wal; pragma synchronous = full; create table t (id integer primary key, text text)',
@@ -84,7 +85,7 @@ function bareDatabase(path: string): DatabaseSync {
   return db
 }
 
-function commitSome(db: DatabaseSync): void {
+export function commitSome(db: DatabaseSync, count = 5 * runsEachTime): void {
   const insert = db.prepare('insert into t (text) values (?)')
-  for (let i = 0; i < 5 * runsEachTime; i += 1) insert.run('x'.repeat(200))
+  for (let i = 0; i < count; i += 1) insert.run('x'.repeat(200))
 }

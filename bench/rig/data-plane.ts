@@ -19,6 +19,7 @@ import { migrateVolume } from '@volant/control/operations/migrate-volume.ts'
 import type { Agents } from '@volant/control/ports/agents.ts'
 import { systemClock } from '@volant/control/ports/clock.ts'
 import { bind, Executor, type LogEntry } from '@volant/saga'
+import { timedCalls } from './timed-calls.ts'
 
 const machine = 'bench'
 
@@ -35,11 +36,19 @@ const cluster = (folder: string, name: string, node: string, lif: string) => ({
   flexvols: [{ name: 'fv', lif, junctionPath: '/fv', node, aggregate: 'aggr1' }],
 })
 
+/** Told how long each durable write took that an operation waited for, in milliseconds. */
+export interface DurableWrites {
+  /** Of the engine's journal. */
+  journal?: (ms: number) => void
+  /** In a cutover, while the client is held. */
+  held?: (ms: number) => void
+}
+
 /**
  * What carries out a migration, without the HTTP in front of it: the real agents, the real database on disk, the
  * engine and the operation `volume.migrate`. Two clusters, in two folders below `folder`.
  */
-export async function openDataPlane(folder: string) {
+export async function openDataPlane(folder: string, durable: DurableWrites = {}) {
   const topology: Topology = {
     host: machine,
     availabilityZone: 'nova',
@@ -55,7 +64,12 @@ export async function openDataPlane(folder: string) {
       ]),
     ),
   )
-  const holders = createHolderAgent({ host: machine, stateDir: join(folder, 'h'), runDir })
+  const { journal = () => {}, held = () => {} } = durable
+  const holders = timedCalls(
+    createHolderAgent({ host: machine, stateDir: join(folder, 'h'), runDir }),
+    ['commitCutover'],
+    held,
+  )
   const agents: Agents = {
     storage(node) {
       const found = storage.get(node)
@@ -76,7 +90,7 @@ export async function openDataPlane(folder: string) {
   const flexvols = flexVolRecords(db)
   const records = {
     volumes: volumeRecords(db, systemClock),
-    copies: copyRecords(db),
+    copies: timedCalls(copyRecords(db), ['changeTruth'], held),
     attachments: attachmentRecords(db),
     flexvols,
   }
@@ -91,7 +105,7 @@ export async function openDataPlane(folder: string) {
     monotonic: () => performance.now(),
   }
   const executor = new Executor({
-    store: operationStore(db),
+    store: timedCalls(operationStore(db), ['createRun', 'record'], journal),
     owner: 'bench',
     operations: [bind(migrateVolume, ports)],
   })

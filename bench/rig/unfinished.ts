@@ -54,7 +54,8 @@ export async function leaveBegun(
       ids.push(await (i % 2 === 0 ? beginDelete(executor, row) : beginExtend(executor, row)))
     }
     const [model] = rows
-    for (let i = 0; model !== undefined && i < creations; i += 1) {
+    if (model === undefined) throw new Error('There is no volume to go by.')
+    for (let i = 0; i < creations; i += 1) {
       const row = { ...model, id: crypto.randomUUID(), status: 'creating', image_id: null, flexvol_id: null }
       await db
         .insertInto('volumes')
