@@ -56,6 +56,19 @@ test('a client is never limited below the floor', () => {
   assert.equal(run.limits.at(-1), policy.floorBps)
 })
 
+test('a job that begins late, with much to look at, is not taken for a client that writes much', () => {
+  let state = newConvergence()
+  for (let ms = 0; ms <= 20_000; ms += 250) {
+    const begun = ms >= 1000
+    const doneBytes = begun ? (ms - 1000) * 4 * 1024 : 0
+    const totalBytes = begun ? 1024 * mib : 0
+    const status = { phase: 'copying' as const, doneBytes, totalBytes, rate: 0, pausedByUser: false }
+    const verdict = judge(state, status, ms, policy)
+    state = verdict.state
+    assert.equal(verdict.shapeTo, undefined, `at ${ms} ms`)
+  }
+})
+
 test('a copy that even a client at the floor outruns ends, and says what would help', () => {
   const run = simulate({ bytes: 512 * mib, copyBps: mib / 2, clientBps: 10 * mib, seconds: 3600 })
   assert.equal(run.converged, false)

@@ -88,7 +88,9 @@ export function judge(
     movedBytes: status.movedBytes ?? status.doneBytes,
   }
   const paused = status.phase === 'paused' || status.pausedByUser
-  const samples = paused ? [] : [...recent(before.samples, now, policy.patienceMs), sample]
+  // What a job has to look at is known once it has begun: before that nothing is left, and then all is.
+  const hasBegun = status.totalBytes > 0
+  const samples = paused || !hasBegun ? [] : [...recent(before.samples, now, policy.patienceMs), sample]
   const oldest = samples[0] ?? sample
   const seconds = (now - oldest.at) / 1000
   const rateBps = seconds > 0 ? Math.max(0, (sample.doneBytes - oldest.doneBytes) / seconds) : 0
