@@ -28,7 +28,7 @@ export function logEngine(executor: Executor, log: Logger): void {
     } else if (event.type === 'broken') {
       log.error(
         { operationId: event.runId, err: event.error },
-        'an operation stands still until the next start',
+        'an operation met a fault of our own; it needs attention, or a restart',
       )
     } else if (event.type === 'fenced') {
       log.fatal({ err: event.error }, 'another control plane has taken over; this one ends')

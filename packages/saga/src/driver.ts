@@ -3,7 +3,7 @@
  * it. It decides nothing itself. There is one driver for each run that has not ended, also for one that is
  * paused or needs attention.
  */
-import { DomainError } from '@volant/contract/errors.ts'
+import { DomainError, messageOf } from '@volant/contract/errors.ts'
 import { perform, plain, type Call, type Outcome } from './call.ts'
 import { milliseconds } from './duration.ts'
 import type { SteadyClock } from './clock.ts'
@@ -144,7 +144,7 @@ export class Driver {
       let action = first ?? (await this.#write([]))
       while (action.type !== 'end') {
         this.#checkAlive()
-        action = await this.#write(await this.#act(action))
+        action = await this.#write(await this.#act(action).catch((error: unknown) => this.#faulty(error)))
       }
       this.#engine.ended(this)
     } catch (error) {
@@ -153,6 +153,19 @@ export class Driver {
       else this.#engine.events.emit({ type: 'broken', runId: this.#run.id, error })
       this.stop()
     }
+  }
+
+  /** A fault of ours, or of a declaration: the run must not stand still unseen. */
+  #faulty(error: unknown): Fact[] {
+    if (error instanceof Abandoned || isStaleFence(error) || this.#position.attention) throw error
+    const step = this.#run.step ?? this.#run.steps[0] ?? ''
+    this.#engine.events.emit({ type: 'broken', runId: this.#run.id, error })
+    const failure = {
+      class: 'final',
+      code: 'internal',
+      message: `Volant's own fault: ${messageOf(error)}`,
+    } as const
+    return [{ event: 'failed', step, failure, decision: 'attention' }]
   }
 
   #checkAlive(): void {

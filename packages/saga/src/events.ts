@@ -14,7 +14,7 @@ export type EngineEvent =
   | { type: 'store-failed'; runId: string | null; error: unknown; attempts: number; failedForMs: number }
   /** The store takes writes again; all runs go on. */
   | { type: 'store-recovered'; attempts: number; failedForMs: number }
-  /** A fault of the engine's own: the run stands still until a restart. */
+  /** A fault of the engine's own, or of a declaration: the run needs attention, or stands still until a restart. */
   | { type: 'broken'; runId: string; error: unknown }
 
 export type Listener = (event: EngineEvent) => void

@@ -3,7 +3,7 @@ import test, { type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, isDomainError } from '@volant/contract/errors.ts'
 import { final, retryable } from './failure.ts'
-import { operation } from './operation.ts'
+import { bind, operation } from './operation.ts'
 import type { EngineEvent } from './events.ts'
 import { bench, flow, type Bench } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
@@ -145,6 +145,33 @@ test('when nobody can say whether the commit happened, a person is called, and m
   await assert.rejects(executor.skip(id), refusedWith('conflict', /say whether it happened/))
   await executor.decideCommit(id, false)
   assert.equal((await executor.ended(id)).state, 'failed')
+})
+
+test('a fault of a declaration needs attention, and is not stood over in silence', async (t) => {
+  const given = begin(t)
+  let broken = true
+  const faulty = operation<{ id: string }, object>('faulty.do', { version: 1 })
+    .holds(({ id }) => [`thing/${id}`])
+    .commit('switch', {
+      do: () => {
+        throw retryable('not now')
+      },
+      happened: () => !broken,
+      attempts: () => {
+        if (broken) throw new TypeError('x is not a function')
+        return 2
+      },
+    })
+  const executor = await given.engine({ operations: [bind(faulty, {})] })
+  const { id } = await executor.start(faulty, { id: '1' })
+  const run = await executor.ended(id)
+  assert.deepEqual(
+    [run.state, run.step, run.failure?.message],
+    ['needs-attention', 'switch', "Volant's own fault: x is not a function"],
+  )
+  broken = false
+  await executor.resume(id)
+  assert.equal((await executor.ended(id)).state, 'succeeded')
 })
 
 test('the second run on the same key is refused, with the name of the first', async (t) => {

@@ -130,16 +130,17 @@ export class Executor {
   /**
    * Takes over: refuses (`conflict`, `detail` is the list of `Refusal`s) before it has changed anything where
    * this code lacks an operation that is under way; else acquires a fence and carries on what has not ended.
-   * Resolves when all of it is adopted; returns how many runs.
+   * Resolves when all of it is adopted; returns how many runs. Those in or past their commit, for which a client may
+   * be held, go on at once; the others when `others` has resolved, so that a start with many of them is not slowed.
    */
-  async begin(): Promise<{ adopted: number }> {
+  async begin(others?: Promise<unknown>): Promise<{ adopted: number }> {
     const { store, owner } = this.#options
     if (this.#writer) throw new Error('this executor has begun already')
     this.#refuse(await store.listUnfinished())
     const fence = await store.acquireFence({ owner, at: this.#at() })
     this.#writer = { owner, fence }
     this.#engine = this.#makeEngine(this.#writer)
-    const adopted = await this.#recover().catch((error: unknown) => {
+    const adopted = await this.#recover(others).catch((error: unknown) => {
       this.abandon()
       throw error
     })
@@ -297,7 +298,7 @@ export class Executor {
     throw new DomainError('conflict', refusalMessage(plan.refuse), { detail: plan.refuse })
   }
 
-  async #recover(): Promise<number> {
+  async #recover(others: Promise<unknown> | undefined): Promise<number> {
     const engine = this.#alive()
     const adopt = this.#refuse(await this.#options.store.listUnfinished())
     for (const runId of adopt) {
@@ -307,7 +308,11 @@ export class Executor {
       const longest = milliseconds(engine.policy.longestBackoff)
       const position = takenOver(replay(bound, log), this.#clock.now(), longest)
       const driver = new Driver(engine, bound, run, position, log.at(-1)?.seq ?? 0)
-      this.#launch(driver)
+      if (others === undefined || isUrgent(bound, position)) this.#launch(driver)
+      else {
+        this.#drivers.set(runId, driver)
+        void others.then(() => this.#launch(driver))
+      }
     }
     return adopt.length
   }
@@ -375,6 +380,9 @@ export class Executor {
     return this.#clock.written()
   }
 }
+
+const isUrgent = (bound: BoundOperation, position: Position): boolean =>
+  position.committed || bound.nodes[position.index]?.type === 'commit'
 
 const nameOf = ({ kind, version }: { kind: string; version: number }): string =>
   `'${kind}' version ${version}`
