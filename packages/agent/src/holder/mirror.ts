@@ -233,8 +233,15 @@ export async function pauseMirror(holder: Holder, jobId: string, paused: boolean
   const isPaused = job.status === 'paused' || job.status === 'standby'
   if (isPaused === paused) return
   const command = paused ? 'block-job-pause' : 'block-job-resume'
-  await holder.qmp.execute(command, { device: qemuJobId(jobId) })
+  try {
+    await holder.qmp.execute(command, { device: qemuJobId(jobId) })
+  } catch (error) {
+    // A paused job reads `running` until it has come to rest, which takes as long as its target does not answer.
+    if (!(error instanceof QmpError) || !isSoAlready.test(error.desc)) throw error
+  }
 }
+
+const isSoAlready = /already paused|job that was not paused/
 
 export async function requireJob(holder: Holder, jobId: string): Promise<BlockJob> {
   const job = await findJob(holder, jobId)
