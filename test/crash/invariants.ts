@@ -127,7 +127,7 @@ async function litter(world: World): Promise<string[]> {
 
 /** What Volant itself would call a stray; nothing may be left for the sweep to find. */
 async function sweepProblems({ plane }: World): Promise<string[]> {
-  const { strays, unreachable } = await plane.client.ndo.sweep({ dryRun: true })
+  const { strays, unreachable } = await plane.client.ndo.sweep({ dryRun: true, graceSeconds: 0 })
   return [
     ...strays.map(({ kind, what, reason }) => `the sweep finds ${kind} ${what}: ${reason}`),
     ...unreachable.map(({ place, reason }) => `the sweep cannot ask ${place}: ${reason}`),
