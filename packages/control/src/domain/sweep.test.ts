@@ -28,6 +28,8 @@ const none: OwnerRecords = {
   tombstones: new Map(),
   flexvols: new Map([['fv', { name: 'vol1' }]]),
   machineOfHost: new Map([['compute-1', 'm1']]),
+  standing: new Map(),
+  silentMachines: [],
 }
 
 const item = (kind: SweptKind, more: Partial<InventoryItem> = {}): Found['item'] => ({
@@ -107,6 +109,34 @@ describe('what the sweep makes of', () => {
         'stray-reported',
         'it held data once',
       )
+    }
+  })
+
+  test('an image that was given up, and that a holder stands on', () => {
+    const image = { place: storage, item: item('image', { imageId: id(1), ...at }) }
+    const row = {
+      place: { agent: 'database', name: 'database' } as const,
+      item: item('reservation', { imageId: id(1) }),
+    }
+    const operations = new Map([[id(70), ended]])
+    const given = { operations, tombstones: new Map([[`copy/${id(1)}`, graveOf('copy', id(1))]]) }
+    const held = {
+      operations,
+      copies: new Map([[id(1), copyOf(id(1), { state: 'target', operationId: id(70) })]]),
+    }
+    for (const [found, records] of [
+      [image, given],
+      [row, held],
+    ] as const) {
+      const on = (holder: string) => ({ standing: new Map([[id(1), [holder]]]) })
+      assert.equal(verdictOf(found, records), 'stray-removable')
+      assert.equal(verdictOf(found, { ...records, ...on(id(2)) }), 'stray-reported')
+      assert.equal(
+        verdictOf(found, { ...records, ...on(id(70)) }),
+        'stray-removable',
+        'a mover that is finished',
+      )
+      assert.equal(verdictOf(found, { ...records, silentMachines: ['m9'] }), 'busy')
     }
   })
 
@@ -299,6 +329,11 @@ const anyRecords: fc.Arbitrary<OwnerRecords> = fc
       }),
       { minLength: 3, maxLength: 8 },
     ),
+    standing: fc.oneof(
+      { weight: 3, arbitrary: fc.constant(new Map<string, string[]>()) },
+      { weight: 1, arbitrary: mapOf(() => fc.array(someId, { minLength: 1, maxLength: 2 })) },
+    ),
+    silentMachines: fc.constantFrom<string[]>([], [], [], [], [], [], [], ['m9']),
     inputs: mapOf(() => fc.record({ volumeId: someId, more: fc.option(someId) })),
   })
   .map(({ graves, inputs, ...rest }) => ({
@@ -336,6 +371,14 @@ function ownersOf({ place, item: one }: Found, records: OwnerRecords): string[] 
     if (truth === imageId && copy && records.volumes.get(copy.volumeId)?.imageId === imageId)
       owners.push('truth')
   }
+  const holders = kind === 'image' || kind === 'reservation' ? (records.standing.get(imageId) ?? []) : []
+  for (const each of holders) {
+    const finished =
+      records.operations.get(each)?.hasEnded === true || records.tombstones.has(`attachment/${each}`)
+    if (records.attachments.has(each) || !finished) owners.push(`holder ${each}`)
+  }
+  if ((kind === 'image' || kind === 'reservation') && records.silentMachines.length > 0)
+    owners.push('who knows')
   if (kind === 'file' || kind === 'process') owners.push('nobody knows')
   if (one.ageSeconds < policy.graceSeconds) owners.push('too young')
   if (kind === 'mirror' && one.isAtCutover === true) owners.push('a cutover')

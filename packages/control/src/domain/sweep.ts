@@ -60,6 +60,10 @@ export interface OwnerRecords {
   tombstones: ReadonlyMap<string, Tombstone>
   flexvols: ReadonlyMap<string, { name: string }>
   machineOfHost: ReadonlyMap<string, string>
+  /** Ids of the holders that stand on an image by their own records, whatever the database says; by the image's id. */
+  standing: ReadonlyMap<string, readonly string[]>
+  /** Machines whose holders are not known: they did not answer. */
+  silentMachines: readonly string[]
 }
 
 export type Judgement =
@@ -219,15 +223,36 @@ function judgeImage(item: Found['item'], records: OwnerRecords): Judgement {
     )
   }
   if (grave.state === 'target' && hasEnded(grave.operationId, records)) {
-    return removable(
-      `a target of volume ${grave.volumeId} that never came to be its truth`,
-      `operation ${grave.operationId}, which made it, has ended and has given it up`,
+    return (
+      ifHeld(imageId, records) ??
+      removable(
+        `a target of volume ${grave.volumeId} that never came to be its truth`,
+        `operation ${grave.operationId}, which made it, has ended and has given it up`,
+      )
     )
   }
   return reported(
     `it held the data of volume ${grave.volumeId} once, and was removed on ${grave.removedAt}: somebody has put it back`,
     `keep it, or remove it if nobody needs it: rm '${item.id}'`,
   )
+}
+
+/**
+ * The last line against a wrong record: an image is not removed while a holder that is not finished itself stands on it,
+ * dead or alive: a client's last writes may be there. Nor while some machine's holders are not known.
+ */
+function ifHeld(imageId: string, records: OwnerRecords): Judgement | undefined {
+  const holder = (records.standing.get(imageId) ?? []).find((id) => endOfHolder(id, records) === undefined)
+  if (holder !== undefined) {
+    return reported(
+      `the records have given it up, but holder ${holder} stands on it`,
+      "look at the volume before anything else: its client's last writes may be in this image alone",
+    )
+  }
+  const [silent] = records.silentMachines
+  return silent === undefined
+    ? undefined
+    : { verdict: 'busy', reason: `machine ${silent} does not answer: a holder there may stand on it` }
 }
 
 function judgePart(item: Found['item'], records: OwnerRecords): Judgement {
@@ -317,9 +342,12 @@ function judgeReservation(item: Found['item'], records: OwnerRecords): Judgement
   const operation = records.operations.get(copy?.operationId ?? '')
   const isTruth = records.volumes.get(copy?.volumeId ?? '')?.imageId === item.imageId
   if (copy?.state === 'target' && !isTruth && operation !== undefined && hasFailed(operation)) {
-    return removable(
-      `space that is held back in a pool for volume ${copy.volumeId}`,
-      `operation ${copy.operationId} has ended (${operation.state})`,
+    return (
+      ifHeld(copy.imageId, records) ??
+      removable(
+        `space that is held back in a pool for volume ${copy.volumeId}`,
+        `operation ${copy.operationId} has ended (${operation.state})`,
+      )
     )
   }
   return reported(

@@ -87,7 +87,8 @@ async function sweepOnce(
   const { found, unreachable } = await takeInventories(ports)
   const targets = await ports.owners.targets()
   found.push(...targets.map(reservationItem(ports.clock.now())))
-  const records = await readOwners(ports, found)
+  const silent = unreachable.filter(({ agent }) => agent === 'holders').map(({ name }) => name)
+  const records = await readOwners(ports, found, silent)
   const judged: Judged[] = []
   for (const one of found) {
     judged.push({ ...one, judgement: judge(one, records, options) })
@@ -110,7 +111,7 @@ async function sweepOnce(
     owned: count('owned'),
     busy: count('busy'),
     strays,
-    unreachable,
+    unreachable: unreachable.map(({ reason, ...place }) => ({ place: placeText(place), reason })),
   }
 }
 
@@ -131,16 +132,16 @@ function placesOf({ topology, agents }: Pick<SweepPorts, 'topology' | 'agents'>)
 
 async function takeInventories(
   ports: SweepPorts,
-): Promise<{ found: Found[]; unreachable: SweepReport['unreachable'] }> {
+): Promise<{ found: Found[]; unreachable: (SweepPlace & { reason: string })[] }> {
   const found: Found[] = []
-  const unreachable: SweepReport['unreachable'] = []
+  const unreachable: (SweepPlace & { reason: string })[] = []
   const look = async ({ agent, name, of }: ReturnType<typeof placesOf>[number]): Promise<void> => {
     const place: SweepPlace = { agent, name }
     try {
       const items = await within(inventoryWithinMs, async () => of().inventory())
       for (const item of items) found.push({ place, item })
     } catch (error) {
-      unreachable.push({ place: placeText(place), reason: messageOf(error) })
+      unreachable.push({ ...place, reason: messageOf(error) })
     }
   }
   await Promise.all(placesOf(ports).map(look))
@@ -165,7 +166,11 @@ const reservationItem =
   })
 
 /** All that the records say of what was found. */
-async function readOwners(ports: SweepPorts, found: readonly Found[]): Promise<OwnerRecords> {
+async function readOwners(
+  ports: SweepPorts,
+  found: readonly Found[],
+  silentMachines: readonly string[],
+): Promise<OwnerRecords> {
   const { owners } = ports
   const idsOf = (pick: (item: Found['item']) => string | undefined): string[] =>
     found.map(({ item }) => pick(item)).filter((id) => id !== undefined)
@@ -194,7 +199,19 @@ async function readOwners(ports: SweepPorts, found: readonly Found[]): Promise<O
     unfinished: await owners.unfinished(),
     flexvols: new Map((await ports.flexvols.list()).map((flexvol) => [flexvol.id, flexvol])),
     machineOfHost: new Map(ports.topology.computeHosts.map(({ name, machine }) => [name, machine])),
+    standing: standingOn(found),
+    silentMachines,
   }
+}
+
+/** Which holders stand on which image, as their own records have it. */
+function standingOn(found: readonly Found[]): Map<string, string[]> {
+  const standing = new Map<string, string[]>()
+  for (const { item } of found) {
+    if (item.kind !== 'holder' || item.imageId === undefined || item.holderId === undefined) continue
+    standing.set(item.imageId, [...(standing.get(item.imageId) ?? []), item.holderId])
+  }
+  return standing
 }
 
 type Judged = Found & { judgement: Judgement }
