@@ -41,7 +41,7 @@ export function problemsNow({ plane, jobs, extra }: Place): string[] {
   return problems
 }
 
-/** How the migrations ended: a run in which none was decided would prove little. */
+/** How the migrations ended: a run in which none was decided would prove little. Why some failed is for a person to judge. */
 export function migrationsOf({ plane }: Place): string {
   const db = new DatabaseSync(join(plane.stateDir, 'volant.db'), { readOnly: true, timeout: 2000 })
   try {
@@ -50,7 +50,13 @@ export function migrationsOf({ plane }: Place): string {
         "select state, count(*) as n from operations where kind = 'volume.migrate' group by state order by state",
       )
       .all()
-    return `migrations: ${rows.map((row) => `${String(row['n'])} ${String(row['state'])}`).join(', ') || 'none'}`
+    const reasons = db
+      .prepare(
+        "select distinct failure ->> 'message' as reason from operations where kind = 'volume.migrate' and state = 'failed'",
+      )
+      .all()
+      .map(({ reason }) => `; failed: ${String(reason).slice(0, 200)}`)
+    return `migrations: ${rows.map((row) => `${String(row['n'])} ${String(row['state'])}`).join(', ') || 'none'}${reasons.join('')}`
   } finally {
     db.close()
   }
