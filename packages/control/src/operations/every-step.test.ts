@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { everyStep } from '@volant/saga/testing/every-step.ts'
 import type { Result } from '@volant/saga/testing/every-step.ts'
 import type { Convergence } from '../domain/convergence.ts'
-import { assertVolumeClean } from '../testing/invariants.ts'
+import { assertVolumeClean, assertWorldSound } from '../testing/invariants.ts'
 import { attachmentOf, makeVolume, migrationInput, openWorld } from '../testing/world.ts'
 import { attachVolume, type AttachVolumePorts } from './attach-volume.ts'
 import { detachVolume, type DetachVolumePorts } from './detach-volume.ts'
@@ -83,6 +83,7 @@ for (const machines of [here, apart]) {
             assert.equal(exports().length, ok && machines === apart ? 1 : 0)
             const plugged = compute.disksOf('server-1').map((disk) => disk.attachmentId)
             assert.deepEqual(plugged, ok ? [attachment.id] : [])
+            await assertWorldSound(world, ['server-1'])
           },
           close: () => world.db.destroy(),
         }
@@ -115,6 +116,7 @@ for (const machines of [here, apart]) {
           assert.equal(exports().length, !ok && machines === apart ? 1 : 0)
           const plugged = compute.disksOf('server-1').map((disk) => disk.attachmentId)
           assert.deepEqual(plugged, ok ? [] : [attachment.id])
+          await assertWorldSound(world, ['server-1'])
         },
         close: () => world.db.destroy(),
       }

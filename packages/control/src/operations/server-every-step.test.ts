@@ -3,6 +3,7 @@ import type { Operation } from '@volant/saga'
 import { everyStep, type Result } from '@volant/saga/testing/every-step.ts'
 import type { Server, TaskState } from '../domain/server.ts'
 import { buildingServer, serverPorts } from '../testing/servers.ts'
+import { assertWorldSound } from '../testing/invariants.ts'
 import { attachmentOf, makeVolume, openWorld } from '../testing/world.ts'
 import { createServer, type CreateServerInput, type CreateServerPorts } from './create-server.ts'
 import { deleteServer, type DeleteServerInput, type DeleteServerPorts } from './delete-server.ts'
@@ -69,6 +70,7 @@ everyStep<CreateServerInput, CreateServerPorts>(createServer, {
         )
         assert.deepEqual(it.holders(), ok ? [it.attachment.id] : [])
         if (!ok) assert.ok(it.ports.removed.includes(it.volume.id), 'what was made for it goes with it')
+        await assertWorldSound(it.world)
       },
       close: it.close,
     }
@@ -96,6 +98,7 @@ everyStep<DeleteServerInput, DeleteServerPorts>(deleteServer, {
         assert.deepEqual(it.holders(), ok ? [] : [it.attachment.id])
         assert.equal((await it.world.records.attachments.ofServer(server.id)).length, ok ? 0 : 1)
         assert.deepEqual([...new Set(it.ports.removed)], ok ? [it.volume.id] : [])
+        await assertWorldSound(it.world)
       },
       close: it.close,
     }
@@ -132,6 +135,7 @@ function everyPowerStep<Input extends ServerAction>(
             assert.equal(server.vmState, before.vmState)
           }
           assert.equal(await it.volumeStatus(), 'in-use', 'its volumes stay attached')
+          await assertWorldSound(it.world)
         },
         close: it.close,
       }

@@ -3,6 +3,7 @@ import type { HolderAgent } from '@volant/contract'
 import { everyStep, type Result } from '@volant/saga/testing/every-step.ts'
 import { gib, type Volume } from '../domain/volume.ts'
 import { blockStoragePorts } from '../testing/block-storage.ts'
+import { assertWorldSound } from '../testing/invariants.ts'
 import { makeVolume, openWorld, type World } from '../testing/world.ts'
 import { createVolume, type CreateVolumeInput, type CreateVolumePorts } from './create-volume.ts'
 import { deleteVolume, type DeleteVolumeInput, type DeleteVolumePorts } from './delete-volume.ts'
@@ -18,6 +19,7 @@ async function assertNoLitter(world: World, volumeIds: string[]): Promise<void> 
   const files = [...world.nodes.values()].flatMap((node) => [...node.images.keys()])
   assert.deepEqual(files.toSorted(), copies.map((c) => c.imageId).toSorted())
   for (const copy of copies) assert.equal(copy.reservedBytes, 0)
+  await assertWorldSound(world, ['server-1'])
   const reservations = await world.db.selectFrom('block_quota_reservations').selectAll().execute()
   assert.deepEqual(reservations, [])
 }
