@@ -114,10 +114,12 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const executor = new Executor({ store: state.store, owner: state.owner, operations: services.operations })
     state.useExecutor(executor)
     logEngine(executor, state.log)
-    await executor.begin()
+    const listening = Promise.withResolvers<void>()
+    await executor.begin(listening.promise)
     closing.push(() => executor.stop())
     await carryOn(state, services, executor, closing)
     const { url, password } = await listen(options, state, services, executor, closing)
+    listening.resolve()
     await writeClientFiles({
       stateDir: state.folder.path,
       url,

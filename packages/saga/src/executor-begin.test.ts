@@ -57,5 +57,5 @@ test('what waits is left as it is where the start ends before, and a cancel that
   assert.ok(!given.ports.calls.includes('-copy'))
   const third = await given.engine()
   assert.equal((await third.ended(copying)).state, 'cancelled')
-  await given.stop()
+  await third.stop()
 })
