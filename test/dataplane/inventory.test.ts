@@ -100,6 +100,7 @@ test('exports: by their record, by their daemon, and by what is left of them', a
   // Its sockets carry a digest of its id; its command line has the whole.
   rig.storage.detach()
   rmSync(join(rig.folder, 's/exports', `${exportId}.json`))
+  rmSync(join(rig.folder, 's/log', `export-${exportId}.log`))
   const other = rig.storageAgent({})
   const orphan = await found(other, 'export')
   assert.deepEqual([orphan.id, orphan.holderId, orphan.pids], [exportId, holderId, exported.pids])

@@ -63,14 +63,17 @@ export async function findDaemons(
     if (!file.name.startsWith(form.logPrefix) || !file.name.endsWith('.log')) continue
     partsOf(file.name.slice(form.logPrefix.length, -'.log'.length)).others.push(file)
   }
-  for (const one of processes) {
-    const owner = namesInFolder(one, form.runDir)
-      .map((name) => socketOwner(form, name))
-      .find((candidate) => candidate !== undefined && form.own.includes(candidate.end))
-    if (owner === undefined) continue
-    const known = byShort.get(owner.short) ?? form.idOf?.(one.words)
-    partsOf(known !== undefined && shortName(known) === owner.short ? known : owner.short).processes.push(one)
+  const owned = processes.flatMap((one) => {
+    const owners = namesInFolder(one, form.runDir).map((name) => socketOwner(form, name))
+    const owner = owners.find((candidate) => candidate !== undefined && form.own.includes(candidate.end))
+    return owner === undefined ? [] : [{ one, short: owner.short }]
+  })
+  // First the daemons that say their whole id: their keepers carry a digest of it alone.
+  for (const { one, short } of owned) {
+    const id = form.idOf?.(one.words)
+    if (id !== undefined && shortName(id) === short) partsOf(id)
   }
+  for (const { one, short } of owned) partsOf(byShort.get(short) ?? short).processes.push(one)
   for (const file of await filesIn(form.runDir)) {
     const owner = socketOwner(form, file.name)
     if (owner !== undefined) partsOf(byShort.get(owner.short) ?? owner.short).others.push(file)
