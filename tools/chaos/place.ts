@@ -6,7 +6,15 @@ import { stopControlPlane } from '@volant/cli/instance/stop.ts'
 import { messageOf } from '@volant/contract/errors.ts'
 import { stopDataPlane } from '@volant/control/stop-all.ts'
 import { configOf, openNetwork, type Network } from '../../test/migration/network.ts'
-import { bootProbe, leftovers, openPlane, until, type Job, type Plane } from '../../test/migration/plane.ts'
+import {
+  acknowledged,
+  bootProbe,
+  leftovers,
+  openPlane,
+  until,
+  type Job,
+  type Plane,
+} from '../../test/migration/plane.ts'
 import { registerQuietProbe } from '../../test/crash/world.ts'
 
 export interface Place {
@@ -144,5 +152,10 @@ async function openExtra(plane: Plane, { serverId }: Job): Promise<Job> {
   await is('available')
   await plane.client.compute.attach(serverId, volumeId)
   await is('in-use')
-  return { serverId, volumeId }
+  const extra = { serverId, volumeId }
+  // Of a volume to which nothing was ever written nothing could be verified.
+  await until('the probe writes to the extra volume', 120_000, async () => {
+    return (await acknowledged(plane, extra)) > 100
+  })
+  return extra
 }
