@@ -412,7 +412,7 @@ static void hold(const char *pid, const char *start, int ms) {
   pid_t parent = getpid();
   if (fork() == 0) {
     prctl(PR_SET_PDEATHSIG, SIGTERM);
-    if (getppid() != parent) _exit(0); /* before anything was stopped */
+    if (getppid() != parent) let_go(0); /* it died before the signal was asked for, and may have stopped the process */
     close(0);
     close(1);
     for (;;) pause();
