@@ -196,7 +196,11 @@ static void dial(const char *host, const char *port) {
  * acknowledge anything at the source. The guard ends with the job, and with the daemon. REGISTER.guard appears when it
  * is ready. Time is CLOCK_MONOTONIC: it neither jumps nor counts while the machine sleeps, guest and all.
  */
-enum { confirm_ms = 3000, cancel_ms = 5000, write_ms = 60000 };
+/*
+ * A finalize that fails is told at once; one that is slow, on a machine that is busy, is better waited for: where the
+ * daemon is killed, the guest waits until somebody starts it again.
+ */
+enum { confirm_ms = 15000, cancel_ms = 5000, write_ms = 60000 };
 
 static struct {
   int monitor, head;
