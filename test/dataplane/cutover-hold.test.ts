@@ -1,11 +1,10 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { statSync } from 'node:fs'
 import { test, type TestContext } from 'node:test'
 import type { ClientProcess, HolderStatus } from '@volant/contract'
-import { identityOf } from '@volant/qemu/process.ts'
-import { lostWrites } from './records.ts'
-import { caller, longestMs, MiB, openRig, startWriter, until } from './rig.ts'
+import { identityOf, isAlive } from '@volant/qemu/process.ts'
+import { caller, MiB, openRig, until } from './rig.ts'
 
 /** A client in a process of its own that always has 64 writes in flight, all to the block at 32 MiB. */
 function saturate(t: TestContext, head: HolderStatus): ClientProcess {
@@ -24,32 +23,22 @@ test('a client whose limit always has its writes queue is held for a moment, and
   const holderId = 'att-1'
   const spec = { holderId, volumeId: 'vol-1', image: source.access, serves: true }
   const status = await rig.holders.ensureHolder(caller, spec)
-  const writer = await startWriter(t, status, { sizeBytes: 16 * MiB, perSecond: 200 })
   const client = saturate(t, status)
-  const mirror = async (): Promise<void> => {
-    await rig.holders.ensureMirror(caller, { holderId, jobId: 'op', target: target.access, rate: 0 })
-    await until('the mirror is ready', async () => {
-      return (await rig.holders.mirrorStatus(holderId, 'op')).phase === 'ready'
-    })
+  const goesOn = async (path: string): Promise<void> => {
+    const { mtimeNs } = statSync(path, { bigint: true })
+    await until('the client writes on', async () => statSync(path, { bigint: true }).mtimeNs > mtimeNs)
   }
-  await mirror()
-  await rig.holders.ensureLimits(caller, holderId, { iopsTotal: 100 })
+  await goesOn(source.access.path)
+  await rig.holders.ensureMirror(caller, { holderId, jobId: 'op', target: target.access, rate: 0 })
+  await until('the mirror is ready', async () => {
+    return (await rig.holders.mirrorStatus(holderId, 'op')).phase === 'ready'
+  })
   // Whatever the limit lets through, there are always writes that wait in the throttle filter: they are in flight.
-  await sleep(500)
+  await rig.holders.ensureLimits(caller, holderId, { iopsTotal: 100 })
   const { drainMs } = await rig.holders.prepareCutover(caller, holderId, 'op', 60_000, client)
   await rig.holders.commitCutover(caller, holderId, 'op')
   const report = await rig.holders.finalizeCutover(caller, holderId, 'op', target.access)
   t.diagnostic(`PENDING after ${drainMs.toFixed(0)} ms, pause ${report.quiescedMs?.toFixed(1)} ms`)
-  const after = Date.now()
-  await sleep(300)
-  const result = await writer.stop()
-  t.diagnostic(`${result.writes} writes, longest ${longestMs(result).toFixed(1)} ms`)
-  assert.ok(
-    result.latencies.some(({ at }) => at >= after),
-    'another client of the disk writes on',
-  )
-  assert.equal(result.errors, 0)
-  assert.equal(result.connections, 1)
-  await rig.holders.ensureNoHolder(caller, holderId)
-  assert.deepEqual(await lostWrites(target.access.path, result), [])
+  await goesOn(target.access.path)
+  assert.equal(isAlive(client), true)
 })
