@@ -274,6 +274,14 @@ test('a fence leaves no process, record or lock behind, and holds for a daemon t
   }
 })
 
+test('what an agent left that died between the fence and the end of the daemon goes when it is asked again', async (t) => {
+  const { rig, node } = await openRemote(t)
+  const log = join(rig.folder, 's1', 'log', 'export-att-9.log')
+  writeFileSync(log, '')
+  await node.ensureNoExport(caller, 'att-9')
+  assert.ok(!existsSync(log))
+})
+
 test('after a restart of the machine an export waits for the word of its caller', async (t) => {
   const { rig, node, places, remoteImage } = await openRemote(t)
   const image = await remoteImage('att-1')

@@ -83,7 +83,10 @@ async function stopAll(topology: Topology, agents: PlaneAgents, caller: Caller):
   for (const { name } of nodes) {
     await unlessAway('storageNodes', name, async () => {
       const storage = agents.storage(name)
-      for (const { exportId } of await storage.listExports()) await storage.ensureNoExport(caller, exportId)
+      const exports = await storage.listExports()
+      for (const { exportId } of exports) await storage.ensureNoExport(caller, exportId)
+      // The first word is the fence; the second waits for the end of the daemon, which this process must not cut short.
+      for (const { exportId } of exports) await storage.ensureNoExport(caller, exportId)
     })
   }
   return [...away]

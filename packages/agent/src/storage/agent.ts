@@ -22,7 +22,7 @@ import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
 import { createImageFrom } from './convert.ts'
 import type { SourceImage } from './convert.ts'
-import { exportIds, exportPaths, ImageExport, readExportRecord } from './exports.ts'
+import { exportIds, exportPaths, removeExportLog, ImageExport, readExportRecord } from './exports.ts'
 import type { ExportContext } from './exports.ts'
 import { createImage, growImage, ImageFolders, imageInfo, removeImage, setReadOnly } from './images.ts'
 import type { Aggregate, FlexVolRef } from './images.ts'
@@ -226,6 +226,7 @@ class StorageNode implements LocalStorageAgent {
     if (!found) {
       await this.#ended(({ id }) => id === exportId)
       await endUnrecorded(exportPaths(this.#context.runDir, exportId))
+      removeExportLog(this.#context, exportId)
       return
     }
     const { ended } = await found.revoke()

@@ -143,7 +143,7 @@ export class ImageExport {
     await this.daemon.stop(0)
     await waitUntilClosed(this.#record.path)
     await this.#file.remove()
-    rmSync(logPath(this.#context, this.#record.exportId), { force: true })
+    removeExportLog(this.#context, this.#record.exportId)
   }
 
   /** Grows the image behind the export; its client reconnects to the same address and name. */
@@ -196,7 +196,11 @@ export const exportPaths = (runDir: string, exportId: string): DaemonPaths => ({
   controlPath: join(runDir, `${shortName(exportId)}.ek`),
 })
 
-const logPath = ({ logDir }: ExportContext, exportId: string): string =>
+/** What a crash while an export ended leaves beside its processes. */
+export const removeExportLog = (context: Pick<ExportContext, 'logDir'>, exportId: string): void =>
+  rmSync(logPath(context, exportId), { force: true })
+
+const logPath = ({ logDir }: Pick<ExportContext, 'logDir'>, exportId: string): string =>
   join(logDir, `export-${exportId}.log`)
 
 const folderOf = (stateDir: string): string => join(stateDir, 'exports')
