@@ -13,6 +13,7 @@ import type {
   IoLimits,
   MirrorRequest,
   MirrorStatus,
+  PointCopyStatus,
   Pending,
 } from '@volant/contract'
 import { ensurePrivateFolder } from '@volant/qemu/durable-file.ts'
@@ -194,6 +195,18 @@ class HostHolders implements LocalHolderAgent {
     if (!holder) return
     if (holder.daemon.isAlive) await dropMirror(await this.#reach(holderId), jobId)
     else if (holder.record.mirror?.jobId === jobId && !holder.record.cutover) await holder.forget('mirror')
+  }
+
+  async ensurePointCopy(): Promise<void> {
+    throw new DomainError('notImplemented', 'This is being built.')
+  }
+
+  async pointCopyStatus(): Promise<PointCopyStatus> {
+    throw new DomainError('notImplemented', 'This is being built.')
+  }
+
+  async ensureNoPointCopy(): Promise<void> {
+    throw new DomainError('notImplemented', 'This is being built.')
   }
 
   async mirrorStatus(holderId: string, jobId: string): Promise<MirrorStatus> {

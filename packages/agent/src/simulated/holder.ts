@@ -142,12 +142,17 @@ export function createSimulatedHolderAgent(
     holders.delete(holderId)
   }
 
+  const notYet = (): Promise<never> =>
+    Promise.reject(new DomainError('notImplemented', 'This is being built.'))
   const agent: HolderAgent & SimulatedHolders = {
     ...simulatedInventory({
       admit: (caller) => guard.admit(caller),
       items: () => [...holders.values()].flatMap(itemsOf),
       remove,
     }),
+    ensurePointCopy: notYet,
+    pointCopyStatus: notYet,
+    ensureNoPointCopy: notYet,
     holders,
     setMirror: (holderId, change) => void Object.assign(existing(holderId).mirror ?? {}, change),
     crashHolder(holderId) {

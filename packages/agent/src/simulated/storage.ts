@@ -103,11 +103,24 @@ export function createSimulatedStorageAgent(
     images.delete(imageId)
   }
 
+  const notYet = (): Promise<never> =>
+    Promise.reject(new DomainError('notImplemented', 'This is being built.'))
   const agent: StorageAgent & SimulatedStorage = {
     ...simulatedInventory({ admit: (caller) => guard.admit(caller), items, remove }),
     node,
     images,
     exports,
+    listAggregates: notYet,
+    ensureAggregate: notYet,
+    ensureNoAggregate: notYet,
+    ensureNoFlexVol: notYet,
+    flexVolUsage: notYet,
+    ensureClone: notYet,
+    ensureImageCopy: notYet,
+    imageCopyStatus: notYet,
+    setImageCopyRate: notYet,
+    ensureImageCopyPaused: notYet,
+    ensureNoImageCopy: notYet,
     openImages,
     flexvols,
     async aggregateSpace(name) {

@@ -1,9 +1,12 @@
 import { join } from 'node:path'
 import { DomainError } from '@volant/contract'
 import type {
+  AggregateInfo,
   AggregateSpace,
   Caller,
   FileAccess,
+  FlexVolUsage,
+  ImageCopyStatus,
   ImageInfo,
   ImageRef,
   InventoryItem,
@@ -59,6 +62,8 @@ export interface LocalStorageAgent extends StorageAgent {
   detach(): void
 }
 
+const notYet = (): DomainError => new DomainError('notImplemented', 'This is being built.')
+
 /** A revoked export whose daemon is still on its way out. */
 interface Ending {
   id: string
@@ -107,6 +112,50 @@ class StorageNode implements LocalStorageAgent {
 
   async aggregateSpace(aggregate: string): Promise<AggregateSpace> {
     return this.#folders.space(aggregate)
+  }
+
+  async listAggregates(): Promise<AggregateInfo[]> {
+    throw notYet()
+  }
+
+  async ensureAggregate(): Promise<AggregateInfo> {
+    throw notYet()
+  }
+
+  async ensureNoAggregate(): Promise<void> {
+    throw notYet()
+  }
+
+  async ensureNoFlexVol(): Promise<void> {
+    throw notYet()
+  }
+
+  async flexVolUsage(): Promise<FlexVolUsage> {
+    throw notYet()
+  }
+
+  async ensureClone(): Promise<ImageInfo> {
+    throw notYet()
+  }
+
+  async ensureImageCopy(): Promise<void> {
+    throw notYet()
+  }
+
+  async imageCopyStatus(): Promise<ImageCopyStatus> {
+    throw notYet()
+  }
+
+  async setImageCopyRate(): Promise<void> {
+    throw notYet()
+  }
+
+  async ensureImageCopyPaused(): Promise<void> {
+    throw notYet()
+  }
+
+  async ensureNoImageCopy(): Promise<void> {
+    throw notYet()
   }
 
   async ensureFlexVol(caller: Caller, flexvol: FlexVolRef): Promise<void> {

@@ -74,6 +74,31 @@ export interface MirrorRequest {
   target: ImageAccess
   /** Bytes per second; 0 is unlimited. */
   rate: number
+  /**
+   * Copies only what is written from now on (`sync=none`), and begins at rest: when the call returns the job is paused,
+   * every write of the client is noted, and none is on its way to the target. Then the caller brings the target up to an
+   * instant after this one (`ImageCopyRequest.ontoOpen`) and lets the job go on (`ensureMirrorPaused`). A daemon that
+   * dies takes what was noted with it: the job is `failed`, and the target must be made anew.
+   */
+  changesOnly?: boolean
+}
+
+/** A copy of the image as it is at one instant while the client writes on (`blockdev-backup`, `sync=full`). */
+export interface PointCopyRequest {
+  holderId: string
+  /** Becomes the QEMU job's id. */
+  jobId: string
+  /** There, thin, of equal size. */
+  target: ImageAccess
+  rate: number
+}
+
+export interface PointCopyStatus {
+  /** `done`: the target holds the instant at which the copy began, durably, and is closed. */
+  phase: 'absent' | 'copying' | 'done' | 'failed'
+  doneBytes: number
+  totalBytes: number
+  error?: string
 }
 
 /**
@@ -138,6 +163,11 @@ export interface HolderAgent extends Inventoried {
   ensureMirror(caller: Caller, request: MirrorRequest): Promise<void>
   /** Cancels the job, waits until it is gone and closes the target. The client's I/O goes on at the source. */
   ensureNoMirror(caller: Caller, holderId: string, jobId: string): Promise<void>
+  /** Where an image can't be cloned. Returns when the instant is fixed; refused (`conflict`) beside a mirror. */
+  ensurePointCopy(caller: Caller, request: PointCopyRequest): Promise<void>
+  pointCopyStatus(holderId: string, jobId: string): Promise<PointCopyStatus>
+  /** Cancels what is under way, closes the target, and forgets the job. */
+  ensureNoPointCopy(caller: Caller, holderId: string, jobId: string): Promise<void>
   mirrorStatus(holderId: string, jobId: string): Promise<MirrorStatus>
   setMirrorRate(caller: Caller, holderId: string, jobId: string, rate: number): Promise<void>
   ensureMirrorPaused(caller: Caller, holderId: string, jobId: string, paused: boolean): Promise<void>

@@ -1,3 +1,5 @@
+import type { AggregateDefinition } from './storage.ts'
+
 /**
  * What the agents of one process are made of: a part of the topology, as the control plane tells it. Folders are
  * below the process's state folder (`state`) and its folder of sockets (`run`).
@@ -19,7 +21,7 @@ export interface StoragePlan extends PlaceOfAgent {
   node: string
   /** Address of the export daemons. */
   dataAddress: string
-  aggregates: { name: string; path: string; sizeBytes?: number }[]
+  aggregates: AggregateDefinition[]
 }
 
 export interface HolderPlan extends PlaceOfAgent {

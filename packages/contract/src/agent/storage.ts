@@ -2,6 +2,70 @@ import type { Caller } from './caller.ts'
 import type { FileAccess, ImageInfo, ImageRef, NbdAccess } from './image.ts'
 import type { Inventoried } from './inventory.ts'
 
+/** What an aggregate is made of. */
+export interface AggregateDefinition {
+  /** Unique in its cluster. */
+  name: string
+  /** Absolute; where its FlexVols' folders are. */
+  path: string
+  /**
+   * `folder`, also where absent: of a file system that is there. `xfs`: a file `PATH.xfs`, formatted with reflink and
+   * mounted at `path`.
+   */
+  filesystem?: 'folder' | 'xfs'
+  /** Bytes. Of a folder the limit; absent: as large as its file system. Of `xfs` the size, at least 512 MiB. */
+  sizeBytes?: number
+}
+
+/** An aggregate as the node finds it. */
+export interface AggregateInfo extends AggregateDefinition {
+  filesystem: 'folder' | 'xfs'
+  /** Images can share blocks: a clone is instant. */
+  reflink: boolean
+}
+
+/**
+ * The copying of an image that nobody writes to, on the image's node. Only what differs from `base` is read and written,
+ * where the file system says which blocks `from` shares with `base.from`.
+ */
+export interface ImageCopyRequest {
+  from: ImageRef
+  /** On another aggregate of the node, or on the same. It is made where it is not there, thin and of equal size. */
+  to: ImageRef
+  /**
+   * Two images of equal content, which nobody writes to: `from` beside the source, `to` beside the target. Where the
+   * target's aggregate has reflink, the target begins as a clone of `base.to`.
+   */
+  base?: { from: ImageRef; to: ImageRef }
+  /**
+   * The target is there and somebody has it open, but writes nothing until the copy has ended: it began as a clone of
+   * `base.to`, and is only brought up to date. Its content is durable when the copy is `done`.
+   */
+  ontoOpen?: boolean
+  /** The target is on another node, where it was made and is served: the copy goes there, whole. Excludes `base`. */
+  toExport?: NbdAccess
+  /** Bytes per second; 0 is unlimited. */
+  rate: number
+}
+
+export interface ImageCopyStatus {
+  /** `absent`: no such copy, or its agent was restarted in between; what was copied so far may be lost. */
+  phase: 'absent' | 'copying' | 'paused' | 'done' | 'failed'
+  /** Bytes read from the source so far, holes and shared blocks not counted. */
+  doneBytes: number
+  totalBytes: number
+  rate: number
+  error?: string
+}
+
+export interface FlexVolUsage {
+  images: number
+  /** Bytes: the sum of what each image occupies, shared blocks counted each time. */
+  allocatedBytes: number
+  /** Bytes on the disks: shared blocks counted once. */
+  uniqueBytes: number
+}
+
 export interface AggregateSpace {
   /** Bytes: the file system's size, or the configured limit where that is smaller. */
   totalBytes: number
@@ -18,8 +82,16 @@ export interface AggregateSpace {
 export interface StorageAgent extends Inventoried {
   readonly node: string
   aggregateSpace(aggregate: string): Promise<AggregateSpace>
+  listAggregates(): Promise<AggregateInfo[]>
+  /** Makes (`xfs`: formats and mounts) an aggregate beside the configured ones; a restart of the agent finds it again. */
+  ensureAggregate(caller: Caller, aggregate: AggregateDefinition): Promise<AggregateInfo>
+  /** Removes an aggregate that `ensureAggregate` made. Refused (`conflict`) while a FlexVol's folder is there. */
+  ensureNoAggregate(caller: Caller, aggregate: string): Promise<void>
   /** Creates the FlexVol's folder on the aggregate. */
   ensureFlexVol(caller: Caller, flexvol: { aggregate: string; name: string }): Promise<void>
+  /** Removes the FlexVol's folder from the aggregate. Refused (`conflict`) while an image is in it. */
+  ensureNoFlexVol(caller: Caller, flexvol: { aggregate: string; name: string }): Promise<void>
+  flexVolUsage(flexvol: { aggregate: string; name: string }): Promise<FlexVolUsage>
 
   /**
    * A thin raw image of exactly `sizeBytes`, zeroes throughout. An image that is there with another size is
@@ -33,6 +105,19 @@ export interface StorageAgent extends Inventoried {
     sizeBytes: number,
     from: { path: string; format: 'raw' | 'qcow2' },
   ): Promise<ImageInfo>
+  /**
+   * A clone of `from` as it is at one instant, also while a holder writes to it (then as after a power loss), sharing its
+   * blocks: in milliseconds. Both on one aggregate with reflink; else `notImplemented`, and `ensureImageCopy` is the way.
+   */
+  ensureClone(caller: Caller, image: ImageRef, from: ImageRef): Promise<ImageInfo>
+  /** Starts the copying, or finds it. What an agent that died left half-done is begun anew. */
+  ensureImageCopy(caller: Caller, request: ImageCopyRequest): Promise<void>
+  /** `imageId` is the target's. */
+  imageCopyStatus(imageId: string): Promise<ImageCopyStatus>
+  setImageCopyRate(caller: Caller, imageId: string, rate: number): Promise<void>
+  ensureImageCopyPaused(caller: Caller, imageId: string, paused: boolean): Promise<void>
+  /** Ends the copying where it is under way, and returns when nothing of it can write any more; leaves the target. */
+  ensureNoImageCopy(caller: Caller, imageId: string): Promise<void>
   /** Grows an image that no holder has open. Shrinking is refused. */
   ensureImageSize(caller: Caller, image: ImageRef, sizeBytes: number): Promise<ImageInfo>
   /** Removes an image; refused (`conflict`) while a process of this node has it open. */
