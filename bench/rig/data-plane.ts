@@ -13,7 +13,13 @@ import { volumeRecords } from '@volant/control/db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from '@volant/control/domain/convergence.ts'
 import { placesOf } from '@volant/control/domain/places.ts'
 import type { Topology } from '@volant/control/domain/topology.ts'
-import type { Attachment, Copy, FlexVol, Volume } from '@volant/control/domain/volume.ts'
+import {
+  newFlexVol,
+  type Attachment,
+  type Copy,
+  type FlexVol,
+  type Volume,
+} from '@volant/control/domain/volume.ts'
 import { ensureHead, ensureNoHead } from '@volant/control/operations/head.ts'
 import { migrateVolume } from '@volant/control/operations/migrate-volume.ts'
 import type { Agents } from '@volant/control/ports/agents.ts'
@@ -114,8 +120,8 @@ export async function openDataPlane(folder: string, durable: DurableWrites = {})
   const pools: FlexVol[] = []
   for (const { name, flexvols: definitions } of topology.clusters) {
     for (const definition of definitions) {
-      const flexvol = { id: crypto.randomUUID(), cluster: name, ...definition }
-      await flexvols.create({ ...flexvol, createdAt: new Date().toISOString() })
+      const flexvol = newFlexVol({ cluster: name, ...definition }, new Date().toISOString())
+      await flexvols.create(flexvol)
       await backend.ensureFlexVol(caller, flexvol)
       pools.push(flexvol)
     }
@@ -154,6 +160,7 @@ export async function makeVolume(plane: DataPlane, sizeBytes: number): Promise<V
     availabilityZone: 'nova',
     volumeTypeId: null,
     sourceVolid: null,
+    snapshotId: null,
     flexvolId: lma.id,
     imageId: copy.imageId,
     metadata: {},
@@ -170,6 +177,7 @@ export async function makeVolume(plane: DataPlane, sizeBytes: number): Promise<V
 export const copyIn = (flexvol: FlexVol, volumeId: string, sizeBytes: number): Copy => ({
   imageId: crypto.randomUUID(),
   volumeId,
+  snapshotId: null,
   flexvolId: flexvol.id,
   node: flexvol.node,
   sizeBytes,

@@ -71,6 +71,7 @@ function volumeRow(
     flexvol_id: facts.flexvolId,
     image_id: crypto.randomUUID(),
     source_volid: null,
+    snapshot_id: null,
     metadata: JSON.stringify({ tier: ['gold', 'silver'][i % 2], team: `team-${i % 40}` }),
     image_metadata: '{}',
     created_at: facts.createdAt,
@@ -81,6 +82,7 @@ function volumeRow(
 const copyRow = (volume: VolumeTable, place: { node: string; aggregate: string }): CopyTable => ({
   image_id: volume.image_id ?? '',
   volume_id: volume.id,
+  snapshot_id: null,
   flexvol_id: volume.flexvol_id ?? '',
   node: place.node,
   aggregate: place.aggregate,

@@ -24,6 +24,7 @@ before(async () => {
       flexvolId: i < 10 ? rig.world.lma.id : rig.world.lmb.id,
       imageId: null,
       sourceVolid: null,
+      snapshotId: null,
       metadata: i === 1 ? { Key: 'v"1', other: 'x' } : {},
       imageMetadata: {},
       // Groups of the same time: the id decides between them.

@@ -14,6 +14,7 @@ export const isRefusal = (error: unknown): boolean =>
 interface First extends Writer {
   runId: string
   input: unknown
+  parentId: string | null
   clock: SteadyClock
 }
 
@@ -21,7 +22,7 @@ interface First extends Writer {
 export function firstWrite(
   bound: BoundOperation,
   keys: string[],
-  { owner, fence, runId, input, clock }: First,
+  { owner, fence, runId, input, parentId, clock }: First,
 ): { params: CreateRunParams; settled: Settled } {
   const control = { paused: false, cancelRequested: false, rate: null }
   const now = clock.now()
@@ -38,6 +39,7 @@ export function firstWrite(
       steps: bound.nodes.map((node) => node.name),
       keys,
       input,
+      parentId,
       at,
       entries: settled.facts.map((fact, i) => ({ ...fact, seq: i + 1, at })),
       view: settled.view,
@@ -47,7 +49,7 @@ export function firstWrite(
 
 /** The row that `createRun` makes of its params. */
 export function asCreated(params: CreateRunParams): RunRecord {
-  const { runId, kind, version, steps, keys, input, at, view, owner, fence } = params
+  const { runId, kind, version, steps, keys, input, parentId, at, view, owner, fence } = params
   return {
     id: runId,
     kind,
@@ -55,6 +57,7 @@ export function asCreated(params: CreateRunParams): RunRecord {
     steps,
     keys,
     input,
+    parentId,
     ...view,
     control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
     progress: null,

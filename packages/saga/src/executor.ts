@@ -66,6 +66,8 @@ export interface ExecutorOptions {
 export interface StartOptions {
   /** A UUID is made if not given. */
   id?: string
+  /** The run that this one is a part of. Nothing follows from it: the parent steers its parts itself. */
+  parent?: string
   /**
    * Creates the run's row in place of `store.createRun`: for a caller that writes rows of its own in the same
    * transaction. It must hand the params on to the store unchanged.
@@ -169,6 +171,7 @@ export class Executor {
       ...engine.writer,
       runId: options.id ?? randomUUID(),
       input: plain(input),
+      parentId: options.parent ?? null,
       clock: this.#clock,
     })
     const begun = (): RunRecord => this.#begun(engine, bound, params, settled)

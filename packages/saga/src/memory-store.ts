@@ -105,7 +105,8 @@ export class MemoryStore implements store.SagaStore {
     return structuredClone(log.filter((entry) => entry.seq > after).slice(0, limit))
   }
 
-  async list({ kinds, states, key, updatedSince, limit, after }: store.ListParams): Promise<store.ListPage> {
+  async list(params: store.ListParams): Promise<store.ListPage> {
+    const { kinds, states, key, parentId, updatedSince, limit, after } = params
     const newestFirst = [...this.#runs.values()].map(({ run }) => run).sort((a, b) => compare(b, a))
     const start = after === undefined ? 0 : newestFirst.findIndex(({ id }) => id === after) + 1
     if (after !== undefined && start === 0) throw missing(after)
@@ -114,6 +115,7 @@ export class MemoryStore implements store.SagaStore {
       .filter((run) => !kinds || kinds.includes(run.kind))
       .filter((run) => !states || states.includes(run.state))
       .filter((run) => key === undefined || run.keys.includes(key))
+      .filter((run) => parentId === undefined || run.parentId === parentId)
       .filter((run) => updatedSince === undefined || run.updatedAt >= updatedSince)
     return { runs: structuredClone(found.slice(0, limit)), more: found.length > limit }
   }

@@ -10,6 +10,7 @@ const row = (id: string, kind: string, version: number, steps: string[]): RunRec
   steps,
   keys: [],
   input: {},
+  parentId: null,
   state: 'running',
   step: steps[0] ?? null,
   cancellable: true,

@@ -83,6 +83,7 @@ export interface CreateRunParams extends Writer {
   steps: string[]
   keys: string[]
   input: unknown
+  parentId: string | null
   at: string
   entries: NewLogEntry[]
   view: RunView
@@ -153,6 +154,8 @@ export interface ListParams {
   states?: RunState[]
   /** Only runs that hold, or held, this key. */
   key?: string
+  /** Only parts of this run; null: only runs that are no part of another. */
+  parentId?: string | null
   /** ISO 8601: only runs of which something was recorded at or after this time. */
   updatedSince?: string
   /** 1 to 1000. */

@@ -76,6 +76,8 @@ export interface RunRecord {
   /** What it locks; kept for the history after the locks are released. */
   keys: string[]
   input: unknown
+  /** The run that it is a part of; null: it stands for itself. */
+  parentId: string | null
   state: RunState
   /** The step, wait or commit under way, or the step being undone; null when ended. */
   step: string | null

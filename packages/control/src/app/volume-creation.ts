@@ -122,6 +122,7 @@ function newVolume(
     flexvolId: null,
     imageId: null,
     sourceVolid: chosen.origin.sourceVolid,
+    snapshotId: null,
     metadata: request.metadata,
     imageMetadata: {},
     createdAt: clock.now().toISOString(),

@@ -1,5 +1,5 @@
-import type { Caller, ImageAccess, ImageRef } from '@volant/contract'
-import type { Copy, FlexVol } from '../domain/volume.ts'
+import { DomainError, type Caller, type ImageAccess, type ImageRef } from '@volant/contract'
+import { placeForNew, type Copy, type FlexVol } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
@@ -22,11 +22,52 @@ export function aggregatesBackend(options: {
   }
   const isLocal = (copy: Copy, machine: string): boolean => machineOf(copy.node) === machine
 
+  /** Between two nodes the target is served to the one that reads; the export is named by the copy. */
+  const transferId = (to: Copy): string => `copy-${to.imageId}`
+  const ensureFlexVolAt: Backend['ensureFlexVolAt'] = (caller, { name }, { node, aggregate }) =>
+    agents.storage(node).ensureFlexVol(caller, { aggregate, name })
+  const spaceAt: Backend['spaceAt'] = ({ node, aggregate }) => agents.storage(node).aggregateSpace(aggregate)
   return {
     ensureFlexVol: (caller: Caller, flexvol: FlexVol) =>
-      agents
-        .storage(flexvol.node)
-        .ensureFlexVol(caller, { aggregate: flexvol.aggregate, name: flexvol.name }),
+      ensureFlexVolAt(caller, flexvol, placeForNew(flexvol)),
+    ensureFlexVolAt,
+    ensureNoFlexVolAt: (caller, { name }, { node, aggregate }) =>
+      agents.storage(node).ensureNoFlexVol(caller, { aggregate, name }),
+    usageAt: ({ name }, { node, aggregate }) => agents.storage(node).flexVolUsage({ aggregate, name }),
+    async canShare({ node, aggregate }) {
+      const all = await agents.storage(node).listAggregates()
+      return all.some((one) => one.name === aggregate && one.reflink)
+    },
+    async ensureClone(caller, copy, from) {
+      if (copy.node !== from.node || copy.aggregate !== from.aggregate) {
+        throw new DomainError('notImplemented', 'Images on different aggregates cannot share blocks.')
+      }
+      return agents.storage(copy.node).ensureClone(caller, await refOf(copy), await refOf(from))
+    },
+    async ensureCopy(caller, { to, from, base, ontoOpen, rate }) {
+      const pair = { from: await refOf(from), to: await refOf(to), rate }
+      const source = agents.storage(from.node)
+      if (from.node === to.node) {
+        return source.ensureImageCopy(caller, {
+          ...pair,
+          ...(base !== undefined && { base: { from: await refOf(base.from), to: await refOf(base.to) } }),
+          ...(ontoOpen !== undefined && { ontoOpen }),
+        })
+      }
+      const target = agents.storage(to.node)
+      await target.ensureImage(caller, pair.to, to.sizeBytes)
+      const toExport = await target.ensureExport(caller, transferId(to), pair.to, machineOf(from.node))
+      await source.ensureImageCopy(caller, { ...pair, toExport })
+    },
+    copyStatus: ({ to, from }) => agents.storage(from.node).imageCopyStatus(to.imageId),
+    setCopyRate: (caller, { to, from }, rate) =>
+      agents.storage(from.node).setImageCopyRate(caller, to.imageId, rate),
+    ensureCopyPaused: (caller, { to, from }, paused) =>
+      agents.storage(from.node).ensureImageCopyPaused(caller, to.imageId, paused),
+    async ensureNoCopy(caller, { to, from }) {
+      await agents.storage(from.node).ensureNoImageCopy(caller, to.imageId)
+      if (from.node !== to.node) await agents.storage(to.node).ensureNoExport(caller, transferId(to))
+    },
     ensureImage: async (caller, copy) =>
       agents.storage(copy.node).ensureImage(caller, await refOf(copy), copy.sizeBytes),
     ensureImageFrom: async (caller, copy, from) =>
@@ -53,6 +94,7 @@ export function aggregatesBackend(options: {
       await agents.storage(copy.node).ensureNoExport(caller, exportIdOf(copy, holderId))
       return true
     },
-    space: (flexvol) => agents.storage(flexvol.node).aggregateSpace(flexvol.aggregate),
+    space: (flexvol) => spaceAt(placeForNew(flexvol)),
+    spaceAt,
   }
 }

@@ -45,6 +45,7 @@ const item = (kind: SweptKind, more: Partial<InventoryItem> = {}): Found['item']
 const copyOf = (imageId: string, more: Partial<Copy> = {}): Copy => ({
   imageId,
   volumeId: id(50),
+  snapshotId: null,
   flexvolId: 'fv',
   node: 'lma-01',
   aggregate: 'aggr1',

@@ -1,3 +1,5 @@
+import type { AggregateDefinition } from '@volant/contract'
+
 /**
  * Clusters, nodes, aggregates, FlexVols and compute hosts as the configuration file names them (`volant.yaml`).
  * Fixed while Volant runs, except where a FlexVol is: that is in the database, because FlexVols move.
@@ -33,14 +35,7 @@ export interface StorageNode {
   aggregates: Aggregate[]
 }
 
-export interface Aggregate {
-  /** Unique in its cluster. */
-  name: string
-  /** An absolute folder. */
-  path: string
-  /** Bytes; absent: as large as its file system. */
-  sizeBytes?: number
-}
+export type Aggregate = AggregateDefinition
 
 export interface FlexVolDefinition {
   name: string

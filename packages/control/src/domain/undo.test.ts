@@ -29,6 +29,7 @@ const run = (state: RunState, more: Partial<RunRecord> = {}): RunRecord => ({
   steps: [],
   keys: [],
   input: move,
+  parentId: null,
   state,
   step: null,
   cancellable: false,
@@ -94,6 +95,7 @@ test('what undoing means, by the state of the operation', () => {
 const kept: Copy = {
   imageId: 'a',
   volumeId: 'v',
+  snapshotId: null,
   flexvolId: 'lma',
   node: 'n',
   aggregate: 'g',

@@ -16,6 +16,8 @@ export interface Volume {
   flexvolId: string | null
   imageId: string | null
   sourceVolid: string | null
+  /** The snapshot that it was made from. It may be gone since. */
+  snapshotId: string | null
   metadata: Record<string, string>
   imageMetadata: Record<string, string>
   createdAt: string
@@ -33,6 +35,7 @@ export type VolumeStatus =
   | 'maintenance'
   | 'extending'
   | 'uploading'
+  | 'reverting'
   | 'deleting'
   | 'error'
   | 'error_deleting'
@@ -42,7 +45,10 @@ export type MigrationStatus = 'starting' | 'migrating' | 'completing' | 'success
 
 export interface Copy {
   imageId: string
+  /** Of a snapshot's copy: the volume that was snapshotted. */
   volumeId: string
+  /** Set: it is a copy of that snapshot, and not of the volume. */
+  snapshotId: string | null
   flexvolId: string
   node: string
   aggregate: string
@@ -87,7 +93,43 @@ export interface FlexVol {
   junctionPath: string
   node: string
   aggregate: string
+  /** Bytes that its images may occupy; null: as much as the aggregate has. */
+  sizeBytes: number | null
+  /** Where it is moving to, and where its new images are made; null: it is not moving. */
+  destination: AggregatePlace | null
+  /** Bytes that the move holds back there for what it has still to copy. */
+  moveReservedBytes: number
+  createdAt: string
 }
+
+/** A FlexVol as the configuration or a request describes it, made now. */
+export const newFlexVol = (
+  definition: Pick<FlexVol, 'cluster' | 'name' | 'lif' | 'junctionPath' | 'node' | 'aggregate'> & {
+    sizeBytes?: number | null
+  },
+  createdAt: string,
+): FlexVol => ({
+  id: crypto.randomUUID(),
+  cluster: definition.cluster,
+  name: definition.name,
+  lif: definition.lif,
+  junctionPath: definition.junctionPath,
+  node: definition.node,
+  aggregate: definition.aggregate,
+  sizeBytes: definition.sizeBytes ?? null,
+  destination: null,
+  moveReservedBytes: 0,
+  createdAt,
+})
+
+export interface AggregatePlace {
+  node: string
+  aggregate: string
+}
+
+/** Where a new image of the FlexVol is made. One that shares blocks with another is made beside that. */
+export const placeForNew = (flexvol: FlexVol): AggregatePlace =>
+  flexvol.destination ?? { node: flexvol.node, aggregate: flexvol.aggregate }
 
 export const gib = 1024 ** 3
 

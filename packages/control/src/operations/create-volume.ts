@@ -1,7 +1,7 @@
 import { DomainError, messageOf } from '@volant/contract'
 import { operation } from '@volant/saga'
 import { noPoolMessage, placeVolume } from '../domain/placement.ts'
-import { gib, type Copy } from '../domain/volume.ts'
+import { gib, placeForNew, type Copy } from '../domain/volume.ts'
 import { messageEvents } from '../domain/volume-message.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
@@ -65,9 +65,9 @@ export const createVolume = operation<CreateVolumeInput, CreateVolumePorts>('vol
         const copy: Copy = {
           imageId: input.copyId,
           volumeId: input.volumeId,
+          snapshotId: null,
           flexvolId: flexvol.id,
-          node: flexvol.node,
-          aggregate: flexvol.aggregate,
+          ...placeForNew(flexvol),
           sizeBytes: input.sizeGib * gib,
           state: 'target',
           operationId: op.id,

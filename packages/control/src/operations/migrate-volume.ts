@@ -24,7 +24,7 @@ import {
 } from '../domain/convergence.ts'
 import type { MigrationProgress } from '../domain/migration-progress.ts'
 import type { UndoOf } from '../domain/undo.ts'
-import type { Copy, VolumeStatus } from '../domain/volume.ts'
+import { placeForNew, type Copy, type VolumeStatus } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { Places } from '../ports/places.ts'
@@ -101,9 +101,9 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       await ports.copies.create({
         imageId: input.targetImageId,
         volumeId: input.volumeId,
+        snapshotId: null,
         flexvolId: flexvol.id,
-        node: flexvol.node,
-        aggregate: flexvol.aggregate,
+        ...placeForNew(flexvol),
         sizeBytes: source.sizeBytes,
         state: 'target',
         operationId: op.id,

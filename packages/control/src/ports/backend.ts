@@ -1,5 +1,15 @@
-import type { Caller, ImageAccess, ImageInfo } from '@volant/contract'
-import type { Copy, FlexVol } from '../domain/volume.ts'
+import type { Caller, FlexVolUsage, ImageAccess, ImageCopyStatus, ImageInfo } from '@volant/contract'
+import type { AggregatePlace, Copy, FlexVol } from '../domain/volume.ts'
+
+export interface CopyRequest {
+  to: Copy
+  from: Copy
+  /** Images of equal content, one beside each, which nobody writes to. Left out of account between two nodes. */
+  base?: { from: Copy; to: Copy }
+  ontoOpen?: boolean
+  /** Bytes per second; 0: unlimited. */
+  rate: number
+}
 
 export interface PoolSpace {
   totalBytes: number
@@ -33,6 +43,15 @@ export interface Backend {
     holderId: string,
     sizeBytes: number,
   ): Promise<void>
+  /** As `StorageAgent.ensureClone`: `notImplemented` where the two can't share blocks. */
+  ensureClone(caller: Caller, copy: Copy, from: Copy): Promise<ImageInfo>
+  /** Copies an image that nobody writes to, on its own node or to another. See `ImageCopyRequest`. */
+  ensureCopy(caller: Caller, request: CopyRequest): Promise<void>
+  copyStatus(request: { to: Copy; from: Copy }): Promise<ImageCopyStatus>
+  setCopyRate(caller: Caller, request: { to: Copy; from: Copy }, rate: number): Promise<void>
+  ensureCopyPaused(caller: Caller, request: { to: Copy; from: Copy }, paused: boolean): Promise<void>
+  /** Ends it where it is under way, and closes what was opened for it; the target stays. */
+  ensureNoCopy(caller: Caller, request: { to: Copy; from: Copy }): Promise<void>
   ensureNoImage(caller: Caller, copy: Copy): Promise<void>
   imageInfo(copy: Copy): Promise<ImageInfo | undefined>
   ensureReadOnly(caller: Caller, copy: Copy, readOnly: boolean): Promise<void>
@@ -43,5 +62,15 @@ export interface Backend {
    * one machine there is no export to revoke: true only where something was revoked.
    */
   revoke(caller: Caller, copy: Copy, machine: string, holderId: string): Promise<boolean>
+  /** Where the FlexVol's new images are made. */
   space(flexvol: FlexVol): Promise<PoolSpace>
+  spaceAt(place: AggregatePlace): Promise<PoolSpace>
+  /** What the FlexVol's images occupy on one of its aggregates. */
+  usageAt(flexvol: FlexVol, place: AggregatePlace): Promise<FlexVolUsage>
+  /** Makes the FlexVol's folder there. */
+  ensureFlexVolAt(caller: Caller, flexvol: FlexVol, place: AggregatePlace): Promise<void>
+  /** Removes the FlexVol's folder from there; `conflict` while an image is in it. */
+  ensureNoFlexVolAt(caller: Caller, flexvol: FlexVol, place: AggregatePlace): Promise<void>
+  /** Whether images there can share blocks. */
+  canShare(place: AggregatePlace): Promise<boolean>
 }

@@ -9,8 +9,25 @@ export interface OperationEngine {
   start<Input, Ports>(
     operation: Operation<Input, Ports>,
     input: NoInfer<Input>,
-    wishes?: { /** Bytes per second; null: unlimited. */ rate?: number | null },
+    wishes?: {
+      /** Bytes per second; null: unlimited. */
+      rate?: number | null
+      /** The operation that it is a part of. */
+      parent?: string
+      /** A UUID that the caller chose. */
+      id?: string
+    },
   ): Promise<{ id: string }>
+  pause(operationId: string): Promise<void>
+  resume(operationId: string): Promise<void>
+  /** Bytes per second; null: unlimited. */
+  setRate(operationId: string, rate: number | null): Promise<void>
+  /** Throws `notFound`. */
+  get(operationId: string): Promise<RunRecord>
+  /** The parts of an operation, newest first, the ended ones as well. */
+  partsOf(operationId: string): Promise<RunRecord[]>
+  /** All of these kinds that have not ended, oldest first. */
+  underWay(kinds: readonly string[]): Promise<RunRecord[]>
   /** Throws `conflict` where it is past its point of no return, or has ended. */
   cancel(operationId: string): Promise<void>
   /** The operation that holds a key such as `volume/ID`. */

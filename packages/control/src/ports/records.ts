@@ -1,4 +1,7 @@
-import type { Attachment, Copy, FlexVol, Volume } from '../domain/volume.ts'
+import type { AggregateDefinition } from '@volant/contract'
+import type { FlexVolMove } from '../domain/flexvol-move.ts'
+import type { Snapshot } from '../domain/snapshot.ts'
+import type { AggregatePlace, Attachment, Copy, FlexVol, Volume } from '../domain/volume.ts'
 
 /** What operations may do with the records of volumes. Every method is one transaction. */
 export interface VolumeRecords {
@@ -29,7 +32,11 @@ export interface VolumeRecords {
 export interface CopyRecords {
   find(imageId: string): Promise<Copy | undefined>
   get(imageId: string): Promise<Copy>
+  /** The volume's own, without those of its snapshots. */
   ofVolume(volumeId: string): Promise<Copy[]>
+  ofSnapshot(snapshotId: string): Promise<Copy[]>
+  /** Of volumes and snapshots, oldest first. */
+  ofFlexVol(flexvolId: string): Promise<Copy[]>
   /** The target that an operation made, in whatever state it is by now. */
   ofOperation(operationId: string): Promise<Copy[]>
   /** Idempotent by image id. */
@@ -48,6 +55,15 @@ export interface CopyRecords {
     toImageId: string
     operationId: string
     /** The control plane's. */
+    fence: number
+    retainedUntil: string
+  }): Promise<void>
+  /** The same for a snapshot: its image becomes `toImageId`, and the former one is retained. */
+  changeSnapshotTruth(change: {
+    snapshotId: string
+    fromImageId: string
+    toImageId: string
+    operationId: string
     fence: number
     retainedUntil: string
   }): Promise<void>
@@ -87,7 +103,61 @@ export interface FlexVolRecords {
   get(flexvolId: string): Promise<FlexVol>
   /** By backend and pool name (`LIF:/junction`). */
   byPool(cluster: string, pool: string): Promise<FlexVol | undefined>
-  create(flexvol: FlexVol & { createdAt: string }): Promise<void>
+  create(flexvol: FlexVol): Promise<void>
+  update(
+    flexvolId: string,
+    fields: Partial<Pick<FlexVol, 'sizeBytes' | 'destination' | 'moveReservedBytes'>>,
+  ): Promise<void>
+  /** Removes the row; false, and nothing is changed, while a copy is in it. */
+  removeEmpty(flexvolId: string): Promise<boolean>
   /** How many volumes live in it. */
   countVolumes(flexvolId: string): Promise<number>
+  /**
+   * THE END OF A MOVE, in one transaction: the FlexVol is at its destination, and has none any more. False, and nothing
+   * is changed, while a copy that is live or a target is elsewhere. Repeated after it was done it is true.
+   */
+  arrive(flexvolId: string, at: AggregatePlace): Promise<boolean>
+}
+
+/** Moves of FlexVols, under way and ended. */
+export interface FlexVolMoveRecords {
+  find(moveId: string): Promise<FlexVolMove | undefined>
+  /** The one under way, or the latest. */
+  latestOf(flexvolId: string): Promise<FlexVolMove | undefined>
+  /** The latest of each FlexVol, by its id. */
+  latest(): Promise<Map<string, FlexVolMove>>
+  /** Idempotent by id. */
+  create(move: FlexVolMove): Promise<void>
+  update(
+    moveId: string,
+    fields: Partial<
+      Pick<FlexVolMove, 'cutoverWindowSeconds' | 'cutoverAction' | 'cutover' | 'state' | 'endedAt'>
+    >,
+  ): Promise<void>
+}
+
+/** Aggregates that were made at run time, beside those of the configuration. */
+export interface AggregateRecords {
+  list(): Promise<(AggregateDefinition & { cluster: string; node: string; createdAt: string })[]>
+  /** Idempotent by cluster and name. */
+  create(aggregate: AggregateDefinition & { cluster: string; node: string; createdAt: string }): Promise<void>
+  remove(cluster: string, name: string): Promise<void>
+}
+
+export interface SnapshotRecords {
+  find(snapshotId: string): Promise<Snapshot | undefined>
+  /** Throws `notFound` with Cinder's text. */
+  get(snapshotId: string): Promise<Snapshot>
+  /** Oldest first. */
+  ofVolume(volumeId: string): Promise<Snapshot[]>
+  /** Oldest first. */
+  ofFlexVol(flexvolId: string): Promise<Snapshot[]>
+  update(snapshotId: string, fields: Partial<Omit<Snapshot, 'id'>>): Promise<void>
+  /** Changes the snapshot only if it still has one of the statuses; tells whether it did. */
+  updateIf(
+    snapshotId: string,
+    expected: { status: readonly Snapshot['status'][] },
+    fields: Partial<Omit<Snapshot, 'id'>>,
+  ): Promise<boolean>
+  remove(snapshotId: string): Promise<void>
 }

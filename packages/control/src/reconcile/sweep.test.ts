@@ -88,6 +88,7 @@ async function givenUpTarget(world: World, volume: Volume, operationId: string):
   const copy: Copy = {
     imageId: crypto.randomUUID(),
     volumeId: volume.id,
+    snapshotId: null,
     flexvolId: world.lmb.id,
     node: world.lmb.node,
     aggregate: world.lmb.aggregate,

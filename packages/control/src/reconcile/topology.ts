@@ -2,6 +2,7 @@ import { access, constants, mkdir, stat } from 'node:fs/promises'
 import { DomainError, isDomainError, type Caller } from '@volant/contract'
 import type { Logger } from 'pino'
 import type { StorageNode, Topology } from '../domain/topology.ts'
+import { newFlexVol } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
 
@@ -61,8 +62,8 @@ export async function ensureFlexVols(options: {
   for (const cluster of options.topology.clusters) {
     for (const definition of cluster.flexvols) {
       const present = known.find((f) => f.cluster === cluster.name && f.name === definition.name)
-      const flexvol = present ?? { id: crypto.randomUUID(), cluster: cluster.name, ...definition }
-      if (present === undefined) await options.flexvols.create({ ...flexvol, createdAt: options.at })
+      const flexvol = present ?? newFlexVol({ cluster: cluster.name, ...definition }, options.at)
+      if (present === undefined) await options.flexvols.create(flexvol)
       try {
         await options.backend.ensureFlexVol(options.caller, flexvol)
       } catch (error) {

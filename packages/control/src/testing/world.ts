@@ -11,7 +11,7 @@ import { volumeRecords } from '../db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from '../domain/convergence.ts'
 import { placesOf } from '../domain/places.ts'
 import type { Topology } from '../domain/topology.ts'
-import { gib, type Attachment, type FlexVol, type Volume } from '../domain/volume.ts'
+import { gib, newFlexVol, type Attachment, type FlexVol, type Volume } from '../domain/volume.ts'
 import type { MigrateVolumeInput } from '../operations/migrate-volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import { systemClock } from '../ports/clock.ts'
@@ -89,8 +89,8 @@ export async function openWorld(machines = { lma: 'm1', lmb: 'm1', compute: 'm1'
   const pools: FlexVol[] = []
   for (const cluster of topology.clusters) {
     for (const definition of cluster.flexvols) {
-      const flexvol = { id: crypto.randomUUID(), cluster: cluster.name, ...definition }
-      await flexvols.create({ ...flexvol, createdAt: new Date().toISOString() })
+      const flexvol = newFlexVol({ cluster: cluster.name, ...definition }, new Date().toISOString())
+      await flexvols.create(flexvol)
       await backend.ensureFlexVol({ fence: 0 }, flexvol)
       pools.push(flexvol)
     }
@@ -137,6 +137,7 @@ export async function makeVolume(
     flexvolId: flexvol.id,
     imageId,
     sourceVolid: null,
+    snapshotId: null,
     metadata: {},
     imageMetadata: {},
     createdAt,
@@ -146,6 +147,7 @@ export async function makeVolume(
   const copy = {
     imageId,
     volumeId: id,
+    snapshotId: null,
     flexvolId: flexvol.id,
     node: flexvol.node,
     aggregate: flexvol.aggregate,

@@ -70,6 +70,7 @@ function runOf(writer: Writer, runId: string, more: Partial<CreateRunParams> = {
     steps: ['a', 'b'],
     keys: [`volume/${runId}`],
     input: { volumeId: runId, list: [1, null, 'ü'] },
+    parentId: null,
     at,
     entries: [{ seq: 1, at, event: 'started', step: 'a' }],
     view: running,
@@ -170,6 +171,7 @@ function creating(given: Given): void {
       steps: ['a', 'b'],
       keys: ['volume/r'],
       input: params.input,
+      parentId: null,
       ...running,
       control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
       progress: null,
@@ -181,6 +183,21 @@ function creating(given: Given): void {
     assert.deepEqual(await store.history({ runId: 'r' }), params.entries)
     await assert.rejects(store.createRun(runOf(writer, 'r', { keys: [] })), refusedWith('conflict'))
   })
+
+  given(
+    'the parts of a run are listed by it, and runs that are no part of another without it',
+    async (store) => {
+      const writer = await writerOf(store)
+      await store.createRun(runOf(writer, 'whole'))
+      await store.createRun(runOf(writer, 'part', { parentId: 'whole' }))
+      await store.createRun(runOf(writer, 'other'))
+      const idsOf = async (parentId: string | null): Promise<string[]> =>
+        (await store.list({ parentId, limit: 10 })).runs.map(({ id }) => id)
+      assert.deepEqual(await idsOf('whole'), ['part'])
+      assert.deepEqual((await idsOf(null)).toSorted(), ['other', 'whole'])
+      assert.equal((await store.get('part'))?.parentId, 'whole')
+    },
+  )
 
   given('two runs never hold the same key', async (store) => {
     const writer = await writerOf(store)

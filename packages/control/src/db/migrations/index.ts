@@ -5,6 +5,7 @@ import * as identityImage from './0003-identity-image.ts'
 import * as blockStorage from './0004-block-storage.ts'
 import * as compute from './0005-compute.ts'
 import * as tombstones from './0006-tombstones.ts'
+import * as flexvolMoves from './0007-flexvol-moves.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -14,4 +15,5 @@ export const migrations: Record<string, Migration> = {
   '0004-block-storage': blockStorage,
   '0005-compute': compute,
   '0006-tombstones': tombstones,
+  '0007-flexvol-moves': flexvolMoves,
 }

@@ -13,6 +13,7 @@ const longAgo = '1970-01-01T00:00:00.000Z'
 export const toCopy = (row: Selectable<CopyTable>): Copy => ({
   imageId: row.image_id,
   volumeId: row.volume_id,
+  snapshotId: row.snapshot_id,
   flexvolId: row.flexvol_id,
   node: row.node,
   aggregate: row.aggregate,
@@ -28,6 +29,7 @@ const toColumns = (copy: Partial<Copy>): Updateable<CopyTable> =>
   defined({
     image_id: copy.imageId,
     volume_id: copy.volumeId,
+    snapshot_id: copy.snapshotId,
     flexvol_id: copy.flexvolId,
     node: copy.node,
     aggregate: copy.aggregate,
@@ -57,7 +59,27 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
         .selectFrom('copies')
         .selectAll()
         .where('volume_id', '=', volumeId)
+        .where('snapshot_id', 'is', null)
         .orderBy('created_at')
+        .execute()
+      return rows.map(toCopy)
+    },
+    async ofSnapshot(snapshotId) {
+      const rows = await db
+        .selectFrom('copies')
+        .selectAll()
+        .where('snapshot_id', '=', snapshotId)
+        .orderBy('created_at')
+        .execute()
+      return rows.map(toCopy)
+    },
+    async ofFlexVol(flexvolId) {
+      const rows = await db
+        .selectFrom('copies')
+        .selectAll()
+        .where('flexvol_id', '=', flexvolId)
+        .orderBy('created_at')
+        .orderBy('image_id')
         .execute()
       return rows.map(toCopy)
     },
@@ -79,6 +101,7 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
       await removeCopy(db, imageId)
     },
     changeTruth: (change) => changeTruth(db, change),
+    changeSnapshotTruth: (change) => changeSnapshotTruth(db, change),
     async retiredBefore(time) {
       const rows = await db
         .selectFrom('copies')
@@ -153,24 +176,68 @@ async function changeTruth(
       )
       .executeTakeFirst()
     if (moved.numUpdatedRows === 0n) return refuseChange(trx, change)
-    await trx
-      .updateTable('copies')
-      .set((eb) => {
-        const isTarget = eb('image_id', '=', change.toImageId)
-        return {
-          state: eb
-            .case()
-            .when(isTarget)
-            .then(eb.val<Copy['state']>('live'))
-            .else(eb.val<Copy['state']>('retained'))
-            .end(),
-          reserved_bytes: 0,
-          retained_until: eb.case().when(isTarget).then(null).else(change.retainedUntil).end(),
-          operation_id: change.operationId,
-        }
-      })
-      .where('image_id', 'in', [change.toImageId, change.fromImageId])
-      .execute()
+    await exchangeRoles(trx, change)
+  })
+}
+
+/** The target is live, and the former truth retained. */
+async function exchangeRoles(
+  trx: Transaction<Database>,
+  change: { fromImageId: string; toImageId: string; operationId: string; retainedUntil: string },
+): Promise<void> {
+  await trx
+    .updateTable('copies')
+    .set((eb) => {
+      const isTarget = eb('image_id', '=', change.toImageId)
+      return {
+        state: eb
+          .case()
+          .when(isTarget)
+          .then(eb.val<Copy['state']>('live'))
+          .else(eb.val<Copy['state']>('retained'))
+          .end(),
+        reserved_bytes: 0,
+        retained_until: eb.case().when(isTarget).then(null).else(change.retainedUntil).end(),
+        operation_id: change.operationId,
+      }
+    })
+    .where('image_id', 'in', [change.toImageId, change.fromImageId])
+    .execute()
+}
+
+async function changeSnapshotTruth(
+  db: Kysely<Database>,
+  change: Parameters<CopyRecords['changeSnapshotTruth']>[0],
+): Promise<void> {
+  const { snapshotId, fromImageId, toImageId } = change
+  await db.transaction().execute(async (trx) => {
+    await checkFence(trx, change.fence)
+    const moved = await trx
+      .updateTable('snapshots')
+      .set((eb) => ({
+        image_id: toImageId,
+        flexvol_id: eb
+          .selectFrom('copies')
+          .select('flexvol_id')
+          .where('image_id', '=', toImageId)
+          .$asScalar()
+          .$notNull(),
+      }))
+      .where('id', '=', snapshotId)
+      .where('image_id', '=', fromImageId)
+      .where((eb) => eb.exists(eb.selectFrom('copies').select('image_id').where('image_id', '=', toImageId)))
+      .executeTakeFirst()
+    if (moved.numUpdatedRows > 0n) return exchangeRoles(trx, change)
+    const snapshot = await trx
+      .selectFrom('snapshots')
+      .select('image_id')
+      .where('id', '=', snapshotId)
+      .executeTakeFirst()
+    if (snapshot?.image_id === toImageId) return
+    throw new DomainError(
+      'conflict',
+      `The image of snapshot ${snapshotId} is ${String(snapshot?.image_id)}, not ${fromImageId}.`,
+    )
   })
 }
 

@@ -2,6 +2,7 @@ import type { Kysely, Selectable } from 'kysely'
 import { DomainError } from '@volant/contract'
 import type { FlexVol } from '../../domain/volume.ts'
 import type { FlexVolRecords } from '../../ports/records.ts'
+import { defined } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { FlexVolTable } from '../tables/storage.ts'
 
@@ -13,6 +14,13 @@ const toFlexVol = (row: Selectable<FlexVolTable>): FlexVol => ({
   junctionPath: row.junction_path,
   node: row.node,
   aggregate: row.aggregate,
+  sizeBytes: row.size_bytes === null ? null : Number(row.size_bytes),
+  destination:
+    row.destination_node === null || row.destination_aggregate === null
+      ? null
+      : { node: row.destination_node, aggregate: row.destination_aggregate },
+  moveReservedBytes: Number(row.move_reserved_bytes),
+  createdAt: row.created_at,
 })
 
 export function flexVolRecords(db: Kysely<Database>): FlexVolRecords {
@@ -63,8 +71,62 @@ export function flexVolRecords(db: Kysely<Database>): FlexVolRecords {
           node: flexvol.node,
           aggregate: flexvol.aggregate,
           created_at: flexvol.createdAt,
+          size_bytes: flexvol.sizeBytes,
+          destination_node: flexvol.destination?.node ?? null,
+          destination_aggregate: flexvol.destination?.aggregate ?? null,
+          move_reserved_bytes: flexvol.moveReservedBytes,
         })
         .execute()
+    },
+    async update(flexvolId, { sizeBytes, destination, moveReservedBytes }) {
+      const set = defined({
+        size_bytes: sizeBytes,
+        move_reserved_bytes: moveReservedBytes,
+        ...(destination !== undefined && {
+          destination_node: destination?.node ?? null,
+          destination_aggregate: destination?.aggregate ?? null,
+        }),
+      })
+      if (Object.keys(set).length === 0) return
+      await db.updateTable('flexvols').set(set).where('id', '=', flexvolId).execute()
+    },
+    async removeEmpty(flexvolId) {
+      const removed = await db
+        .deleteFrom('flexvols')
+        .where('id', '=', flexvolId)
+        .where(({ not, exists, selectFrom }) =>
+          not(exists(selectFrom('copies').select('image_id').where('flexvol_id', '=', flexvolId))),
+        )
+        .where(({ not, exists, selectFrom }) =>
+          not(exists(selectFrom('volumes').select('id').where('flexvol_id', '=', flexvolId))),
+        )
+        .executeTakeFirst()
+      return removed.numDeletedRows > 0n || (await find(flexvolId)) === undefined
+    },
+    async arrive(flexvolId, at) {
+      const arrived = await db
+        .updateTable('flexvols')
+        .set({
+          node: at.node,
+          aggregate: at.aggregate,
+          destination_node: null,
+          destination_aggregate: null,
+          move_reserved_bytes: 0,
+        })
+        .where('id', '=', flexvolId)
+        .where(({ not, exists, selectFrom }) =>
+          not(
+            exists(
+              selectFrom('copies')
+                .select('image_id')
+                .where('flexvol_id', '=', flexvolId)
+                .where('state', 'in', ['live', 'target'])
+                .where((eb) => eb.or([eb('node', '!=', at.node), eb('aggregate', '!=', at.aggregate)])),
+            ),
+          ),
+        )
+        .executeTakeFirst()
+      return arrived.numUpdatedRows > 0n
     },
   }
 }

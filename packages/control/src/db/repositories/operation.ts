@@ -233,11 +233,13 @@ async function history(db: Db, runId: string, after: number, limit: number | und
 }
 
 async function listPage(db: Db, params: Parameters<SagaStore['list']>[0]) {
-  const { kinds, states, key, updatedSince, limit, after } = params
+  const { kinds, states, key, parentId, updatedSince, limit, after } = params
   if (kinds?.length === 0 || states?.length === 0) return { runs: [], more: false }
   let query = db.selectFrom('operations').selectAll().orderBy('created_at', 'desc').orderBy('id', 'desc')
   if (kinds) query = query.where('kind', 'in', kinds)
   if (states) query = query.where('state', 'in', states)
+  if (parentId === null) query = query.where('parent_id', 'is', null)
+  else if (parentId !== undefined) query = query.where('parent_id', '=', parentId)
   if (updatedSince !== undefined) query = query.where('updated_at', '>=', updatedSince)
   if (key !== undefined) {
     query = query.where('id', 'in', (eb) =>

@@ -10,6 +10,8 @@ export interface OperationTable {
   keys: string
   /** JSON. */
   input: string
+  /** The operation that it is a part of. */
+  parent_id: string | null
   /** See `RunState` of the saga package. */
   state: string
   step: string | null

@@ -1,3 +1,5 @@
+import type { Generated } from 'kysely'
+
 /** Times are UTC in ISO 8601 with milliseconds and `Z`; JSON columns hold text; booleans are 0 or 1. */
 export interface FlexVolTable {
   id: string
@@ -11,6 +13,65 @@ export interface FlexVolTable {
   node: string
   aggregate: string
   created_at: string
+  /** What its images may occupy; null: as much as the aggregate has. */
+  size_bytes: number | null
+  /** Both, while it moves there. */
+  destination_node: string | null
+  destination_aggregate: string | null
+  /** Bytes that the move holds back at the destination. */
+  move_reserved_bytes: Generated<number>
+}
+
+/** Each move of a FlexVol; the id is the operation's. */
+export interface FlexVolMoveTable {
+  id: string
+  flexvol_id: string
+  from_node: string
+  from_aggregate: string
+  to_node: string
+  to_aggregate: string
+  cutover_window_seconds: number
+  /** retry_on_failure, abort_on_failure, defer_on_failure, wait. */
+  cutover_action: string
+  /** automatic, held, triggered. */
+  cutover: string
+  /** running, succeeded, failed, aborted. */
+  state: string
+  started_at: string
+  ended_at: string | null
+}
+
+/** Aggregates made at run time; those of the configuration have no row. */
+export interface AggregateTable {
+  cluster: string
+  name: string
+  node: string
+  path: string
+  /** folder or xfs. */
+  filesystem: string
+  size_bytes: number | null
+  created_at: string
+}
+
+export interface SnapshotTable {
+  id: string
+  volume_id: string
+  project_id: string
+  user_id: string
+  name: string | null
+  description: string | null
+  size_gib: number
+  /** As Cinder's: creating, available, deleting, error, error_deleting, restoring. */
+  status: string
+  /** A JSON object. */
+  metadata: string
+  flexvol_id: string
+  /** The snapshot's truth; null until it was made. */
+  image_id: string | null
+  /** clone or copy. */
+  method: string | null
+  created_at: string
+  updated_at: string | null
 }
 
 export interface VolumeTable {
@@ -35,6 +96,7 @@ export interface VolumeTable {
   /** THE TRUTH: the one copy that holds every acknowledged write. Null until it was created. */
   image_id: string | null
   source_volid: string | null
+  snapshot_id: string | null
   /** JSON objects. */
   metadata: string
   image_metadata: string
@@ -46,7 +108,10 @@ export interface VolumeTable {
 export interface CopyTable {
   /** The image's UUID. */
   image_id: string
+  /** Of a snapshot's copy: the volume that was snapshotted. */
   volume_id: string
+  /** Set: a copy of that snapshot, and not of the volume. */
+  snapshot_id: string | null
   flexvol_id: string
   /** Where the image is. A FlexVol's images follow it when it moves, each at its own time. */
   node: string
@@ -89,6 +154,9 @@ export interface AttachmentTable {
 
 export interface StorageTables {
   flexvols: FlexVolTable
+  flexvol_moves: FlexVolMoveTable
+  aggregates: AggregateTable
+  snapshots: SnapshotTable
   volumes: VolumeTable
   copies: CopyTable
   attachments: AttachmentTable
