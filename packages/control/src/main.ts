@@ -1,7 +1,7 @@
 /**
  * The composition root: the only file that constructs things. It opens the state folder and the database, builds the
- * node agents, the operations and the services, carries on what an earlier control plane had under way, and only
- * then listens.
+ * node agents, the operations and the services, takes the state over, and listens. Of what an earlier control plane
+ * had under way it carries on at once what cannot wait, such as a cutover; the rest when it listens.
  */
 import { existsSync } from 'node:fs'
 import { hostname } from 'node:os'

@@ -176,8 +176,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
         ports.convergence.set(op.id, newConvergence())
       }
       const before = ports.convergence.get(op.id) ?? newConvergence()
-      await followWishes(holders, op, holderId, before.finalLap)
-      const status = await holders.mirrorStatus(holderId, jobOf(op))
+      const status = await followWishes(holders, op, holderId, before.finalLap)
       const advance = [before.restarts, status.phase, status.doneBytes]
       if (status.phase === 'absent' || status.phase === 'failed' || status.phase === 'concluded') {
         // Its last cutover may have been committed by a control plane that was replaced, and that woke up once more.

@@ -1,5 +1,11 @@
 /** What the steps of a migration do with the holder: the head of the volume, or a mover. */
-import { type ClientProcess, DomainError, messageOf, type HolderAgent } from '@volant/contract'
+import {
+  type ClientProcess,
+  DomainError,
+  messageOf,
+  type HolderAgent,
+  type MirrorStatus,
+} from '@volant/contract'
 import { final, retryable } from '@volant/saga'
 import { newConvergence, type Convergence } from '../domain/convergence.ts'
 import { callerOf } from './caller.ts'
@@ -209,20 +215,23 @@ export async function ensureMirror(
   })
 }
 
-/** Brings the operator's rate and pause to the job. */
+/** Brings the operator's rate and pause to the job, and tells how it is with them: one question where nothing changes. */
 export async function followWishes(
   holders: HolderAgent,
   op: Op & { control: { rate: number | null; paused: boolean } },
   holderId: string,
   finalLap: boolean,
-): Promise<void> {
+): Promise<MirrorStatus> {
   const status = await holders.mirrorStatus(holderId, jobOf(op))
-  if (status.phase !== 'copying' && status.phase !== 'ready' && status.phase !== 'paused') return
+  if (status.phase !== 'copying' && status.phase !== 'ready' && status.phase !== 'paused') return status
   const rate = finalLap ? 0 : (op.control.rate ?? 0)
+  const { paused } = op.control
+  if (status.rate === rate && status.pausedByUser === paused) return status
   if (status.rate !== rate) await holders.setMirrorRate(callerOf(op), holderId, jobOf(op), rate)
-  if (status.pausedByUser !== op.control.paused) {
-    await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), op.control.paused)
+  if (status.pausedByUser !== paused) {
+    await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), paused)
   }
+  return await holders.mirrorStatus(holderId, jobOf(op))
 }
 
 /** An error of the target stopped the job: it is told to try again, so often and no more. */
