@@ -41,3 +41,56 @@ test('scripted faults come once, before the work or after it', async () => {
   await storage.ensureImage({ fence: 2 }, image('a'), 4096)
   await assert.rejects(storage.ensureImage(caller, image('b'), 4096), refused('staleFence'))
 })
+
+test('a simulated copy takes a few looks, pauses, fails when told to, and shares what its base has', async () => {
+  const aggregates = ['aggr1', 'aggr2'].map((name) => ({ name, totalBytes: 2 ** 40 }))
+  const storage = createSimulatedStorageAgent({ aggregates })
+  const at2 = (imageId: string) => ({ ...image(imageId), aggregate: 'aggr2' })
+  await storage.ensureFlexVol(caller, { aggregate: 'aggr1', name: 'fv1' })
+  await storage.ensureFlexVol(caller, { aggregate: 'aggr2', name: 'fv1' })
+  await storage.ensureImageFrom(caller, image('s1'), 2 ** 24, { path: '/x', format: 'raw' })
+  await storage.ensureClone(caller, image('v'), image('s1'))
+  await assert.rejects(storage.ensureClone(caller, at2('x'), image('s1')), refused('notImplemented'))
+  const volume = storage.images.get('v')
+  assert.ok(volume)
+  assert.equal(volume.content, '/x')
+  volume.content = '/x and writes'
+  volume.allocatedBytes += 4096
+
+  const phase = async (id: string) => (await storage.imageCopyStatus(id)).phase
+  assert.equal(await phase('s1-2'), 'absent')
+  await storage.ensureImageCopy(caller, { from: image('s1'), to: at2('s1-2'), rate: 0 })
+  assert.equal(await phase('s1-2'), 'copying')
+  await assert.rejects(storage.ensureNoImage(caller, image('s1')), refused('conflict'))
+  await storage.ensureImageCopyPaused(caller, 's1-2', true)
+  for (let look = 0; look < 5; look += 1) assert.equal(await phase('s1-2'), 'paused')
+  assert.equal(await storage.imageInfo(at2('s1-2')), undefined)
+  await storage.ensureImageCopyPaused(caller, 's1-2', false)
+  while ((await phase('s1-2')) !== 'done');
+  assert.equal(storage.images.get('s1-2')?.content, '/x')
+
+  const base = { from: image('s1'), to: at2('s1-2') }
+  const request = { from: image('v'), to: at2('v-2'), base, rate: 0 }
+  await storage.ensureImageCopy(caller, request)
+  storage.setImageCopy('v-2', { phase: 'failed', error: 'no space' })
+  assert.equal((await storage.imageCopyStatus('v-2')).error, 'no space')
+  await storage.ensureImageCopy(caller, request)
+  while ((await phase('v-2')) !== 'done');
+  assert.deepEqual(await storage.imageCopyStatus('v-2'), {
+    phase: 'done',
+    doneBytes: 4096,
+    totalBytes: 4096,
+    rate: 0,
+  })
+  const usage = await storage.flexVolUsage({ aggregate: 'aggr2', name: 'fv1' })
+  assert.deepEqual(usage, { images: 2, allocatedBytes: 2 ** 21 + 4096, uniqueBytes: 2 ** 20 + 4096 })
+
+  // Bases that differ would make a target that nobody wrote: the simulation says so.
+  const other = { ...request, to: at2('v-3'), base: { from: image('v'), to: at2('s1-2') } }
+  await assert.rejects(storage.ensureImageCopy(caller, other), refused('conflict'))
+  storage.imageCopies.clear() // the agent was restarted: what is whole is found again
+  await storage.ensureImageCopy(caller, request)
+  assert.equal(await phase('v-2'), 'done')
+  await storage.ensureNoImageCopy(caller, 'v-2')
+  assert.equal(await phase('v-2'), 'absent')
+})

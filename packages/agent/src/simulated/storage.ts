@@ -1,9 +1,18 @@
 import { randomBytes } from 'node:crypto'
 import { DomainError } from '@volant/contract'
-import type { ImageInfo, ImageRef, InventoryItem, NbdAccess, StorageAgent } from '@volant/contract'
+import type {
+  AggregateInfo,
+  ImageInfo,
+  ImageRef,
+  InventoryItem,
+  NbdAccess,
+  StorageAgent,
+} from '@volant/contract'
 import { createFenceGuard } from '../fence-guard.ts'
 import { withFaults } from './faults.ts'
 import type { Faults } from './faults.ts'
+import { simulatedImageCopies } from './image-copies.ts'
+import type { SimulatedImageCopies } from './image-copies.ts'
 import { simulatedInventory, simulatedItem } from './inventory.ts'
 import type { Planted } from './inventory.ts'
 
@@ -11,9 +20,15 @@ export interface SimulatedImage extends Omit<ImageInfo, 'changeMark'> {
   ref: ImageRef
   /** Writes and changes of permission so far; a test counts one up for a write that nobody knows of. */
   changes: number
+  /** Stands for the bytes: a clone and a copy have their source's. A test that "writes" gives it another. */
+  content: string
+  /** Of `allocatedBytes`: what it shares with the image that it was cloned from. */
+  sharedBytes: number
 }
 
-export interface SimulatedStorage extends Planted {
+export interface SimulatedStorage extends Planted, SimulatedImageCopies {
+  /** By name; a test may change them. */
+  readonly aggregates: Map<string, SimulatedAggregate>
   readonly images: Map<string, SimulatedImage>
   readonly exports: Map<string, { access: NbdAccess; pid: number }>
   /** Images that a holder has open; `ensureNoImage` refuses them. */
@@ -21,9 +36,18 @@ export interface SimulatedStorage extends Planted {
   readonly flexvols: Set<string>
 }
 
+export interface SimulatedAggregate extends AggregateInfo {
+  totalBytes: number
+}
+
 export interface SimulatedStorageOptions {
   node?: string
-  aggregates?: { name: string; totalBytes: number }[]
+  /** `reflink`: true where absent. */
+  aggregates?: { name: string; totalBytes: number; reflink?: boolean }[]
+  /** Looks at its status until a copy is done; 3 where absent. */
+  copyLooks?: number
+  /** A copy to an image on another node is done, e.g. to give that node's image the content. */
+  onExported?: (imageId: string, from: SimulatedImage) => void
   /** Prefix of the paths that `fileAccess` gives; nothing is created there. */
   rootPath?: string
 }
@@ -33,7 +57,13 @@ export function createSimulatedStorageAgent(
   options: SimulatedStorageOptions = {},
 ): StorageAgent & SimulatedStorage & Faults {
   const node = options.node ?? 'node1'
-  const aggregates = options.aggregates ?? [{ name: 'aggr1', totalBytes: 2 ** 40 }]
+  const configured = options.aggregates ?? [{ name: 'aggr1', totalBytes: 2 ** 40 }]
+  const aggregates = new Map(
+    configured.map(({ name, totalBytes, reflink = true }): [string, SimulatedAggregate] => {
+      const path = `${options.rootPath ?? '/simulated'}/${node}/${name}`
+      return [name, { name, path, filesystem: 'folder', reflink, totalBytes }]
+    }),
+  )
   const images = new Map<string, SimulatedImage>()
   const exports = new Map<string, { access: NbdAccess; pid: number }>()
   const openImages = new Set<string>()
@@ -50,7 +80,20 @@ export function createSimulatedStorageAgent(
     if (!image) throw new DomainError('notFound', `There is no image ${imageId} on node ${node}.`)
     return image
   }
-  const create = (ref: ImageRef, sizeBytes: number, allocatedBytes: number): ImageInfo => {
+  const aggregateOf = (name: string): SimulatedAggregate => {
+    const aggregate = aggregates.get(name)
+    if (!aggregate) throw new DomainError('notFound', `There is no aggregate ${name} on node ${node}.`)
+    return aggregate
+  }
+  const aggregateInfoOf = ({ name, path, filesystem, sizeBytes, reflink }: SimulatedAggregate) => ({
+    ...{ name, path, filesystem, reflink },
+    ...(sizeBytes === undefined ? {} : { sizeBytes }),
+  })
+  const imagesIn = (flexvol: { aggregate: string; name: string }): SimulatedImage[] =>
+    [...images.values()].filter(
+      ({ ref }) => ref.aggregate === flexvol.aggregate && ref.flexvol === flexvol.name,
+    )
+  const create = (ref: ImageRef, sizeBytes: number, allocatedBytes = 0, content = 'zeroes') => {
     if (!flexvols.has(`${ref.aggregate}/${ref.flexvol}`)) {
       throw new DomainError('notFound', `There is no FlexVol ${ref.flexvol} on aggregate ${ref.aggregate}.`)
     }
@@ -61,16 +104,18 @@ export function createSimulatedStorageAgent(
         `Image ${ref.imageId} has ${found.sizeBytes} bytes, not ${sizeBytes}.`,
       )
     }
-    const image = found ?? {
+    const image: SimulatedImage = found ?? {
       imageId: ref.imageId,
       ref,
       sizeBytes,
       allocatedBytes,
       readOnly: false,
       changes: 0,
+      content,
+      sharedBytes: 0,
     }
     images.set(ref.imageId, image)
-    return infoOf(image)
+    return image
   }
 
   const items = (): InventoryItem[] => [
@@ -103,35 +148,74 @@ export function createSimulatedStorageAgent(
     images.delete(imageId)
   }
 
-  const notYet = (): Promise<never> =>
-    Promise.reject(new DomainError('notImplemented', 'This is being built.'))
+  const copies = simulatedImageCopies({
+    guard,
+    images,
+    openImages,
+    aggregate: aggregateOf,
+    create,
+    looks: options.copyLooks ?? 3,
+    ...(options.onExported === undefined ? {} : { onExported: options.onExported }),
+  })
   const agent: StorageAgent & SimulatedStorage = {
     ...simulatedInventory({ admit: (caller) => guard.admit(caller), items, remove }),
     node,
     images,
+    ...copies.methods,
     exports,
-    listAggregates: notYet,
-    ensureAggregate: notYet,
-    ensureNoAggregate: notYet,
-    ensureNoFlexVol: notYet,
-    flexVolUsage: notYet,
-    ensureClone: notYet,
-    ensureImageCopy: notYet,
-    imageCopyStatus: notYet,
-    setImageCopyRate: notYet,
-    ensureImageCopyPaused: notYet,
-    ensureNoImageCopy: notYet,
     openImages,
     flexvols,
+    aggregates,
     async aggregateSpace(name) {
-      const aggregate = aggregates.find((candidate) => candidate.name === name)
-      if (!aggregate) throw new DomainError('notFound', `There is no aggregate ${name} on node ${node}.`)
+      const { totalBytes } = aggregateOf(name)
       let usedBytes = 0
-      for (const image of images.values()) if (image.ref.aggregate === name) usedBytes += image.allocatedBytes
+      for (const image of images.values()) {
+        if (image.ref.aggregate === name) usedBytes += image.allocatedBytes - image.sharedBytes
+      }
+      return { totalBytes, usedBytes, freeBytes: Math.max(0, totalBytes - usedBytes) }
+    },
+    listAggregates: async () => [...aggregates.values()].map(aggregateInfoOf),
+    async ensureAggregate(caller, { name, path, filesystem = 'folder', sizeBytes }) {
+      guard.admit(caller)
+      const found = aggregates.get(name)
+      if (found && found.path !== path) {
+        throw new DomainError('conflict', `Aggregate ${name} is at ${found.path}, not ${path}.`)
+      }
+      const totalBytes = sizeBytes ?? 2 ** 40
+      const made = {
+        name,
+        path,
+        filesystem,
+        reflink: filesystem === 'xfs',
+        totalBytes,
+        sizeBytes: totalBytes,
+      }
+      const aggregate = found ?? made
+      aggregates.set(name, aggregate)
+      return aggregateInfoOf(aggregate)
+    },
+    async ensureNoAggregate(caller, name) {
+      guard.admit(caller)
+      if ([...flexvols].some((flexvol) => flexvol.startsWith(`${name}/`))) {
+        throw new DomainError('conflict', `A FlexVol is on aggregate ${name}.`)
+      }
+      aggregates.delete(name)
+    },
+    async ensureNoFlexVol(caller, flexvol) {
+      guard.admit(caller)
+      if (imagesIn(flexvol).length > 0) {
+        throw new DomainError('conflict', `FlexVol ${flexvol.name} holds images on ${flexvol.aggregate}.`)
+      }
+      flexvols.delete(`${flexvol.aggregate}/${flexvol.name}`)
+    },
+    async flexVolUsage(flexvol) {
+      const found = imagesIn(flexvol)
+      const sum = (bytesOf: (image: SimulatedImage) => number): number =>
+        found.reduce((bytes, image) => bytes + bytesOf(image), 0)
       return {
-        totalBytes: aggregate.totalBytes,
-        usedBytes,
-        freeBytes: Math.max(0, aggregate.totalBytes - usedBytes),
+        images: found.length,
+        allocatedBytes: sum(({ allocatedBytes }) => allocatedBytes),
+        uniqueBytes: sum(({ allocatedBytes, sharedBytes }) => allocatedBytes - sharedBytes),
       }
     },
     async ensureFlexVol(caller, { aggregate, name }) {
@@ -140,11 +224,11 @@ export function createSimulatedStorageAgent(
     },
     async ensureImage(caller, ref, sizeBytes) {
       guard.admit(caller)
-      return create(ref, sizeBytes, 0)
+      return infoOf(create(ref, sizeBytes))
     },
-    async ensureImageFrom(caller, ref, sizeBytes) {
+    async ensureImageFrom(caller, ref, sizeBytes, { path }) {
       guard.admit(caller)
-      return create(ref, sizeBytes, Math.min(sizeBytes, 2 ** 20))
+      return infoOf(create(ref, sizeBytes, Math.min(sizeBytes, 2 ** 20), path))
     },
     async ensureImageSize(caller, ref, sizeBytes) {
       guard.admit(caller)
@@ -157,7 +241,7 @@ export function createSimulatedStorageAgent(
     async ensureNoImage(caller, ref) {
       guard.admit(caller)
       const exported = [...exports.values()].some(({ access }) => access.imageId === ref.imageId)
-      if (exported || openImages.has(ref.imageId))
+      if (exported || openImages.has(ref.imageId) || copies.isCopied(ref.imageId))
         throw new DomainError('conflict', `Image ${ref.imageId} is in use.`)
       images.delete(ref.imageId)
     },
@@ -215,7 +299,7 @@ export function createSimulatedStorageAgent(
       return [...exports].map(([exportId, { access, pid }]) => ({ exportId, imageId: access.imageId, pid }))
     },
   }
-  return withFaults(agent)
+  return withFaults(agent, ['setImageCopy'])
 }
 
 const portOf = (access: NbdAccess | undefined): { port?: number } => (access ? { port: access.port } : {})
