@@ -1,6 +1,7 @@
 /** Everything that can be said about the source without running it: `npm run check`. */
 import { spawnSync } from 'node:child_process'
 import { join, resolve } from 'node:path'
+import { checkDocuments } from './check/documents.ts'
 import { checkLayers } from './check/layers.ts'
 import { checkLockfile } from './check/lockfile.ts'
 import { checkTrackedFiles } from './check/tracked-files.ts'
@@ -32,6 +33,7 @@ const checks: [string, () => Findings][] = [
   ['layers', () => checkLayers(root)],
   ['lockfile', () => checkLockfile(root)],
   ['tracked files', () => checkTrackedFiles(root)],
+  ['documents', () => checkDocuments(root)],
 ]
 
 let failed = 0

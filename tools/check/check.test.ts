@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { describe, it } from 'node:test'
+import { staleNames } from './documents.ts'
 import { importsOf, violation } from './layers.ts'
 import { findForbidden } from './tracked-files.ts'
 
@@ -65,5 +66,32 @@ describe('what ties a file to a machine is found', () => {
     assert.equal(at(`https://regi${''}stry.example.org/x`), 1)
     assert.equal(at(`-----BEGIN PRIV${''}ATE KEY-----`), 1)
     assert.equal(at('/var/lib/volant https://docs.openstack.org/ packages/x/root/'), 0)
+  })
+})
+
+describe('what a document names and is not there is found', () => {
+  const files = ['docs/a.md', 'docs/b/c.md', 'packages/x/src/app/turns.ts', 'test/y/main-job.test.ts']
+  const texts: Record<string, string> = {
+    'test/y/main-job.test.ts': "it('a copy that ends (${how}) goes on, slowly')",
+  }
+  const named = { files, scripts: ['check'], read: (file: string) => texts[file] ?? '' }
+  const wrong = (line: string): string[] => staleNames('docs/a.md', line, named)
+
+  it('links, paths, scripts, tests', () => {
+    assert.deepEqual(wrong('see [it](b/d.md)'), ['docs/a.md:1: the link b/d.md leads nowhere'])
+    assert.deepEqual(wrong('\nin `app/turn.ts`'), ['docs/a.md:2: there is no app/turn.ts'])
+    assert.deepEqual(wrong('in `test/z/`'), ['docs/a.md:1: there is no test/z/'])
+    assert.deepEqual(wrong('`npm run chek`'), ['docs/a.md:1: package.json has no script chek'])
+    assert.deepEqual(wrong('| main-job: *a copy that stops…* |'), [
+      'docs/a.md:1: no test in a file named main-job is called "a copy that stops…"',
+    ])
+    assert.deepEqual(wrong('| side-job: *a copy…* |'), ['docs/a.md:1: there is no test file named side-job'])
+  })
+
+  it('leave alone what is there', () => {
+    const right =
+      '[c](b/c.md#x) [b](b) [w](https://x.org/y.ts) `turns.ts` `src/app/turns.ts` `/x.ts` `npm run check`'
+    assert.deepEqual(wrong(right), [])
+    assert.deepEqual(wrong('| main-job: *a copy that ends (killed)…*, *…slowly* |'), [])
   })
 })
