@@ -33,8 +33,10 @@ import { loadConfig } from './config/load.ts'
 import { openDatabase } from './db/open.ts'
 import { attachmentRecords } from './db/repositories/attachment.ts'
 import { copyRecords } from './db/repositories/copy.ts'
+import { flexVolMoveRecords } from './db/repositories/flexvol-move.ts'
 import { flexVolRecords } from './db/repositories/flexvol.ts'
 import { operationStore } from './db/repositories/operation.ts'
+import { snapshotRecords } from './db/repositories/snapshot.ts'
 import { sweepRecords } from './db/repositories/sweep.ts'
 import { volumeRecords } from './db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from './domain/convergence.ts'
@@ -188,6 +190,8 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     copies: copyRecords(db),
     attachments: attachmentRecords(db),
     flexvols,
+    snapshots: snapshotRecords(db),
+    moves: flexVolMoveRecords(db),
   })
   const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
   const store = operationStore(db)

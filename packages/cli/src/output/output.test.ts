@@ -15,6 +15,8 @@ const operation = (changes: Partial<Operation> = {}): Operation => ({
   step: 'inSync',
   phase: 'copying',
   resource: { type: 'volume', id: 'v', name: 'data' },
+  parent: null,
+  parts: 0,
   source: 'h@cinder-lma#a',
   target: 'h@cinder-lmb#b',
   progress: {
@@ -25,6 +27,8 @@ const operation = (changes: Partial<Operation> = {}): Operation => ({
     rate_bytes_per_second: 50 * mib,
     eta_seconds: 10.6,
     client_limit_bytes_per_second: null,
+    images: null,
+    flexvols: null,
   },
   controls: { paused: false, rate_limit: 0 },
   client_pause_ms: null,

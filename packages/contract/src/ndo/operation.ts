@@ -6,6 +6,7 @@ const id = Type.String({ minLength: 1, maxLength: 64 })
 const time = Type.String()
 const nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const bytes = Type.Integer({ minimum: 0 })
+const count = Type.Integer({ minimum: 0 })
 
 /** 0 is unlimited. 1 TiB/s is more than any link; a larger figure is a mistake. */
 export const Rate = Type.Integer({ minimum: 0, maximum: 1024 ** 4 })
@@ -40,6 +41,14 @@ export const OperationProgress = Type.Object({
   eta_seconds: nullable(Type.Number({ minimum: 0 })),
   /** The limit put on a client that outran the copy, in bytes per second; null: it was not shaped. */
   client_limit_bytes_per_second: nullable(Type.Number({ minimum: 0 })),
+  /** Of a FlexVol's move and of a vacate: how many images are where. */
+  images: nullable(
+    Type.Object({ total: count, moved: count, copying: count, in_sync: count, queued: count, failed: count }),
+  ),
+  /** Of a vacate. `stuck`: they can't move, or their move has failed. */
+  flexvols: nullable(
+    Type.Object({ total: count, moved: count, moving: count, waiting: count, stuck: count }),
+  ),
 })
 export type OperationProgress = Static<typeof OperationProgress>
 
@@ -59,8 +68,13 @@ export const Operation = Type.Object({
   step: nullable(Type.String()),
   /** What the step is doing, where the data plane says so: copying, ready, completing, pending… */
   phase: nullable(Type.String()),
-  resource: Type.Object({ type: Type.String(), id, name: nullable(Type.String()) }),
-  /** Host strings `HOST@BACKEND#POOL` for a migration; null where it has none. */
+  /** A volume, snapshot, server, flexvol, aggregate or node. */
+  resource: Type.Object({ type: Type.String(), id: Type.String(), name: nullable(Type.String()) }),
+  /** The operation that it is a part of. */
+  parent: nullable(id),
+  /** How many parts it has (had), up to 1000. */
+  parts: count,
+  /** Host strings `HOST@BACKEND#POOL` for a migration, `AGGREGATE@NODE` for a move; null where it has none. */
   source: nullable(Type.String()),
   target: nullable(Type.String()),
   progress: OperationProgress,
@@ -71,7 +85,7 @@ export const Operation = Type.Object({
   }),
   /**
    * Milliseconds for which the daemon held the client's I/O at the cutover, none of it in flight, measured by the
-   * daemon's own events; null until then, and for a detached volume.
+   * daemon's own events; null until then, and for a detached volume. Of a FlexVol's move the longest so far.
    */
   client_pause_ms: nullable(Type.Number({ minimum: 0 })),
   /** From the request for completion to its end: no request of the client waited longer for the cutover. */
@@ -117,6 +131,10 @@ export const OperationListQuery = Type.Object(
     kind: Type.Optional(Type.String({ maxLength: 64 })),
     /** A resource's id. */
     resource: Type.Optional(id),
+    /** Only the parts of this operation. */
+    parent: Type.Optional(id),
+    /** Also operations that are parts of another; absent: `false`. */
+    parts: Type.Optional(Type.Union([Type.Literal('true'), Type.Literal('false')])),
     limit: Type.Optional(Type.Integer({ minimum: 1, maximum: 1000 })),
     marker: Type.Optional(id),
   },

@@ -2,12 +2,13 @@ import type { Operation, OperationList, OperationListQuery } from '@volant/contr
 import type { HistoryPage, HistoryQuery, OperationRecord } from '@volant/contract/ndo/history.ts'
 import { DomainError } from '@volant/contract'
 import type { Executor, RunRecord, RunState } from '@volant/saga'
+import { placeText } from '../domain/aggregate-name.ts'
 import { hostStringOf } from '../domain/migration.ts'
 import { operationRecord } from '../domain/operation-record.ts'
 import { operationView, resourceOf, type OperationNames } from '../domain/operation-view.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
-import type { FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+import type { FlexVolMoveRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 
 /** Operations for administrators: look, watch, and steer. */
 export interface Operations {
@@ -45,6 +46,8 @@ export function createOperations(options: {
   executor: Executor
   volumes: Pick<VolumeRecords, 'find'>
   flexvols: Pick<FlexVolRecords, 'find'>
+  snapshots: Pick<SnapshotRecords, 'find'>
+  moves: Pick<FlexVolMoveRecords, 'find'>
   /** The server's name, for operations on servers. */
   serverName: (serverId: string) => Promise<string | null>
   /** Until when the operation can be undone after its end; null: it can't. */
@@ -53,18 +56,14 @@ export function createOperations(options: {
 }): Operations {
   const { executor } = options
 
-  const hostString = async (flexvolId: unknown): Promise<string | null> => {
-    const flexvol = typeof flexvolId === 'string' ? await options.flexvols.find(flexvolId) : undefined
-    return flexvol === undefined ? null : hostStringOf(options.host, flexvol)
-  }
   const namesOf = async (run: RunRecord): Promise<OperationNames> => {
     const { type, id } = resourceOf(run)
-    const input = run.input as Record<string, unknown>
     return {
-      resourceName:
-        type === 'volume' ? ((await options.volumes.find(id))?.name ?? null) : await options.serverName(id),
-      source: await hostString(input['sourceFlexvolId']),
-      target: await hostString(input['targetFlexvolId']),
+      resourceName: await nameOf(options, type, id),
+      ...(await endsOf(options, run)),
+      parts: hasParts.has(run.kind)
+        ? (await executor.list({ parentId: run.id, limit: 1000 })).runs.length
+        : 0,
       undoUntil: await options.undoableUntil(run),
     }
   }
@@ -82,6 +81,7 @@ export function createOperations(options: {
         ...(query.state === undefined ? {} : { states: statesFor(query.state) }),
         ...(query.kind === undefined ? {} : { kinds: [query.kind] }),
         ...(query.resource === undefined ? {} : { key: keyFor(query.resource) }),
+        ...partsWanted(query),
         ...(query.marker === undefined ? {} : { after: query.marker }),
       })
       return {
@@ -141,6 +141,68 @@ export function createOperations(options: {
       return counts
     },
   }
+}
+
+type Sources = Parameters<typeof createOperations>[0]
+
+/** Kinds of operations that are carried out by others. */
+const hasParts: ReadonlySet<string> = new Set(['flexvol.move', 'aggregate.vacate'])
+
+/**
+ * What is no part of another, unless asked otherwise: a move of a thousand images would hide everything else. Who asks for
+ * one kind, one resource, or what needs attention means all of those.
+ */
+function partsWanted(query: OperationListQuery): { parentId?: string | null } {
+  if (query.parent !== undefined) return { parentId: query.parent }
+  const specific =
+    query.kind ?? query.resource ?? (query.state === 'needs-attention' ? query.state : undefined)
+  const parts = query.parts === undefined ? specific !== undefined : query.parts === 'true'
+  return parts ? {} : { parentId: null }
+}
+
+async function nameOf(sources: Sources, type: string, id: string): Promise<string | null> {
+  switch (type) {
+    case 'volume':
+      return (await sources.volumes.find(id))?.name ?? null
+    case 'snapshot':
+      return (await sources.snapshots.find(id))?.name ?? null
+    case 'flexvol':
+      return (await sources.flexvols.find(id))?.name ?? null
+    case 'aggregate':
+    case 'node':
+      return id
+    default:
+      return sources.serverName(id)
+  }
+}
+
+/** From where to where: pools of a migration, aggregates of a move. */
+async function endsOf(
+  { flexvols, moves, host }: Sources,
+  run: RunRecord,
+): Promise<{ source: string | null; target: string | null }> {
+  if (run.kind === 'flexvol.move') {
+    const move = await moves.find(run.id)
+    return { source: move ? placeText(move.from) : null, target: move ? placeText(move.to) : null }
+  }
+  const input = run.input as Record<string, unknown>
+  const [from, to] = [placeIn(input['from']), placeIn(input['to'])]
+  if (from !== null || to !== null) return { source: from, target: to }
+  const hostString = async (flexvolId: unknown): Promise<string | null> => {
+    const flexvol = typeof flexvolId === 'string' ? await flexvols.find(flexvolId) : undefined
+    return flexvol === undefined ? null : hostStringOf(host, flexvol)
+  }
+  return {
+    source: await hostString(input['sourceFlexvolId']),
+    target: await hostString(input['targetFlexvolId']),
+  }
+}
+
+/** A part of a move has its places in its input. */
+function placeIn(value: unknown): string | null {
+  if (typeof value !== 'object' || value === null) return null
+  const { node, aggregate } = value as Record<string, unknown>
+  return typeof node === 'string' && typeof aggregate === 'string' ? placeText({ node, aggregate }) : null
 }
 
 /** As the records have it: in UTC, to the millisecond. */

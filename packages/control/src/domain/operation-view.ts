@@ -1,14 +1,19 @@
 import type { Operation, OperationProgress, OperationState } from '@volant/contract/ndo/operation.ts'
 import type { LogEntry, RunRecord, RunState, Wish } from '@volant/saga'
+import { aggregateId } from './aggregate-name.ts'
+import type { FlexVolMoveProgress } from './flexvol-move.ts'
 import type { MigrationProgress } from './migration-progress.ts'
 import { moveOf } from './undo.ts'
+import type { VacateProgress } from './vacate-progress.ts'
 
 /** What is shown beside what the run's record holds. */
 export interface OperationNames {
   resourceName: string | null
-  /** Host strings. */
+  /** Host strings; of a move `AGGREGATE@NODE`. */
   source: string | null
   target: string | null
+  /** How many parts it has. */
+  parts: number
   /** Until when it can be undone after its end. */
   undoUntil: string | null
 }
@@ -36,9 +41,22 @@ const states: Record<RunState, OperationState> = {
 export function resourceOf(run: RunRecord): { type: string; id: string } {
   const input = run.input as Record<string, unknown>
   const type = run.kind.split('.')[0] ?? 'operation'
-  const id = input[`${type}Id`]
-  return { type, id: typeof id === 'string' ? id : run.id }
+  if (type === 'aggregate') return aggregateOf(input, run.id)
+  // An image at rest is a snapshot's, or a detached volume's.
+  const of = type === 'image' ? (typeof input['snapshotId'] === 'string' ? 'snapshot' : 'volume') : type
+  const id = input[`${of}Id`]
+  return { type: of, id: typeof id === 'string' ? id : run.id }
 }
+
+/** Names of aggregates are unique in their cluster only; a whole node is emptied under the node's name. */
+function aggregateOf(input: Record<string, unknown>, runId: string): { type: string; id: string } {
+  const { cluster, name, node, whole } = input
+  if (typeof cluster !== 'string') return { type: 'aggregate', id: runId }
+  if (whole === true && typeof node === 'string') return { type: 'node', id: node }
+  return { type: 'aggregate', id: typeof name === 'string' ? aggregateId(cluster, name) : runId }
+}
+
+type Progress = MigrationProgress | FlexVolMoveProgress | VacateProgress
 
 /** A run and its log, as `/ndo/v1/operations` shows them. */
 export function operationView(
@@ -47,7 +65,7 @@ export function operationView(
   names: OperationNames,
   possible: Possible,
 ): Operation {
-  const progress = run.progress as MigrationProgress | null
+  const progress = run.progress as Progress | null
   const { undoOf } = moveOf(run)
   return {
     id: run.id,
@@ -56,11 +74,13 @@ export function operationView(
     step: run.step,
     phase: phaseOf(run, progress),
     resource: { ...resourceOf(run), name: names.resourceName },
+    parent: run.parentId,
+    parts: names.parts,
     source: names.source,
     target: names.target,
     progress: progressView(run, progress, movedBytesOf(log)),
     controls: { paused: run.control.paused, rate_limit: run.control.rate ?? 0 },
-    client_pause_ms: pauseOf(log, 'pauseMs'),
+    client_pause_ms: pauseOf(log, 'pauseMs') ?? longestPauseOf(progress),
     client_pause_bound_ms: pauseOf(log, 'pauseBoundMs'),
     attempts: log
       .filter(
@@ -84,38 +104,70 @@ export function operationView(
   }
 }
 
-function phaseOf(run: RunRecord, progress: MigrationProgress | null): string | null {
+function phaseOf(run: RunRecord, progress: Progress | null): string | null {
   if (run.state === 'unwinding' || run.state === 'cancelling') return 'undoing'
   if (run.step === 'cutover') return 'completing'
-  return run.step === 'inSync' ? (progress?.phase ?? 'copying') : null
+  if (run.step === 'inSync') return progress?.phase ?? 'copying'
+  return run.endedAt === null && isOfMany(progress) ? progress.phase : null
+}
+
+/** Of many images: a FlexVol's move, or many of those. */
+const isOfMany = (progress: Progress | null): progress is FlexVolMoveProgress | VacateProgress =>
+  progress !== null && typeof progress === 'object' && 'images' in progress
+
+/** The longest that any client was held by an operation on many images. */
+const longestPauseOf = (progress: Progress | null): number | null =>
+  isOfMany(progress) && progress.longestPauseMs !== null
+    ? Math.round(progress.longestPauseMs * 100) / 100
+    : null
+
+const noMeasure: OperationProgress = {
+  percent: null,
+  done_bytes: null,
+  total_bytes: null,
+  dirty_bytes: null,
+  rate_bytes_per_second: null,
+  eta_seconds: null,
+  client_limit_bytes_per_second: null,
+  images: null,
+  flexvols: null,
 }
 
 function progressView(
   run: RunRecord,
-  progress: MigrationProgress | null,
+  progress: Progress | null,
   movedBytes: number | null,
 ): OperationProgress {
+  const succeeded = run.state === 'succeeded'
   if (progress === null || typeof progress !== 'object' || typeof progress.doneBytes !== 'number') {
-    return {
-      percent: run.state === 'succeeded' ? 100 : null,
-      done_bytes: null,
-      total_bytes: null,
-      dirty_bytes: null,
-      rate_bytes_per_second: null,
-      eta_seconds: null,
-      client_limit_bytes_per_second: null,
-    }
+    return { ...noMeasure, percent: succeeded ? 100 : null }
   }
   const share = progress.totalBytes === 0 ? 100 : (progress.doneBytes / progress.totalBytes) * 100
   const ended = run.endedAt !== null
-  return {
-    percent: run.state === 'succeeded' ? 100 : Math.min(99.9, Math.floor(share * 10) / 10),
+  const measures = {
+    ...noMeasure,
+    percent: succeeded ? 100 : Math.min(99.9, Math.floor(share * 10) / 10),
     done_bytes: movedBytes ?? progress.doneBytes,
     total_bytes: movedBytes ?? progress.totalBytes,
-    dirty_bytes: progress.phase === 'in-sync' || progress.phase === 'catching-up' ? progress.leftBytes : null,
     rate_bytes_per_second: ended ? averageBps(run, movedBytes ?? progress.doneBytes) : progress.rateBps,
     eta_seconds: ended ? 0 : progress.etaSeconds,
-    client_limit_bytes_per_second: progress.clientLimitBps,
+  }
+  if (isOfMany(progress)) return { ...measures, ...countsOf(progress) }
+  const catchingUp = progress.phase === 'in-sync' || progress.phase === 'catching-up'
+  return {
+    ...measures,
+    dirty_bytes: catchingUp ? progress.leftBytes : null,
+    client_limit_bytes_per_second: progress.clientLimitBps ?? null,
+  }
+}
+
+function countsOf(
+  progress: FlexVolMoveProgress | VacateProgress,
+): Pick<OperationProgress, 'images' | 'flexvols'> {
+  const { inSync, ...images } = progress.images
+  return {
+    images: { ...images, in_sync: inSync },
+    flexvols: 'flexvols' in progress ? progress.flexvols : null,
   }
 }
 

@@ -6,7 +6,9 @@ import { aggregatesBackend } from '../backends/aggregates.ts'
 import { openDatabase } from '../db/open.ts'
 import { attachmentRecords } from '../db/repositories/attachment.ts'
 import { copyRecords } from '../db/repositories/copy.ts'
+import { flexVolMoveRecords } from '../db/repositories/flexvol-move.ts'
 import { flexVolRecords } from '../db/repositories/flexvol.ts'
+import { snapshotRecords } from '../db/repositories/snapshot.ts'
 import { volumeRecords } from '../db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from '../domain/convergence.ts'
 import { placesOf } from '../domain/places.ts'
@@ -84,6 +86,8 @@ export async function openWorld(machines = { lma: 'm1', lmb: 'm1', compute: 'm1'
     copies: copyRecords(db),
     attachments: attachmentRecords(db),
     flexvols,
+    snapshots: snapshotRecords(db),
+    moves: flexVolMoveRecords(db),
   }
   const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
   const pools: FlexVol[] = []

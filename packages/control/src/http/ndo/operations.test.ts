@@ -33,6 +33,8 @@ async function serve(t: TestContext) {
     executor,
     volumes: { find: async () => undefined },
     flexvols: { find: async () => undefined },
+    snapshots: { find: async () => undefined },
+    moves: { find: async () => undefined },
     serverName: async () => null,
     undoableUntil: async () => null,
     host: 'h',
