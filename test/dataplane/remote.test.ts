@@ -5,16 +5,19 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
+import type { LocalHolderAgent } from '@volant/agent'
 import { isDomainError } from '@volant/contract'
 import { NbdClient } from '@volant/qemu/nbd-client.ts'
 import { openIdentified } from '@volant/qemu/nbd-identity.ts'
 import { createTlsAuthority, readClientTls } from '@volant/qemu/tls/authority.ts'
 import { lostWrites } from './records.ts'
 import { openTwoPlaces } from './netns.ts'
-import { caller, longestMs, MiB, openRig, startWriter, until } from './rig.ts'
+import { caller, longestMs, MiB, openRig, startWriter, until, type Rig, type Writer } from './rig.ts'
 
 const refused = (code: string) => (error: unknown) => isDomainError(error) && error.code === code
 const holderId = 'att-1'
+
+type RigImage = Awaited<ReturnType<Rig['newImage']>>
 
 /** A storage node and a compute host in network namespaces of their own. */
 async function openRemote(t: TestContext) {
@@ -28,6 +31,26 @@ async function openRemote(t: TestContext) {
     return { ...image, remote: await node.ensureExport(caller, exportId, image.ref, 'host1') }
   }
   return { rig, node, host, places, remoteImage }
+}
+
+/** A client that writes to a head on a local image, whose mirror to a served one is ready. */
+async function openReadyMirror(t: TestContext) {
+  const { rig, node, host, remoteImage } = await openRemote(t)
+  const [source, target] = [await rig.newImage(), await remoteImage('exp-1')]
+  const spec = { holderId, volumeId: 'vol-1', image: source.access, serves: true }
+  const writer = await startWriter(t, await host.ensureHolder(caller, spec))
+  await host.ensureMirror(caller, { holderId, jobId: 'op', target: target.remote, rate: 0 })
+  await until('ready', async () => (await host.mirrorStatus(holderId, 'op')).phase === 'ready')
+  return { node, host, source, target, writer }
+}
+
+/** The client saw no error, and every write that it was told was done is on the image. */
+async function endsWell(t: TestContext, writer: Writer, host: LocalHolderAgent, image: RigImage) {
+  const result = await writer.stop()
+  t.diagnostic(`longest write ${longestMs(result).toFixed(0)} ms, ${result.connections} connections`)
+  assert.equal(result.errors, 0)
+  await host.ensureNoHolder(caller, holderId)
+  assert.deepEqual(await lostWrites(image.access.path, result), [])
 }
 
 test('a remote image is served over TLS to the right host alone', async (t) => {
@@ -58,10 +81,7 @@ test('a remote image is served over TLS to the right host alone', async (t) => {
   const head = await host.ensureHolder(caller, spec)
   const writer = await startWriter(t, head)
   await sleep(300)
-  const result = await writer.stop()
-  assert.equal(result.errors, 0)
-  await host.ensureNoHolder(caller, holderId)
-  assert.deepEqual(await lostWrites(image.access.path, result), [])
+  await endsWell(t, writer, host, image)
 })
 
 test('relocation from one remote image to another, with the source revoked before it is final', async (t) => {
@@ -129,12 +149,7 @@ test('the fence: after it no write of the holder reaches the image', async (t) =
 })
 
 test('a target that dies in PENDING is found out, and the client goes on at the source', async (t) => {
-  const { rig, node, host, remoteImage } = await openRemote(t)
-  const [source, target] = [await rig.newImage(), await remoteImage('exp-1')]
-  const spec = { holderId, volumeId: 'vol-1', image: source.access, serves: true }
-  const writer = await startWriter(t, await host.ensureHolder(caller, spec))
-  await host.ensureMirror(caller, { holderId, jobId: 'op', target: target.remote, rate: 0 })
-  await until('ready', async () => (await host.mirrorStatus(holderId, 'op')).phase === 'ready')
+  const { node, host, source, target, writer } = await openReadyMirror(t)
   const [one] = await node.listExports()
   // Stopped, it neither answers nor ends its connection: the worst way to be dead.
   process.kill(one?.pid ?? 0, 'SIGSTOP')
@@ -149,11 +164,7 @@ test('a target that dies in PENDING is found out, and the client goes on at the 
   assert.equal((await host.mirrorStatus(holderId, 'op')).phase, 'absent')
   await node.ensureNoImage(caller, target.ref)
   await sleep(200)
-  const result = await writer.stop()
-  t.diagnostic(`longest write ${longestMs(result).toFixed(0)} ms`)
-  assert.equal(result.errors, 0)
-  await host.ensureNoHolder(caller, holderId)
-  assert.deepEqual(await lostWrites(source.access.path, result), [])
+  await endsWell(t, writer, host, source)
 })
 
 test('an export daemon killed under load comes back at the same address, and nothing is lost', async (t) => {
@@ -167,11 +178,7 @@ test('an export daemon killed under load comes back at the same address, and not
   await until('the export is back', async () => (await node.listExports())[0]?.pid !== one?.pid)
   assert.deepEqual(await node.ensureExport(caller, 'att-1', image.ref, 'host1'), image.remote)
   await sleep(300)
-  const result = await writer.stop()
-  t.diagnostic(`longest write ${longestMs(result).toFixed(0)} ms`)
-  assert.equal(result.errors, 0)
-  await host.ensureNoHolder(caller, holderId)
-  assert.deepEqual(await lostWrites(image.access.path, result), [])
+  await endsWell(t, writer, host, image)
 })
 
 test('requests side by side do not wait for delayed acknowledgements', async (t) => {
@@ -217,12 +224,7 @@ test('an attached remote volume grows, and its client goes on', async (t) => {
 })
 
 test('a target that hangs cannot hold the end of its mirror up', async (t) => {
-  const { rig, node, host, remoteImage } = await openRemote(t)
-  const [source, target] = [await rig.newImage(), await remoteImage('exp-1')]
-  const spec = { holderId, volumeId: 'vol-1', image: source.access, serves: true }
-  const writer = await startWriter(t, await host.ensureHolder(caller, spec))
-  await host.ensureMirror(caller, { holderId, jobId: 'op', target: target.remote, rate: 0 })
-  await until('ready', async () => (await host.mirrorStatus(holderId, 'op')).phase === 'ready')
+  const { node, host, source, target, writer } = await openReadyMirror(t)
   const [one] = await node.listExports()
   process.kill(one?.pid ?? 0, 'SIGSTOP')
   await sleep(100)
@@ -231,20 +233,11 @@ test('a target that hangs cannot hold the end of its mirror up', async (t) => {
   await node.ensureNoExport(caller, 'exp-1')
   await node.ensureNoImage(caller, target.ref)
   await sleep(100)
-  const result = await writer.stop()
-  t.diagnostic(`longest write ${longestMs(result).toFixed(0)} ms`)
-  assert.equal(result.errors, 0)
-  await host.ensureNoHolder(caller, holderId)
-  assert.deepEqual(await lostWrites(source.access.path, result), [])
+  await endsWell(t, writer, host, source)
 })
 
 test('a target that died after PENDING is found out by asking again', async (t) => {
-  const { rig, node, host, remoteImage } = await openRemote(t)
-  const [source, target] = [await rig.newImage(), await remoteImage('exp-1')]
-  const spec = { holderId, volumeId: 'vol-1', image: source.access, serves: true }
-  const writer = await startWriter(t, await host.ensureHolder(caller, spec))
-  await host.ensureMirror(caller, { holderId, jobId: 'op', target: target.remote, rate: 0 })
-  await until('ready', async () => (await host.mirrorStatus(holderId, 'op')).phase === 'ready')
+  const { node, host, source, writer } = await openReadyMirror(t)
   await host.prepareCutover(caller, holderId, 'op', 5000)
   assert.equal((await host.mirrorStatus(holderId, 'op')).phase, 'pending')
   await node.ensureNoExport(caller, 'exp-1')
@@ -252,11 +245,7 @@ test('a target that died after PENDING is found out by asking again', async (t) 
   assert.equal((await host.mirrorStatus(holderId, 'op')).phase, 'absent')
   assert.equal((await host.holderStatus(holderId))?.imageId, source.ref.imageId)
   await sleep(200)
-  const result = await writer.stop()
-  t.diagnostic(`longest write ${longestMs(result).toFixed(0)} ms`)
-  assert.equal(result.errors, 0)
-  await host.ensureNoHolder(caller, holderId)
-  assert.deepEqual(await lostWrites(source.access.path, result), [])
+  await endsWell(t, writer, host, source)
 })
 
 test('a fence leaves no process, record or lock behind, and holds for a daemon that hangs', async (t) => {
