@@ -28,6 +28,7 @@ import type {
   OperationNode,
   StepNode,
   WaitNode,
+  Watch,
 } from './operation.ts'
 import { settle, type Action, type Fact, type Settled } from './plan.ts'
 import type { Policy } from './policy.ts'
@@ -69,7 +70,7 @@ export class Driver {
   #position: Position
   #seq: number
   #lookAt: number | null = null
-  /** Of the wait under way, and when it last changed. */
+  /** Of the wait under way (or the way back through it), and when it last changed. */
   #advance: string | undefined
   #advancedAt: number | null = null
   /** Whether a look of the wait under way has succeeded since the last one that failed. */
@@ -188,6 +189,8 @@ export class Driver {
     else if (action.type === 'look' && node?.type === 'wait') return await this.#look(node, action.held)
     else if (action.type === 'ask' && node?.type === 'commit') return await this.#ask(node)
     else if (action.type === 'undo' && node?.type === 'step') return await this.#undo(node)
+    else if (action.type === 'look-back' && node?.type === 'wait' && node.back)
+      return await this.#lookBack(node, node.back)
     return this.#takeCommands()
   }
 
@@ -205,17 +208,29 @@ export class Driver {
     const outcome = await this.#invoke(node, 'do', () => node.until(this.#context()))
     if (outcome.type !== 'returned') return this.#failed(node, outcome)
     const look = outcome.value as Look
+    this.#looked(node, look)
+    return look.done && !held ? [{ event: 'done', step: node.name }] : []
+  }
+
+  async #lookBack(node: WaitNode, back: Watch): Promise<Fact[]> {
+    const outcome = await this.#invoke(node, 'undo', () => back.until(this.#context()))
+    if (outcome.type !== 'returned') return this.#undoFailed(node, outcome)
+    const look = outcome.value as Look
+    this.#looked(back, look)
+    return look.done ? [{ event: 'undone', step: node.name }] : []
+  }
+
+  /** Notes what a look has seen, and when the next is due. */
+  #looked(watch: Watch, look: Look): void {
     this.#lookedSince = true
     if (look.progress !== undefined) this.#report(look.progress)
     this.#noteAdvance(look)
-    if (look.done && !held) return [{ event: 'done', step: node.name }]
     const { longestCheckInterval } = this.#engine.policy
-    const every = look.again === undefined ? node.everyMs : milliseconds(look.again)
+    const every = look.again === undefined ? watch.everyMs : milliseconds(look.again)
     // Woken while it looked: what it saw may be old already.
     this.#lookAt = this.#woken
       ? null
       : this.#engine.clock.now() + Math.min(every, milliseconds(longestCheckInterval))
-    return []
   }
 
   #noteAdvance(look: Partial<AdvancingLook>): void {
@@ -236,9 +251,16 @@ export class Driver {
 
   async #undo(node: StepNode): Promise<Fact[]> {
     const outcome = await this.#invoke(node, 'undo', () => node.undo?.(this.#context()))
-    if (outcome.type === 'hung') return [judgeHung(this.#case(node, outcome.error), 'undo-failed')]
-    if (outcome.type === 'threw') return [judgeUndoFailed(this.#case(node, outcome.error))]
-    return [{ event: 'undone', step: node.name }]
+    return outcome.type === 'returned'
+      ? [{ event: 'undone', step: node.name }]
+      : this.#undoFailed(node, outcome)
+  }
+
+  #undoFailed(node: OperationNode, outcome: Exclude<Outcome, { type: 'returned' }>): Fact[] {
+    const given = this.#case(node, outcome.error)
+    this.#lookedSince = false
+    this.#lookAt = null
+    return [outcome.type === 'hung' ? judgeHung(given, 'undo-failed') : judgeUndoFailed(given)]
   }
 
   #failed(node: OperationNode, outcome: Exclude<Outcome, { type: 'returned' }>): Fact[] {
@@ -306,7 +328,8 @@ export class Driver {
 
   #context(): ErasedContext {
     const run = this.#run
-    const current = (): StoredControl => this.#run.control
+    const current = (): StoredControl =>
+      this.#position.direction === 'forward' ? this.#run.control : { ...this.#run.control, paused: false }
     return {
       op: {
         id: run.id,
@@ -399,7 +422,8 @@ export class Driver {
     )
     if (this.#engine.isDead()) throw new Abandoned()
     if (!result.recorded) return result
-    if (settled.position.index !== this.#position.index) this.#forgetLooks()
+    const { index, direction } = settled.position
+    if (index !== this.#position.index || direction !== this.#position.direction) this.#forgetLooks()
     this.#position = settled.position
     this.#seq += entries.length
     this.#update({ ...settled.view, updatedAt: at, endedAt: ended === null ? null : at })

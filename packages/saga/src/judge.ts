@@ -41,10 +41,12 @@ export const judgeHung = (
   decision: 'attention',
 })
 
+/** An undo, or a look on the way back through a wait, failed: whatever the error says, it is tried again. */
 export function judgeUndoFailed(given: Case): Fact {
   const { node, failure, policy } = given
   const fact = { event: 'undo-failed', step: node.name, failure, attempt: given.failures + 1 } as const
-  return again(given, fact, policy.undo, 'attention')
+  const wayBack = node.type === 'wait' ? node.back : null
+  return again(given, fact, wayBack?.retry ?? policy.undo, 'attention')
 }
 
 export function judgeAskFailed(given: Case): Fact {

@@ -37,6 +37,9 @@
  *   even where its `do` never ran or died half-way: it means "ensure not". The step under way is undone too.
  * - **A `wait` only looks**, and brings the operator's wishes (`op.control`) to the data plane: pause, rate.
  *   While the run is paused `until` is still called, but its `done` is not acted upon.
+ * - **What a wait has brought about, its `back` takes back**, where an undo cannot, because that lasts: the engine
+ *   looks until it is so before it undoes earlier steps. It is right from ids alone, as an undo is, and observes
+ *   the world; a crash in it looks again.
  * - **The commit is the point of no return.** `happened()` asks the world, not the process's memory. An error of
  *   the commit's `do` of class `retry` means that it backed out and the source is the truth.
  * - **Outputs are plain JSON**, because a later step may be in another process.
@@ -60,7 +63,7 @@ export interface Context<Input, Ports, Out> {
     readonly fence: number
     /** ISO 8601; the same however often a step is repeated. */
     readonly createdAt: string
-    /** Always the newest wishes, also while a long `do` runs. */
+    /** Always the newest wishes, also while a long `do` runs. What is being undone is never paused. */
     readonly control: Readonly<Control>
   }
   readonly input: Input
@@ -128,10 +131,10 @@ export interface AdvancingLook extends Look {
   advance: unknown
 }
 
-interface AnyWaitOptions {
+interface AnyWatch {
   /** The time between two looks. The first is at once, as is one after `wake` and after each change of control. */
   every: Duration
-  /** For `until` failing with an error of class `retry`; counted from the last look that succeeded. */
+  /** For `until` failing (in a wait: with an error of class `retry`); counted from the last look that succeeded. */
   retry?: RetryPolicy
 }
 
@@ -145,7 +148,7 @@ interface AnyWaitOptions {
  * Pauses count for neither. After a restart of the control plane both are counted anew, for what happened to the
  * clock meanwhile is not known.
  */
-export type WaitOptions<C> = AnyWaitOptions &
+export type WaitOptions<C> = AnyWatch &
   (
     | { timeout: Duration; stallTimeout?: never; until(context: C): Look | Promise<Look> }
     | {
@@ -154,6 +157,17 @@ export type WaitOptions<C> = AnyWaitOptions &
         until(context: C): AdvancingLook | Promise<AdvancingLook>
       }
   )
+
+/** A wait before the commit, which there may be a way back through. */
+export type UndoableWaitOptions<C> = WaitOptions<C> & {
+  /**
+   * The wait's counter-part: when the run unwinds past this wait, or stood in it, the engine waits for this before it
+   * undoes earlier steps. It begins by making sure that what `until` brought about goes no further. It cannot be
+   * paused, cancelled or skipped. When its bound strikes, or `until` keeps failing with whatever error, the run needs
+   * attention, as with an undo that does; `resume` gives it its whole time again.
+   */
+  back?: WaitOptions<C>
+}
 
 export interface CommitOptions<Input, C, O, Waits extends string> {
   /**
@@ -190,7 +204,7 @@ export interface Undoable<Input, Ports, Out, Waits extends string> extends Opera
   ): Undoable<Input, Ports, Out & { [K in Name]: Plain<O> }, Waits>
   wait<const Name extends string>(
     name: Name,
-    options: WaitOptions<Context<Input, Ports, Out>>,
+    options: UndoableWaitOptions<Context<Input, Ports, Out>>,
   ): Undoable<Input, Ports, Out, Waits | Name>
   /** Later steps see the commit's result as perhaps undefined: a crash may have eaten it. */
   commit<const Name extends string, O>(
@@ -206,7 +220,7 @@ export interface Committed<Input, Ports, Out> extends Operation<Input, Ports> {
   ): Committed<Input, Ports, Out & { [K in Name]: Skip extends string ? Plain<O> | undefined : Plain<O> }>
   wait<const Name extends string>(
     name: Name,
-    options: WaitOptions<Context<Input, Ports, Out>>,
+    options: WaitOptions<Context<Input, Ports, Out>> & { back?: never },
   ): Committed<Input, Ports, Out>
 }
 
@@ -253,15 +267,21 @@ export interface StepNode {
   readonly timeoutMs: number | null
 }
 
-export interface WaitNode {
-  readonly type: 'wait'
-  readonly name: string
+/** What is looked at until it is so. */
+export interface Watch {
   readonly until: (context: ErasedContext) => Look | Promise<Look>
   readonly everyMs: number
   /** One of the two is set. */
   readonly timeoutMs: number | null
   readonly stallMs: number | null
   readonly retry: RetryPolicy | null
+}
+
+export interface WaitNode extends Watch {
+  readonly type: 'wait'
+  readonly name: string
+  /** What is waited for on the way back; null: nothing, and always after the commit. */
+  readonly back: Watch | null
 }
 
 export interface CommitNode {
@@ -276,6 +296,10 @@ export interface CommitNode {
 }
 
 export type OperationNode = StepNode | WaitNode | CommitNode
+
+/** Whether unwinding has to do something here. */
+export const hasWayBack = (node: OperationNode): boolean =>
+  (node.type === 'step' && node.undo !== null) || (node.type === 'wait' && node.back !== null)
 
 type ErasedStep = StepOptions<ErasedContext, unknown> | FinalStepOptions<ErasedContext, unknown>
 
@@ -321,19 +345,30 @@ class Builder implements Operation<unknown, unknown> {
     })
   }
 
-  wait(name: string, options: WaitOptions<ErasedContext>): Builder {
-    if (options.timeout === undefined && options.stallTimeout === undefined) {
-      throw this.#error(`wait '${name}' has no bound: it needs a timeout or a stallTimeout`)
+  wait(name: string, options: UndoableWaitOptions<ErasedContext>): Builder {
+    const { back } = options
+    if (back && this.nodes.some((node) => node.type === 'commit')) {
+      throw this.#error(`wait '${name}' is after the commit, from where there is no way back`)
     }
     return this.#with({
       type: 'wait',
       name,
+      ...this.#watch(`wait '${name}'`, options),
+      back: back ? this.#watch(`the way back through wait '${name}'`, back) : null,
+    })
+  }
+
+  #watch(what: string, options: WaitOptions<ErasedContext>): Watch {
+    if (options.timeout === undefined && options.stallTimeout === undefined) {
+      throw this.#error(`${what} has no bound: it needs a timeout or a stallTimeout`)
+    }
+    return {
       until: options.until.bind(options),
       everyMs: milliseconds(options.every),
       timeoutMs: options.timeout === undefined ? null : milliseconds(options.timeout),
       stallMs: options.stallTimeout === undefined ? null : milliseconds(options.stallTimeout),
       retry: options.retry ?? null,
-    })
+    }
   }
 
   commit(name: string, options: CommitOptions<unknown, ErasedContext, unknown, string>): Builder {

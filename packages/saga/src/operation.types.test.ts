@@ -146,3 +146,24 @@ test('an operation is bound to ports of its own type', () => {
   // @ts-expect-error images is missing
   bind(complete, {})
 })
+
+test('a wait before the commit may have a way back, which sees what the wait sees; none after it', (t) => {
+  const look = { every: '1s', timeout: '1m', until: () => ({ done: true }) } as const
+  const undoable = declared()
+    .step('createTarget', createTarget)
+    .wait('moved', {
+      ...look,
+      back: {
+        every: '1s',
+        stallTimeout: '1m',
+        until: ({ out }) => ({ done: true, advance: out.createTarget.sizeBytes }),
+      },
+    })
+  // @ts-expect-error a way back needs a bound, too
+  t.assert.throws(() => undoable.wait('unbounded', { ...look, back: { every: '1s', until: look.until } }), {
+    message: /the way back through wait 'unbounded' has no bound/,
+  })
+  const committed = undoable.commit('cutover', { do: () => {}, happened: () => true })
+  // @ts-expect-error there is no way back from behind the commit
+  t.assert.throws(() => committed.wait('late', { ...look, back: look }), { message: /no way back/ })
+})

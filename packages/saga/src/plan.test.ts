@@ -96,6 +96,85 @@ test('after a commit that backed out, unwinding also undoes the steps between it
   assert.deepEqual(undone.action, { type: 'undo', index: 0 })
 })
 
+const thereAndBack = operation<object, object>('things.move', { version: 1 })
+  .holds(() => [])
+  .step('prepare', nothing)
+  .wait('moved', {
+    every: '1s',
+    timeout: '10s',
+    until: () => ({ done: true }),
+    back: { every: '2s', stallTimeout: '5s', until: () => ({ done: true, advance: 0 }) },
+  })
+  .step('count', nothing)
+  .commit('switch', { do: () => {}, happened: () => true, retryFrom: 'moved' })
+
+/** The n-th fact is of n seconds, `now` and the like in seconds, too. */
+function onTheWayBack(
+  facts: Fact[],
+  now: number,
+  seen: { lookAt?: number; advancedAt?: number } = {},
+  control: Partial<Control> = {},
+) {
+  const position = facts.reduce(
+    (before, { ...each }, i) =>
+      apply(thereAndBack, before, { ...each, seq: i + 1, at: new Date(t0 + i * 1000).toISOString() }),
+    startPosition,
+  )
+  const at = (seconds: number | undefined) => (seconds === undefined ? null : t0 + seconds * 1000)
+  return settle(
+    thereAndBack,
+    {
+      position,
+      control: { ...free, ...control },
+      now: t0 + now * 1000,
+      lookAt: at(seen.lookAt),
+      advancedAt: at(seen.advancedAt),
+    },
+    [],
+  )
+}
+const toMoved = [fact('started', 'prepare'), fact('done', 'prepare'), fact('started', 'moved')]
+const standing = [...toMoved, fact('cancelled', 'moved')]
+
+test('unwinding goes back through a wait that has a way back: from in it, and from behind it', () => {
+  assert.deepEqual(onTheWayBack(standing, 3).action, { type: 'look-back', index: 1 })
+  const past = [...toMoved, fact('done', 'moved'), fact('started', 'count'), fact('cancelled', 'count')]
+  assert.deepEqual(onTheWayBack(past, 5).action, { type: 'undo', index: 2 })
+  const back = [...past, fact('undone', 'count')]
+  assert.deepEqual(onTheWayBack(back, 6).action, { type: 'look-back', index: 1 })
+  assert.deepEqual(onTheWayBack([...back, fact('undone', 'moved')], 7).action, { type: 'undo', index: 0 })
+  const before = [fact('started', 'prepare'), fact('cancelled', 'prepare')]
+  assert.deepEqual(onTheWayBack(before, 2).action, { type: 'undo', index: 0 }, 'it was never reached')
+})
+
+test('a way back goes on after a restart, and no pause or wish of before holds it', () => {
+  const adopted: Fact = { event: 'adopted', step: 'moved' }
+  assert.deepEqual(onTheWayBack([...standing, adopted], 4).action, { type: 'look-back', index: 1 })
+  const paused = [...toMoved, fact('paused', 'moved'), fact('cancelled', 'moved')]
+  const wishes = { paused: true, cancelRequested: true }
+  const { action, view } = onTheWayBack(paused, 4, {}, wishes)
+  assert.deepEqual(action, { type: 'look-back', index: 1 })
+  assert.deepEqual(view, { state: 'cancelling', step: 'moved', cancellable: false, failure: null })
+})
+
+test('a way back has a bound of its own, counted from when its turn came; then a person is called', () => {
+  const sleeps = (until: number) => ({ type: 'sleep', until: t0 + until * 1000 })
+  assert.deepEqual(onTheWayBack(standing, 3.5, { lookAt: 5 }).action, sleeps(5))
+  assert.deepEqual(onTheWayBack(standing, 3.5, { lookAt: 99 }).action, sleeps(8))
+  assert.equal(onTheWayBack(standing, 60, { advancedAt: 56 }).action.type, 'look-back', 'it advances')
+  const struck = onTheWayBack(standing, 8)
+  assert.deepEqual(struck.action, { type: 'idle', why: 'attention' })
+  assert.deepEqual(
+    struck.facts.map(({ event, step, decision }) => [event, step, decision]),
+    [['undo-failed', 'moved', 'attention']],
+  )
+  assert.equal(struck.view.failure?.message, 'moved (on the way back) made no progress for 5 s')
+
+  const facts = [...standing, ...struck.facts, fact('resumed', 'moved')]
+  assert.deepEqual(onTheWayBack(facts, 9.9).action, { type: 'look-back', index: 1 }, 'its time again')
+  assert.deepEqual(onTheWayBack(facts, 10).action, { type: 'idle', why: 'attention' })
+})
+
 test('a cancel counts until the commit has begun, and not after', () => {
   const cancel = { cancelRequested: true }
   const noted = (step: string) => ({ type: 'note', fact: fact('cancelled', step) })

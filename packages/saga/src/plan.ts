@@ -4,7 +4,7 @@
  * `driver.ts` carries the choices out.
  */
 import { spoken } from './duration.ts'
-import type { OperationNode, WaitNode } from './operation.ts'
+import { hasWayBack, type OperationNode, type Watch } from './operation.ts'
 import { apply, type Position, type Shape } from './position.ts'
 import type { Control, EndedState, LogEntry, RunState } from './types.ts'
 import type { RunView } from './store.ts'
@@ -17,6 +17,8 @@ export type Action =
   /** Call `happened` of the commit. */
   | { type: 'ask'; index: number }
   | { type: 'undo'; index: number }
+  /** Call `back.until` of the wait. */
+  | { type: 'look-back'; index: number }
   /** Do nothing until this time (epoch milliseconds), or until woken. */
   | { type: 'sleep'; until: number }
   /** Do nothing until woken. */
@@ -99,7 +101,10 @@ function forward(node: OperationNode, situation: Situation): Planned {
   if (node.type !== 'wait') return { type: 'do', index: position.index }
 
   const deadline = deadlineOf(node, situation)
-  if (!control.paused && situation.now >= deadline.at) return note(overdue(position, node.name, deadline.why))
+  if (!control.paused && situation.now >= deadline.at) {
+    const decision = position.committed ? 'attention' : 'unwind'
+    return note(overdue('failed', node.name, deadline.why, decision))
+  }
   const lookAt = situation.lookAt ?? situation.now
   if (lookAt > situation.now) {
     return { type: 'sleep', until: control.paused ? lookAt : Math.min(lookAt, deadline.at) }
@@ -107,17 +112,29 @@ function forward(node: OperationNode, situation: Situation): Planned {
   return { type: 'look', index: position.index, held: control.paused }
 }
 
-/** An undo that fails is not worth giving up for: it is tried again, then a person is called. */
+/** An undo that fails is not worth giving up for: it is tried again, then a person is called. So is a way back. */
 function backward(shape: Shape, situation: Situation): Planned {
   const { position } = situation
   const index = undoIndex(shape, position)
   if (index < 0) return { type: 'end', state: position.cancelled ? 'cancelled' : 'failed' }
-  return later(situation) ?? { type: 'undo', index }
+  const node = shape.nodes[index]
+  const wayBack = node?.type === 'wait' ? node.back : null
+  if (!node || !wayBack) return later(situation) ?? { type: 'undo', index }
+
+  const pause = later(situation)
+  if (pause) return pause
+  const deadline = deadlineOf(wayBack, situation)
+  if (situation.now >= deadline.at) {
+    return note(overdue('undo-failed', node.name, `(on the way back) ${deadline.why}`, 'attention'))
+  }
+  const lookAt = situation.lookAt ?? situation.now
+  if (lookAt > situation.now) return { type: 'sleep', until: Math.min(lookAt, deadline.at) }
+  return { type: 'look-back', index }
 }
 
-/** The step to undo next; -1: all is undone. */
+/** The step to undo next, or the wait to go back through; -1: all is undone. */
 const undoIndex = (shape: Shape, position: Position): number =>
-  shape.nodes.findLastIndex((node, i) => i <= position.index && node.type === 'step' && node.undo !== null)
+  shape.nodes.findLastIndex((node, i) => i <= position.index && hasWayBack(node))
 
 function later({ position, now }: Situation): Action | null {
   return position.notBefore !== null && position.notBefore > now
@@ -127,8 +144,8 @@ function later({ position, now }: Situation): Action | null {
 
 const note = (fact: Fact): Planned => ({ type: 'note', fact })
 
-/** The bound of a wait that strikes first. */
-function deadlineOf(node: WaitNode, { position, advancedAt }: Situation): { at: number; why: string } {
+/** The bound of a wait, or of its way back, that strikes first. */
+function deadlineOf(node: Watch, { position, advancedAt }: Situation): { at: number; why: string } {
   const inAll = position.startedAt + (node.timeoutMs ?? Infinity)
   const since = Math.max(position.startedAt, position.continuedAt ?? 0, advancedAt ?? 0)
   const standstill = since + (node.stallMs ?? Infinity)
@@ -137,11 +154,16 @@ function deadlineOf(node: WaitNode, { position, advancedAt }: Situation): { at: 
     : { at: standstill, why: `made no progress for ${spoken(node.stallMs ?? 0)}` }
 }
 
-const overdue = (position: Position, step: string, why: string): Fact => ({
-  event: 'failed',
+const overdue = (
+  event: 'failed' | 'undo-failed',
+  step: string,
+  why: string,
+  decision: 'unwind' | 'attention',
+): Fact => ({
+  event,
   step,
   failure: { class: 'final', code: null, message: `${step} ${why}` },
-  decision: position.committed ? 'attention' : 'unwind',
+  decision,
 })
 
 /** Whoever asked for a cancel and was told yes must get it: the point of no return may not be passed then. */

@@ -17,6 +17,7 @@ export interface Position {
   furthest: number
   /** Whether the intent to do the node at `index` is in the log. */
   started: boolean
+  /** Forward: when it was begun. Backward: when its turn to be undone came. */
   startedAt: number
   /** When the last pause ended; null: there was none. */
   continuedAt: number | null
@@ -93,9 +94,9 @@ export function apply(shape: Shape, position: Position, entry: LogEntry): Positi
     case 'undo-failed':
       return decided(position, entry)
     case 'cancelled':
-      return { ...turnedBack(position), cancelled: true }
+      return { ...turnedBack(position, at), cancelled: true }
     case 'undone':
-      return { ...position, ...fresh, index: indexOf(shape, entry) - 1 }
+      return undone(shape, position, entry)
     case 'adopted':
       return interrupted(shape, position)
     case 'paused':
@@ -107,11 +108,18 @@ export function apply(shape: Shape, position: Position, entry: LogEntry): Positi
     case 'skipped':
       return position.direction === 'forward'
         ? passed(shape, position, entry)
-        : { ...position, ...fresh, index: indexOf(shape, entry) - 1 }
+        : undone(shape, position, entry)
     case 'ended':
       return position
   }
 }
+
+const undone = (shape: Shape, position: Position, entry: LogEntry): Position => ({
+  ...position,
+  ...fresh,
+  index: indexOf(shape, entry) - 1,
+  startedAt: Date.parse(entry.at),
+})
 
 function indexOf(shape: Shape, entry: LogEntry): number {
   const index = shape.nodes.findIndex((node) => node.name === (entry.to ?? entry.step))
@@ -151,14 +159,14 @@ function decided(position: Position, entry: LogEntry): Position {
   }
 }
 
-function turnedBack(position: Position): Position {
+function turnedBack(position: Position, at: number): Position {
   const index = Math.max(position.index, position.furthest)
-  return { ...position, ...fresh, direction: 'backward', index }
+  return { ...position, ...fresh, direction: 'backward', index, startedAt: at }
 }
 
 function failed(position: Position, entry: LogEntry): Position {
   const failure = failureOf(entry)
-  if (entry.decision === 'unwind') return { ...turnedBack(position), failure }
+  if (entry.decision === 'unwind') return { ...turnedBack(position, Date.parse(entry.at)), failure }
   if (entry.decision === 'ask') {
     return { ...position, asking: true, commitFailure: failure, failures: 0, notBefore: null }
   }
@@ -167,7 +175,7 @@ function failed(position: Position, entry: LogEntry): Position {
 
 function notHappened(shape: Shape, position: Position, entry: LogEntry): Position {
   const failure = failureOf(entry)
-  if (entry.decision === 'unwind') return { ...turnedBack(position), failure }
+  if (entry.decision === 'unwind') return { ...turnedBack(position, Date.parse(entry.at)), failure }
   return {
     ...position,
     ...fresh,

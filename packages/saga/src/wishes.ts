@@ -57,13 +57,17 @@ function whyNot(wish: Wish, placed: Placed): string | null {
       if (run.cancellable || run.control.cancelRequested) return null
       return undoing ? 'it is being undone already' : 'it can be undone no more, and can only go on'
     case 'rate':
-      return undoing ? 'what is being undone copies nothing' : null
+      return undoing && !isGoingBack(placed) ? 'what is being undone copies nothing' : null
     case 'skip':
       return whyNoSkip(placed)
     case 'decide':
       return position.attention && position.asking ? null : 'nobody has to say whether its commit happened'
   }
 }
+
+/** Whether it stands on the way back through a wait, which may copy. */
+const isGoingBack = ({ shape, run, position }: Placed): boolean =>
+  position.direction === 'backward' && nodeOf(shape, run)?.type === 'wait'
 
 function whyNoSkip(placed: Placed): string | null {
   const { position, run } = placed

@@ -63,6 +63,57 @@ const shelves = async () => {
 
 everyStep(move, { fresh: shelves })
 
+/** Things go one by one, each for good as far as the step is concerned: the way back is a wait, too. */
+const carry = operation<{ from: string[] }, { left: Set<string>; right: Set<string>; names: Set<string> }>(
+  'things.carry',
+  { version: 1 },
+)
+  .holds(() => ['things'])
+  .step('name', {
+    do: ({ op, ports }) => void ports.names.add(op.id),
+    undo: ({ op, ports }) => {
+      assert.equal(ports.right.size, 0, 'undone only when all is back')
+      ports.names.delete(op.id)
+    },
+  })
+  .wait('carried', {
+    every: '1s',
+    stallTimeout: '1m',
+    until: ({ ports }) => carryOne(ports.left, ports.right),
+    back: { every: '1s', stallTimeout: '1m', until: ({ ports }) => carryOne(ports.right, ports.left) },
+  })
+  .step('count', { do: ({ ports }) => ports.right.size, undo: () => {} })
+
+function carryOne(from: Set<string>, to: Set<string>) {
+  for (const thing of from) {
+    from.delete(thing)
+    to.add(thing)
+    break
+  }
+  return { done: from.size === 0, advance: from.size }
+}
+
+everyStep(carry, {
+  fresh: async () => {
+    const ports = {
+      left: new Set(['a', 'b', 'c']),
+      right: new Set<string>(),
+      names: new Set<string>(),
+    }
+    return {
+      input: { from: [...ports.left] },
+      ports,
+      close: () => {},
+      invariants: ({ run }) => {
+        const there = run.state === 'succeeded'
+        assert.deepEqual([...(there ? ports.right : ports.left)].sort(), ['a', 'b', 'c'])
+        assert.equal((there ? ports.left : ports.right).size, 0)
+        assert.equal(ports.names.size, there ? 1 : 0)
+      },
+    }
+  },
+})
+
 /** Without a commit: undoable to its end. */
 const put = operation<{ id: string }, { things: Set<string>; names: Set<string> }>('thing.put', {
   version: 1,

@@ -5,6 +5,8 @@
  * everyStep(migrateVolume, { fresh: async () => ({ input, ports, invariants, close }) })
  * ```
  *
+ * Of a wait with a way back, `back` is what the undo is of a step.
+ *
  * - repeated: the step is done twice; undone twice.
  * - failed: it fails before, and after, it is done; so does its undo, once and for good.
  * - crashed: the engine dies before, and after, it is done and nothing is recorded; likewise its undo. A new

@@ -1,7 +1,7 @@
 /** Which faults an operation is tested with, and how each must end: pure, from the operation's list of steps. */
 import type { Fault } from '../faults.ts'
 import { final } from '../failure.ts'
-import type { OperationNode } from '../operation.ts'
+import { hasWayBack, type OperationNode } from '../operation.ts'
 import type { RunState } from '../types.ts'
 
 export type FaultKind = 'none' | 'repeated' | 'failed' | 'crashed' | 'cancelled'
@@ -43,7 +43,7 @@ export function scenarios(nodes: readonly OperationNode[]): Scenario[] {
     ...places.flatMap(failed),
     ...places.flatMap(crashed),
     ...places.flatMap(cancelled),
-    ...places.flatMap((place, i) => stuckAfterWait(place, places.slice(0, i))),
+    ...places.flatMap((place, i) => stuckAfterWait(place, places.slice(0, i + 1))),
   ]
 }
 
@@ -70,7 +70,7 @@ function repeated({ node, undoable }: Place): Scenario[] {
   if (node.type === 'commit') return []
   const again: Fault = { at, when: 'after', what: 'repeat' }
   const twice = [scenario('repeated', `${at}: done twice, changes nothing`, at, [again], ['succeeded'])]
-  if (node.type !== 'step' || !undoable) return twice
+  if (!hasWayBack(node) || !undoable) return twice
   const undone: Fault = { ...again, during: 'undo' }
   return [
     ...twice,
@@ -100,7 +100,7 @@ function failed({ node, undoable, committed }: Place): Scenario[] {
       scenario('failed', `${at}: keeps failing, needs attention, is resumed`, at, [forever], settles),
     )
   }
-  if (node.type !== 'step' || !undoable) return tests
+  if (!hasWayBack(node) || !undoable) return tests
   for (const when of boundaries) {
     const fault: Fault = { at, during: 'undo', when, what: 'throw' }
     const name = `${at}: its undo fails ${when} it is done, is tried again`
@@ -118,7 +118,7 @@ function crashed({ node, undoable }: Place): Scenario[] {
     const fault: Fault = { at, when, what: 'crash' }
     return scenario('crashed', `${at}: killed ${when} it is done, finishes`, at, [fault], ['succeeded'])
   })
-  if (node.type !== 'step' || !undoable) return tests
+  if (!hasWayBack(node) || !undoable) return tests
   for (const when of boundaries) {
     const fault: Fault = { at, during: 'undo', when, what: 'crash' }
     const name = `${at}: killed ${when} it is undone, unwinds`
@@ -139,9 +139,9 @@ function cancelled({ node, undoable }: Place): Scenario[] {
   })
 }
 
-/** What a wait has seen must not count for the undos that follow when it is given up. */
-function stuckAfterWait({ node, undoable }: Place, before: readonly Place[]): Scenario[] {
-  const last = before.findLast((place) => place.node.type === 'step')
+/** What a wait has seen must not count for what is undone when it is given up, its own way back included. */
+function stuckAfterWait({ node, undoable }: Place, upTo: readonly Place[]): Scenario[] {
+  const last = upTo.findLast((place) => hasWayBack(place.node))
   if (node.type !== 'wait' || !undoable || last === undefined) return []
   const faults: Fault[] = [
     { at: node.name, when: 'after', what: 'cancel' },
