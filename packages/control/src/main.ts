@@ -19,7 +19,10 @@ import {
 } from '@volant/saga'
 import type { Logger } from 'pino'
 import packageFile from '../../../package.json' with { type: 'json' }
+import { createAggregateAdministration } from './app/aggregate-administration.ts'
+import { createFlexVolListing } from './app/flexvol-listing.ts'
 import { createMigrations } from './app/migration.ts'
+import { createMoveAdministration } from './app/move-administration.ts'
 import { operationEngine } from './app/operation-engine.ts'
 import { createOperations } from './app/operation.ts'
 import { createStatusReader } from './app/status.ts'
@@ -38,6 +41,7 @@ import { flexVolRecords } from './db/repositories/flexvol.ts'
 import { operationStore } from './db/repositories/operation.ts'
 import { snapshotRecords } from './db/repositories/snapshot.ts'
 import { sweepRecords } from './db/repositories/sweep.ts'
+import { vacatingAggregates } from './db/repositories/vacating.ts'
 import { volumeRecords } from './db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from './domain/convergence.ts'
 import { placesOf } from './domain/places.ts'
@@ -51,7 +55,9 @@ import { detachVolume } from './operations/detach-volume.ts'
 import { declaredOperations } from './operations/index.ts'
 import { migrateVolume } from './operations/migrate-volume.ts'
 import { revertMigration } from './operations/revert-migration.ts'
+import type { Aggregates } from './ports/aggregates.ts'
 import { systemClock } from './ports/clock.ts'
+import type { FlexVolMoves } from './ports/flexvol-moves.ts'
 import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-guest.ts'
 import { every } from './reconcile/every.ts'
 import { restoreHeads } from './reconcile/heads.ts'
@@ -218,6 +224,11 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     store,
     owner,
     engine: operationEngine(executorOf, store),
+    aggregates: unbuilt<Aggregates>({ list: async () => [] }),
+    flexVolMoves: unbuilt<FlexVolMoves>({
+      movements: async () => new Map(),
+      movementOf: async () => undefined,
+    }),
     useExecutor: (executor: Executor) => void (late.executor = executor),
   }
 }
@@ -386,7 +397,8 @@ async function listen(
     processes: () => state.agents.processes(),
   })
   const sweeps = createSweeps(sweep)
-  const ndo = ndoService({ tokens: identity.tokens, operations, migrations, undos, status, sweeps })
+  const storage = storageAdministration(state)
+  const ndo = ndoService({ tokens: identity.tokens, operations, migrations, undos, status, sweeps, storage })
   const server = await buildServer({
     log: state.log,
     services: [identity.service, images.service, volumes.service, compute.service, ndo],
@@ -395,3 +407,28 @@ async function listen(
   const url = await server.listen({ host: '127.0.0.1', port: options.port })
   return { url, password: services.adminPassword }
 }
+
+/** Aggregates, FlexVols and moves, as `/ndo/v1` offers them. */
+function storageAdministration(state: State) {
+  const { records, engine, backend, topology, flexVolMoves, aggregates, db } = state
+  const { host } = topology
+  return {
+    aggregates: createAggregateAdministration({ aggregates, vacating: vacatingAggregates(db) }),
+    flexvols: createFlexVolListing({ ...records, moves: flexVolMoves, backend, host }),
+    moves: createMoveAdministration({
+      moves: flexVolMoves,
+      records: records.moves,
+      flexvols: records.flexvols,
+      engine,
+      host,
+    }),
+  }
+}
+
+/** This is being built. */
+const unbuilt = <Part extends object>(known: Partial<Part>): Part =>
+  new Proxy(known as Part, {
+    get: (part, name) =>
+      Reflect.get(part, name) ??
+      (() => Promise.reject(new DomainError('notImplemented', 'This is being built.'))),
+  })

@@ -1,7 +1,7 @@
 import { Type, type Static } from 'typebox'
 import { movementStates, type MovementState } from './flexvol.ts'
 import { PlanCheck } from './migration.ts'
-import { Rate } from './operation.ts'
+import { Rate, type Operation } from './operation.ts'
 
 /** Wire shapes of `/ndo/v1/moves`: FlexVols that move to another aggregate of their cluster. For administrators. */
 
@@ -20,8 +20,8 @@ const CutoverAction = Type.Union(moveCutoverActions.map((action) => Type.Literal
 const CutoverWindow = Type.Integer({ minimum: 30, maximum: 300 })
 
 /**
- * `POST /ndo/v1/moves`. With `dry_run` it answers 200 with `{plan}` and changes nothing; without it 202 with `{move}`, or
- * the error of the first check that fails.
+ * `POST /ndo/v1/moves`. With `dry_run` it answers 200 with `{plan}` and changes nothing; without it 202 with
+ * `{operation}`, whose id is the move's, or the error of the first check that fails.
  */
 export const MoveRequest = Type.Object(
   {
@@ -168,7 +168,7 @@ export interface MoveDocument {
 }
 
 export interface MoveStarted {
-  move: Move
+  operation: Operation
 }
 
 export interface MovePlanned {

@@ -33,6 +33,8 @@ export interface FlexVolMove {
   endedAt: string | null
 }
 
+export const isUnderWay = (move: Pick<FlexVolMove, 'state'>): boolean => move.state === 'running'
+
 /** One image on its way. */
 export interface MovingImage {
   kind: 'volume' | 'snapshot'

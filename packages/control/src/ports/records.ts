@@ -108,8 +108,10 @@ export interface FlexVolRecords {
     flexvolId: string,
     fields: Partial<Pick<FlexVol, 'sizeBytes' | 'destination' | 'moveReservedBytes'>>,
   ): Promise<void>
-  /** Removes the row; false, and nothing is changed, while a copy is in it. */
+  /** Removes the row; false, and nothing is changed, while a volume, a snapshot or a copy is in it. */
   removeEmpty(flexvolId: string): Promise<boolean>
+  /** Gives it another name or pool; false, and nothing is changed, while a volume, a snapshot or a copy is in it. */
+  renameEmpty(flexvolId: string, to: Pick<FlexVol, 'name' | 'junctionPath'>): Promise<boolean>
   /** How many volumes live in it. */
   countVolumes(flexvolId: string): Promise<number>
   /**
@@ -126,6 +128,8 @@ export interface FlexVolMoveRecords {
   latestOf(flexvolId: string): Promise<FlexVolMove | undefined>
   /** The latest of each FlexVol, by its id. */
   latest(): Promise<Map<string, FlexVolMove>>
+  /** Of one FlexVol, or of all, newest first. */
+  list(query: { flexvolId?: string; limit: number }): Promise<FlexVolMove[]>
   /** Idempotent by id. */
   create(move: FlexVolMove): Promise<void>
   update(

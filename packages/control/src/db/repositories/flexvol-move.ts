@@ -47,6 +47,11 @@ export function flexVolMoveRecords(db: Kysely<Database>): FlexVolMoveRecords {
       for (const row of rows) if (!latest.has(row.flexvol_id)) latest.set(row.flexvol_id, toMove(row))
       return latest
     },
+    async list({ flexvolId, limit }) {
+      const all = newestFirst().limit(limit)
+      const rows = await (flexvolId === undefined ? all : all.where('flexvol_id', '=', flexvolId)).execute()
+      return rows.map(toMove)
+    },
     async create(move) {
       await db
         .insertInto('flexvol_moves')

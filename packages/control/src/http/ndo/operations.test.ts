@@ -46,6 +46,7 @@ async function serve(t: TestContext) {
     undos: unused(),
     status: unused(),
     sweeps: unused(),
+    storage: unused(),
   })
   const app = await buildServer({ log: pino({ level: 'silent' }), services: [service] })
   t.after(() => app.close())

@@ -19,6 +19,7 @@ import { authenticate, type TokenVerifier } from '../authenticate.ts'
 import { faultOf } from '../errors.ts'
 import { acceptJson, parser } from '../parse.ts'
 import type { HttpService } from '../server.ts'
+import { storageRoutes, type StorageParts } from './storage.ts'
 import { sweepRoutes } from './sweep.ts'
 
 /** A comment at least this often keeps the stream's connection alive. */
@@ -37,7 +38,7 @@ const parseListQuery = parser(OperationListQuery, 'query')
 
 /**
  * Volant's own API: what OpenStack's has no place for. Operations with their progress as a stream, pause, resume,
- * cancel, skip, decide, rate, undo; migrations with a dry run; where a volume is.
+ * cancel, skip, decide, rate, undo; migrations with a dry run; where a volume is; aggregates, FlexVols and their moves.
  */
 export function ndoService(options: {
   tokens: TokenVerifier
@@ -46,6 +47,7 @@ export function ndoService(options: {
   undos: Undos
   status: SystemStatusReader
   sweeps: Sweeps
+  storage: Omit<StorageParts, 'operations'>
 }): HttpService {
   return {
     prefix: '/ndo',
@@ -69,6 +71,7 @@ export function ndoService(options: {
       undoRoutes(app, options.undos, options.operations)
       statusRoutes(app, options.status)
       sweepRoutes(app, options.sweeps)
+      storageRoutes(app, { ...options.storage, operations: options.operations })
     },
   }
 }

@@ -1,0 +1,64 @@
+import type { Aggregate, AggregateRequest } from '@volant/contract/ndo/aggregate.ts'
+import { aggregateId } from '../domain/aggregate-name.ts'
+import { enforce } from '../domain/policy.ts'
+import type { Principal } from '../domain/principal.ts'
+import type { Aggregates, AggregateView } from '../ports/aggregates.ts'
+import type { Vacating } from '../ports/vacating.ts'
+
+/** Aggregates for administrators, as `/ndo/v1` has them. */
+export interface AggregateAdministration {
+  list(principal: Principal): Promise<Aggregate[]>
+  /** As `Aggregates.create` and `remove`. */
+  create(principal: Principal, request: AggregateRequest): Promise<{ operationId: string }>
+  remove(principal: Principal, cluster: string, name: string): Promise<{ operationId: string }>
+}
+
+export function createAggregateAdministration(options: {
+  aggregates: Aggregates
+  vacating: Vacating
+}): AggregateAdministration {
+  const { aggregates } = options
+  const admin = (principal: Principal): void => enforce(principal, 'ndo:aggregates', 'admin')
+  return {
+    async list(principal) {
+      admin(principal)
+      const [all, vacating] = await Promise.all([aggregates.list(), options.vacating()])
+      return all.map((one) => aggregateView(one, vacating.get(aggregateId(one.cluster, one.name)) ?? null))
+    },
+    async create(principal, { cluster, node, name, filesystem, size_bytes }) {
+      admin(principal)
+      return aggregates.create({
+        cluster,
+        name,
+        ...(node !== undefined && { node }),
+        ...(filesystem !== undefined && { filesystem }),
+        ...(size_bytes !== undefined && { sizeBytes: size_bytes }),
+      })
+    },
+    async remove(principal, cluster, name) {
+      admin(principal)
+      return aggregates.remove(cluster, name)
+    },
+  }
+}
+
+const aggregateView = (aggregate: AggregateView, vacatedBy: string | null): Aggregate => ({
+  cluster: aggregate.cluster,
+  name: aggregate.name,
+  node: aggregate.node,
+  path: aggregate.path,
+  state: aggregate.state,
+  reason: aggregate.reason,
+  filesystem: aggregate.filesystem,
+  shares_blocks: aggregate.reflink,
+  total_bytes: aggregate.space?.totalBytes ?? null,
+  used_bytes: aggregate.space?.usedBytes ?? null,
+  reserved_bytes: aggregate.space?.reservedBytes ?? null,
+  free_bytes: aggregate.space?.availableBytes ?? null,
+  flexvols: aggregate.flexvols.map(({ retainedUntil, ...flexvol }) => ({
+    ...flexvol,
+    retained_until: retainedUntil,
+  })),
+  configured: aggregate.configured,
+  vacated_by: vacatedBy,
+})
