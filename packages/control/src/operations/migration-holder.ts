@@ -1,4 +1,4 @@
-/** What the steps of a migration do with the holder: the head of the volume, or a mover. */
+/** What the steps of a relocation do with the holder: the head of the volume, or a mover. */
 import {
   type ClientProcess,
   DomainError,
@@ -10,7 +10,7 @@ import { final, retryable } from '@volant/saga'
 import { newConvergence, type Convergence } from '../domain/convergence.ts'
 import { callerOf } from './caller.ts'
 import { ensureHead } from './head.ts'
-import type { MigrateVolumeInput, MigrateVolumePorts } from './migrate-volume.ts'
+import type { Relocation, RelocationPorts } from './relocation.ts'
 
 type Op = { id: string; fence: number }
 
@@ -31,7 +31,7 @@ export const jobOf = (op: Op): string => `migrate-${op.id}`
  * do not change while the operation holds the volume.
  */
 export async function holderOf(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
   volumeId: string,
   imageId: string,
@@ -47,7 +47,7 @@ export async function holderOf(
 
 /** The holder, found running or started on the image. */
 export async function openHolder(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
   volumeId: string,
   imageId: string,
@@ -66,7 +66,7 @@ export async function openHolder(
 
 /** The guest's process, which a cutover may hold for a moment; undefined where it can't be told: then it goes without. */
 export async function clientOf(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   volumeId: string,
   { isHead }: Holder,
 ): Promise<ClientProcess | undefined> {
@@ -83,7 +83,7 @@ export async function clientOf(
 
 /** Stops the mover, if there is one, and closes its exports: of both images, wherever they are. */
 export async function closeMover(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
   machine: string,
   ...imageIds: string[]
@@ -100,7 +100,7 @@ export async function closeMover(
  * again, for nobody else may: see "Nobody starts a holder" in the protocol.
  */
 export async function endCopy(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
   { holderId, machine, isHead }: Holder,
 ): Promise<void> {
@@ -122,7 +122,7 @@ export async function endCopy(
  * the cutover is worth another attempt: the guard may have been first, or be gone.
  */
 export async function commitCutover(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
   { holderId, machine }: Holder,
 ): Promise<void> {
@@ -143,9 +143,9 @@ export async function commitCutover(
  * holder's agent does not answer and the record names the source: that proves nothing.
  */
 export async function isCommitted(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
-  input: MigrateVolumeInput,
+  input: Relocation,
   { holderId, machine }: Holder,
 ): Promise<boolean> {
   if (await isRecorded(ports, input)) return true
@@ -154,14 +154,14 @@ export async function isCommitted(
   )
 }
 
-export const isRecorded = async (ports: MigrateVolumePorts, input: MigrateVolumeInput): Promise<boolean> =>
+export const isRecorded = async (ports: RelocationPorts, input: Relocation): Promise<boolean> =>
   (await ports.volumes.get(input.volumeId)).imageId === input.targetImageId
 
 /** The volume's truth for everybody who asks the database. Only after the commit; repeated it changes nothing. */
 export async function recordTruth(
-  ports: { copies: Pick<MigrateVolumePorts['copies'], 'changeTruth'> },
+  ports: { copies: Pick<RelocationPorts['copies'], 'changeTruth'> },
   op: Op,
-  input: MigrateVolumeInput,
+  input: Relocation & { retentionSeconds: number },
   now: Date,
 ): Promise<void> {
   await ports.copies.changeTruth({
@@ -179,9 +179,9 @@ export async function recordTruth(
  * cutover itself; one whose node does not answer must not hold the client, and `settle` asks for it again.
  */
 export async function carryOut(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
-  input: MigrateVolumeInput,
+  input: Relocation,
   holder: Holder,
 ): Promise<void> {
   const { holderId, machine } = holder
@@ -197,11 +197,11 @@ export async function carryOut(
   await holders.finalizeCutover(callerOf(op), holderId, jobOf(op), target)
 }
 
-export const openTarget = async (ports: MigrateVolumePorts, op: Op, holder: Holder, targetImageId: string) =>
+export const openTarget = async (ports: RelocationPorts, op: Op, holder: Holder, targetImageId: string) =>
   ports.backend.openFor(callerOf(op), await ports.copies.get(targetImageId), holder.machine, holder.holderId)
 
 export async function ensureMirror(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op & { control: { rate: number | null } },
   holder: Holder,
   targetImageId: string,
@@ -236,7 +236,7 @@ export async function followWishes(
 
 /** An error of the target stopped the job: it is told to try again, so often and no more. */
 export async function goOn(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op,
   holders: HolderAgent,
   holderId: string,
@@ -254,9 +254,9 @@ export async function goOn(
 
 /** The job is gone: the holder died and was started again on the source, or the job failed. */
 export async function restartMirror(
-  ports: MigrateVolumePorts,
+  ports: RelocationPorts,
   op: Op & { control: { rate: number | null } },
-  input: MigrateVolumeInput,
+  input: Relocation,
   holder: Holder,
   before: Convergence,
   reason: string | undefined,
@@ -266,7 +266,6 @@ export async function restartMirror(
     throw final(`The copy failed ${maxMirrorRestarts} times, at last with: ${reason ?? 'the job is gone'}`)
   }
   ports.convergence.set(op.id, { ...newConvergence(), restarts })
-  await ports.volumes.update(input.volumeId, { migrationStatus: 'migrating' })
   const holders = ports.agents.holders(holder.machine)
   await openHolder(ports, op, input.volumeId, input.sourceImageId)
   await holders.ensureNoMirror(callerOf(op), holder.holderId, jobOf(op))
