@@ -32,7 +32,7 @@ import type {
 } from './operation.ts'
 import { settle, type Action, type Fact, type Settled } from './plan.ts'
 import type { Policy } from './policy.ts'
-import type { Position, Shape } from './position.ts'
+import { isElsewhere, type Position, type Shape } from './position.ts'
 import { ProgressWriter } from './progress.ts'
 import type { StoreHealth } from './store-health.ts'
 import type { RecordResult, SagaStore, Writer } from './store.ts'
@@ -422,8 +422,7 @@ export class Driver {
     )
     if (this.#engine.isDead()) throw new Abandoned()
     if (!result.recorded) return result
-    const { index, direction } = settled.position
-    if (index !== this.#position.index || direction !== this.#position.direction) this.#forgetLooks()
+    if (isElsewhere(this.#position, settled.position)) this.#forgetLooks()
     this.#position = settled.position
     this.#seq += entries.length
     this.#update({ ...settled.view, updatedAt: at, endedAt: ended === null ? null : at })

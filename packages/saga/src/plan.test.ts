@@ -253,6 +253,25 @@ test('what is taken over counts from then on, whatever the clock shows', () => {
   assert.equal(takenOver({ ...waiting, notBefore: t0 + 5 }, t0, 60_000).notBefore, t0 + 5)
 })
 
+test('when the next wait, or the way back, is looked at first has nothing to do with the wait before', () => {
+  const two = operation<object, object>('thing.move', { version: 3 })
+    .holds(() => [])
+    .wait('first', { every: '1h', timeout: '10h', until: () => ({ done: true }) })
+    .wait('second', {
+      every: '1h',
+      stallTimeout: '1h',
+      until: () => ({ done: true, advance: 0 }),
+      back: { every: '1h', timeout: '10h', until: () => ({ done: true }) },
+    })
+  const hour = 3_600_000
+  const situation = { position: startPosition, control: free, now: t0, lookAt: t0 + hour, advancedAt: null }
+  const second = settle(two, situation, [fact('started', 'first'), fact('done', 'first')])
+  assert.deepEqual(second.action, { type: 'look', index: 1, held: false })
+  const later = { ...situation, position: second.position, now: t0 + hour, lookAt: t0 + 2 * hour }
+  const overdue = settle(two, later, [])
+  assert.deepEqual(overdue.action, { type: 'look-back', index: 1 })
+})
+
 test('everything up to the next call is one write', () => {
   const situation = {
     position: after([fact('started', 'prepare')]),

@@ -5,7 +5,7 @@
  */
 import { spoken } from './duration.ts'
 import { hasWayBack, type OperationNode, type Watch } from './operation.ts'
-import { apply, type Position, type Shape } from './position.ts'
+import { apply, isElsewhere, type Position, type Shape } from './position.ts'
 import type { Control, EndedState, LogEntry, RunState } from './types.ts'
 import type { RunView } from './store.ts'
 
@@ -59,11 +59,17 @@ export function settle(shape: Shape, situation: Situation, facts: readonly Fact[
     all.push(fact)
     position = apply(shape, position, { ...fact, seq: 0, at: new Date(situation.now).toISOString() })
   }
+  const now = (): Situation => ({
+    ...situation,
+    position,
+    // What was seen of the wait that it has left says nothing about the next, or about the way back.
+    ...(isElsewhere(situation.position, position) && { lookAt: null, advancedAt: null }),
+  })
   facts.forEach(add)
-  let planned = plan(shape, { ...situation, position })
+  let planned = plan(shape, now())
   while (planned.type === 'note') {
     add(planned.fact)
-    planned = plan(shape, { ...situation, position })
+    planned = plan(shape, now())
   }
   if (planned.type === 'end') add({ event: 'ended', step: null, state: planned.state })
   const view = viewOf(shape, position, situation.control, planned)

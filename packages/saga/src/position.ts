@@ -210,5 +210,8 @@ export const takenOver = (position: Position, now: number, longestBackoffMs: num
   notBefore: position.notBefore === null ? null : Math.min(position.notBefore, now + longestBackoffMs),
 })
 
+export const isElsewhere = (before: Position, after: Position): boolean =>
+  before.index !== after.index || before.direction !== after.direction
+
 export const commitOf = (shape: Shape): CommitNode | undefined =>
   shape.nodes.find((node) => node.type === 'commit')
