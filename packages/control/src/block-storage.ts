@@ -28,9 +28,12 @@ import type { Topology } from './domain/topology.ts'
 import type { TokenVerifier } from './http/authenticate.ts'
 import type { HttpService } from './http/server.ts'
 import { volumeService } from './http/volume/service.ts'
+import { createFlexVol } from './operations/create-flexvol.ts'
 import { createVolume } from './operations/create-volume.ts'
+import { deleteFlexVol } from './operations/delete-flexvol.ts'
 import { deleteVolume } from './operations/delete-volume.ts'
 import { extendVolume } from './operations/extend-volume.ts'
+import { renameFlexVol } from './operations/rename-flexvol.ts'
 import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Pools } from './ports/block-storage.ts'
@@ -101,7 +104,14 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
   const ports = { ...parts, ...records, ...own, pools }
   const services = createBlockServices({ ...ports })
   return {
-    operations: [bind(createVolume, ports), bind(deleteVolume, ports), bind(extendVolume, ports)],
+    operations: [
+      bind(createVolume, ports),
+      bind(deleteVolume, ports),
+      bind(extendVolume, ports),
+      bind(createFlexVol, ports),
+      bind(renameFlexVol, ports),
+      bind(deleteFlexVol, ports),
+    ],
     pools,
     isBackendEnabled: services.isBackendEnabled,
     async prepare() {

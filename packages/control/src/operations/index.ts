@@ -1,7 +1,9 @@
 import type { Operation } from '@volant/saga'
 import { attachVolume } from './attach-volume.ts'
+import { createFlexVol } from './create-flexvol.ts'
 import { createServer } from './create-server.ts'
 import { createVolume } from './create-volume.ts'
+import { deleteFlexVol } from './delete-flexvol.ts'
 import { deleteServer } from './delete-server.ts'
 import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
@@ -9,6 +11,7 @@ import { extendVolume } from './extend-volume.ts'
 import { migrateVolume } from './migrate-volume.ts'
 import { pauseServer } from './pause-server.ts'
 import { rebootServer } from './reboot-server.ts'
+import { renameFlexVol } from './rename-flexvol.ts'
 import { revertMigration } from './revert-migration.ts'
 import { startServer } from './start-server.ts'
 import { stopServer } from './stop-server.ts'
@@ -19,8 +22,10 @@ import { stopServer } from './stop-server.ts'
  */
 export const declaredOperations: readonly Operation<never, never>[] = [
   attachVolume,
+  createFlexVol,
   createServer,
   createVolume,
+  deleteFlexVol,
   deleteServer,
   deleteVolume,
   detachVolume,
@@ -28,6 +33,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   migrateVolume,
   pauseServer,
   rebootServer,
+  renameFlexVol,
   revertMigration,
   startServer,
   stopServer,

@@ -1,4 +1,4 @@
-import type { Kysely, Selectable } from 'kysely'
+import type { ExpressionBuilder, Kysely, Selectable } from 'kysely'
 import { DomainError } from '@volant/contract'
 import type { FlexVol } from '../../domain/volume.ts'
 import type { FlexVolRecords } from '../../ports/records.ts'
@@ -22,6 +22,14 @@ const toFlexVol = (row: Selectable<FlexVolTable>): FlexVol => ({
   moveReservedBytes: Number(row.move_reserved_bytes),
   createdAt: row.created_at,
 })
+
+/** Nothing lives in it, and nothing is kept in it. */
+const isEmpty = (eb: ExpressionBuilder<Database, 'flexvols'>, flexvolId: string) =>
+  eb.and(
+    (['copies', 'volumes', 'snapshots'] as const).map((table) =>
+      eb.not(eb.exists(eb.selectFrom(table).select('flexvol_id').where('flexvol_id', '=', flexvolId))),
+    ),
+  )
 
 export function flexVolRecords(db: Kysely<Database>): FlexVolRecords {
   const find = async (id: string): Promise<FlexVol | undefined> => {
@@ -94,14 +102,18 @@ export function flexVolRecords(db: Kysely<Database>): FlexVolRecords {
       const removed = await db
         .deleteFrom('flexvols')
         .where('id', '=', flexvolId)
-        .where(({ not, exists, selectFrom }) =>
-          not(exists(selectFrom('copies').select('image_id').where('flexvol_id', '=', flexvolId))),
-        )
-        .where(({ not, exists, selectFrom }) =>
-          not(exists(selectFrom('volumes').select('id').where('flexvol_id', '=', flexvolId))),
-        )
+        .where((eb) => isEmpty(eb, flexvolId))
         .executeTakeFirst()
       return removed.numDeletedRows > 0n || (await find(flexvolId)) === undefined
+    },
+    async renameEmpty(flexvolId, { name, junctionPath }) {
+      const renamed = await db
+        .updateTable('flexvols')
+        .set({ name, junction_path: junctionPath })
+        .where('id', '=', flexvolId)
+        .where((eb) => isEmpty(eb, flexvolId))
+        .executeTakeFirst()
+      return renamed.numUpdatedRows > 0n
     },
     async arrive(flexvolId, at) {
       const arrived = await db

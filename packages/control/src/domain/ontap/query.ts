@@ -43,10 +43,11 @@ const reserved = new Set([
   'start.index',
 ])
 
-/** Throws `OntapError` for a parameter that is malformed, or names no field of the resource. */
+/** Throws `OntapError` for a parameter that is malformed, or names no field of the resource (unless those are ignored). */
 export function parseOntapQuery(
   parameters: Iterable<[string, string]>,
   knownFields: ReadonlySet<string>,
+  { ignoreUnknown = false, returnTimeoutSeconds = 15 } = {},
 ): OntapQuery {
   const query: OntapQuery = {
     filters: [],
@@ -54,15 +55,21 @@ export function parseOntapQuery(
     orderBy: [],
     maxRecords: defaultMaxRecords,
     returnRecords: true,
-    returnTimeoutSeconds: 15,
+    returnTimeoutSeconds,
     skip: 0,
   }
   for (const [name, value] of parameters) {
     if (!reserved.has(name)) {
-      if (!isKnown(name, knownFields)) throw OntapError.unexpectedArgument(name)
+      if (!isKnown(name, knownFields)) {
+        if (ignoreUnknown) continue
+        throw OntapError.unexpectedArgument(name)
+      }
       query.filters.push({ field: name, holds: predicate(value) })
     } else if (name === 'fields') {
-      query.fields.push(...listOf(value).map((field) => requireField(field, 'fields', knownFields)))
+      const wanted = listOf(value).filter(
+        (field) => !ignoreUnknown || isKnown(plainField(field), knownFields),
+      )
+      query.fields.push(...wanted.map((field) => requireField(field, 'fields', knownFields)))
     } else if (name === 'order_by') {
       query.orderBy.push(...listOf(value).map((term) => orderOf(term, knownFields)))
     } else if (name === 'max_records') {
@@ -76,6 +83,23 @@ export function parseOntapQuery(
     }
   }
   return query
+}
+
+/** Whether the query looks at the field, or at a part of it, or at all fields: figures that cost something are left out else. */
+export function looksAt(query: OntapQuery, field: string): boolean {
+  const names = [
+    ...query.fields,
+    ...query.filters.map((filter) => filter.field),
+    ...query.orderBy.map((order) => order.field),
+  ]
+  return names.some(
+    (name) =>
+      name === '*' ||
+      name === '**' ||
+      name === field ||
+      name.startsWith(`${field}.`) ||
+      field.startsWith(`${name}.`),
+  )
 }
 
 /** The records that the query selects, ordered and cut to the page; `more` where another page follows. */
@@ -168,8 +192,11 @@ const listOf = (value: string): string[] =>
 const isKnown = (field: string, known: ReadonlySet<string>): boolean =>
   field === '*' || field === '**' || known.has(field)
 
+/** `space.*` means `space`. */
+const plainField = (field: string): string => field.replace(/^!/, '').replace(/(?<=.)\.\*$/, '')
+
 function requireField(field: string, target: string, known: ReadonlySet<string>): string {
-  const wanted = field.startsWith('!') ? field.slice(1) : field
+  const wanted = plainField(field)
   if (!isKnown(wanted, known)) throw OntapError.unknownField(wanted, target)
   return wanted
 }
@@ -245,7 +272,7 @@ function compared(operator: string, text: string): (value: Json | undefined) => 
 const units: Record<string, number> = { '': 1, k: 10, m: 20, g: 30, t: 40, p: 50 }
 
 /** `10`, `10k`, `10KB`, `1.5GB`: ONTAP's units are powers of 1024. */
-function sizeOf(text: string): number | undefined {
+export function sizeOf(text: string): number | undefined {
   const match = /^(-?\d+(?:\.\d+)?)\s*([kmgtp]?)(?:i?b)?$/i.exec(text.trim())
   if (match === null) return undefined
   const unit = (match[2] ?? '').toLowerCase()
