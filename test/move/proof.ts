@@ -1,0 +1,183 @@
+/**
+ * The proof of the move: a FlexVol full of volumes goes to and fro between two aggregates, while guests write and users
+ * do what users do. Nothing may be lost, refused, late without end, or left over.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '@volant/contract/errors.ts'
+import { stopControlPlane } from '@volant/cli/instance/stop.ts'
+import {
+  attachAndWrite,
+  check,
+  detach,
+  digestNow,
+  guestsSaw,
+  newVolume,
+  takeSnapshot,
+  type Volume,
+} from './cast.ts'
+import { live, randomOf, type Life } from './life.ts'
+import { endOf, moverOf, type Mover } from './mover.ts'
+import { aggregateNames, openPlace, rowsOf, usedBytes, type Guest, type Place } from './place.ts'
+import type { Report } from './report.ts'
+import { usersOf } from './users.ts'
+
+export interface ProofOptions {
+  rounds: number
+  volumes: number
+  /** So many of the volumes are attached, each to a guest of its own. */
+  guests: number
+  /** So many of the volumes have snapshots. */
+  snapshotted: number
+  seed: number
+  say(text: string): void
+}
+
+export async function prove(options: ProofOptions): Promise<Report> {
+  const { say } = options
+  const place = await openPlace({ guests: options.guests, say })
+  const report: Report = {
+    seed: options.seed,
+    moves: [],
+    pauses: [],
+    longestWriteMs: 0,
+    deeds: new Map(),
+    acknowledgedWrites: 0,
+    snapshotsChecked: 0,
+    problems: [],
+  }
+  try {
+    const life: Life = {
+      place,
+      users: usersOf(place.plane),
+      cast: [],
+      extras: [],
+      random: randomOf(options.seed),
+      deeds: report.deeds,
+      problems: report.problems,
+      say,
+    }
+    life.cast = await makeCast(life, options)
+    const mover = moverOf(place)
+    for (let round = 1; round <= options.rounds && report.problems.length === 0; round++) {
+      await moveOnce(life, mover, report, round, say)
+    }
+    await atRest(life, report, say)
+  } catch (error) {
+    report.problems.push(messageOf(error))
+    say(`FAILED: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
+  } finally {
+    if (report.problems.length > 0) process.env['VOLANT_TEST_KEEP'] ??= '1'
+    try {
+      report.problems.push(...(await place.close()))
+    } catch (error) {
+      report.problems.push(messageOf(error))
+    }
+    if (report.problems.length > 0) say(`kept: ${place.plane.stateDir}`)
+  }
+  return report
+}
+
+/** Volumes that guests wrote to; some still are written to, and some have snapshots, each of another instant. */
+async function makeCast(life: Life, options: ProofOptions): Promise<Volume[]> {
+  const { place, users, say } = life
+  const cast: Volume[] = []
+  for (let i = 0; i < options.volumes; i++) {
+    const name = `volume-${i + 1}`
+    const volume = newVolume(await users.create({ name, size: 1 }), name, 1)
+    const guest = place.guests[i % place.guests.length] as Guest
+    await attachAndWrite(place, users, volume, guest)
+    // The first ones stay attached, and every other one of the first has snapshots.
+    if (i % 2 === 0 && i / 2 < options.snapshotted) {
+      await takeSnapshot(place, users, volume)
+      await sleep(1000)
+      await takeSnapshot(place, users, volume)
+    }
+    if (i >= options.guests) await detach(place, users, volume)
+    cast.push(volume)
+  }
+  say(`${cast.length} volumes, ${options.guests} of them written to`)
+  return cast
+}
+
+async function moveOnce(
+  life: Life,
+  mover: Mover,
+  report: Report,
+  round: number,
+  say: (text: string) => void,
+): Promise<void> {
+  const { place } = life
+  const from = aggregateNames[(round - 1) % 2] as string
+  const to = aggregateNames[round % 2] as string
+  const usedBefore = usedBytes(place.folderOf(from))
+  const began = performance.now()
+  let isOver = false
+  say(`move ${round}, to ${to}`)
+  await mover.start(to)
+  const living = live(life, () => isOver)
+  const moved = await endOf(mover).finally(() => (isOver = true))
+  await living
+  const seconds = (performance.now() - began) / 1000
+  if (moved.state !== 'success') throw new Error(`move ${round} ended as ${moved.state}: ${moved.reason}`)
+  report.pauses.push(...moved.images.flatMap(({ client_pause_ms }) => client_pause_ms ?? []))
+  await whereAllIs(place, to)
+  report.moves.push({
+    round,
+    to,
+    seconds,
+    images: moved.images.length,
+    usedBefore,
+    usedAfter: usedBytes(place.folderOf(to)),
+  })
+  await checkAll(life, report)
+  say(`move ${round} took ${seconds.toFixed(1)} s, ${moved.images.length} images`)
+}
+
+/** When the kept sources are gone, all that is on record is at the destination. */
+async function whereAllIs({ plane }: Place, aggregate: string): Promise<void> {
+  let elsewhere: unknown[] = []
+  for (const end = performance.now() + 60_000; performance.now() < end; await sleep(200)) {
+    elsewhere = rowsOf(
+      plane.stateDir,
+      'select image_id, volume_id, snapshot_id, state, aggregate from copies where aggregate <> ?',
+      aggregate,
+    )
+    if (elsewhere.length === 0) return
+  }
+  throw new Error(`these are not at ${aggregate}: ${JSON.stringify(elsewhere)}`)
+}
+
+async function checkAll(life: Life, report: Report): Promise<void> {
+  let acknowledged = 0
+  for (const volume of [...life.cast, ...life.extras]) {
+    const found = await check(life.place, volume)
+    report.problems.push(...found.problems)
+    acknowledged += found.acknowledged
+    report.snapshotsChecked += volume.snapshots.length
+  }
+  report.acknowledgedWrites = acknowledged
+  const saw = await guestsSaw(life.place)
+  report.longestWriteMs = saw.longestMs
+  if (saw.errors > 0) report.problems.push(`a guest saw ${saw.errors} errors or wrong blocks`)
+}
+
+/** Everything is detached, verified as it lies, and deleted; nothing may be left for the sweep. */
+async function atRest(life: Life, report: Report, say: (text: string) => void): Promise<void> {
+  const { place, users } = life
+  for (const volume of [...life.cast, ...life.extras]) {
+    if (volume.guest !== null) await detach(place, users, volume)
+    else if (volume.digest === '') volume.digest = await digestNow(place, 'volume', volume.id)
+  }
+  await checkAll(life, report)
+  say('all is detached and verified')
+  const { strays, unreachable } = await place.plane.client.ndo.sweep({ dryRun: true, graceSeconds: 0 })
+  report.problems.push(
+    ...strays.map(({ kind, what, reason }) => `the sweep finds ${kind} ${what}: ${reason}`),
+  )
+  report.problems.push(
+    ...unreachable.map(({ place: name, reason }) => `the sweep cannot ask ${name}: ${reason}`),
+  )
+  const open = rowsOf(place.plane.stateDir, 'select kind, id, state from operations where ended_at is null')
+  report.problems.push(...open.map((row) => `not ended: ${JSON.stringify(row)}`))
+  await stopControlPlane(place.plane.stateDir)
+}
