@@ -1,8 +1,11 @@
 import { Command } from 'commander'
+import { addAggregates } from './commands/aggregates.ts'
 import { addConfig } from './commands/config.ts'
 import { addDown } from './commands/down.ts'
+import { addFlexvols } from './commands/flexvols.ts'
 import { addLists } from './commands/lists.ts'
 import { addMigrate } from './commands/migrate.ts'
+import { addMove } from './commands/move.ts'
 import { addNode } from './commands/node.ts'
 import { addNodeCredentials } from './commands/node-credentials.ts'
 import { addOperations } from './commands/operations.ts'
@@ -12,6 +15,7 @@ import { addStatus } from './commands/status.ts'
 import { addSweep } from './commands/sweep.ts'
 import { addUndo } from './commands/undo.ts'
 import { addUp } from './commands/up.ts'
+import { addVacate } from './commands/vacate.ts'
 import { volantVersion } from './version.ts'
 
 /** The whole command line. `main` is the file that `up` runs again in the background. */
@@ -19,6 +23,8 @@ export function buildProgram(main: string): Command {
   const program = new Command('volant')
     .description('Block storage with the OpenStack APIs, whose volumes move while their guests write.')
     .version(volantVersion())
+    // So that a command that has commands and arguments leaves to those what stands behind their names.
+    .enablePositionalOptions()
     .showHelpAfterError('(add --help for usage and examples)')
     .addHelpText(
       'after',
@@ -27,6 +33,7 @@ export function buildProgram(main: string): Command {
         'Examples:',
         '  volant up && volant status',
         '  volant migrate data cinder-lmb --watch',
+        '  volant move cinder_flexvol_OSTK02 aggr2 --watch',
         '',
         'Exit codes: 0 done; 1 failed; 2 wrong usage; 3 Volant does not run, or there is no such thing;',
         '4 refused, nothing was changed; 130 Ctrl-C stopped the watching (the operation goes on).',
@@ -40,10 +47,14 @@ export function buildProgram(main: string): Command {
   addNodeCredentials(program)
   addStatus(program)
   addMigrate(program)
+  addMove(program)
+  addVacate(program)
   addUndo(program)
   addOperations(program)
   addSweep(program)
   addLists(program)
+  addAggregates(program)
+  addFlexvols(program)
   addProbe(program)
   addConfig(program)
   return program

@@ -1,9 +1,22 @@
 import {
   isSettled,
+  type Aggregate,
+  type AggregateList,
+  type AggregateRequest,
+  type FlexVol,
+  type FlexVolList,
   type MigrationPlan,
   type MigrationPlanned,
   type MigrationRequest,
   type MigrationStarted,
+  type Move,
+  type MoveChange,
+  type MoveDocument,
+  type MoveList,
+  type MoveListQuery,
+  type MovePlan,
+  type MovePlanned,
+  type MoveRequest,
   type Operation,
   type OperationDocument,
   type OperationList,
@@ -16,6 +29,10 @@ import {
   type UndoPlan,
   type UndoPlanned,
   type UndoStarted,
+  type VacatePlan,
+  type VacatePlanned,
+  type VacateRequest,
+  type VacateStarted,
   type VolumePlacement,
   type VolumePlacementDocument,
 } from '@volant/contract/ndo/index.ts'
@@ -24,6 +41,9 @@ import { serverSentEvents } from './server-sent-events.ts'
 import type { Session } from './session.ts'
 
 export type MigrationWish = Omit<MigrationRequest, 'dry_run'>
+export type MoveWish = Omit<MoveRequest, 'dry_run'>
+export type VacateWish = Omit<VacateRequest, 'dry_run'>
+export type MoveControl = 'trigger' | 'hold' | 'pause' | 'resume' | 'cancel'
 
 /** `/ndo/v1`. */
 export interface NdoClient {
@@ -57,6 +77,22 @@ export interface NdoClient {
   histories(since?: string): AsyncGenerator<OperationRecord>
   /** One pass of the sweep now. */
   sweep(options?: { dryRun?: boolean; graceSeconds?: number }): Promise<SweepReport>
+  aggregates(): Promise<Aggregate[]>
+  createAggregate(aggregate: AggregateRequest): Promise<Operation>
+  removeAggregate(cluster: string, name: string): Promise<Operation>
+  flexvols(): Promise<FlexVol[]>
+  planMove(wish: MoveWish): Promise<MovePlan>
+  /** The operation's id is the move's. */
+  move(wish: MoveWish): Promise<Operation>
+  /** Newest first. */
+  moves(query?: MoveListQuery): Promise<Move[]>
+  /** A move with its images. */
+  movement(moveId: string): Promise<MoveDocument>
+  modifyMove(moveId: string, change: MoveChange): Promise<Move>
+  /** 409 where the move has ended. */
+  controlMove(moveId: string, control: MoveControl): Promise<Move>
+  planVacate(wish: VacateWish): Promise<VacatePlan>
+  vacate(wish: VacateWish): Promise<VacateStarted>
 }
 
 const retryMs = 1000
@@ -142,6 +178,48 @@ async function* histories(session: Session, since?: string): AsyncGenerator<Oper
 
 const at = (id: string, rest = ''): string => `/ndo/v1/operations/${encodeURIComponent(id)}${rest}`
 
+/** Aggregates, FlexVols, moves, vacates. */
+function storageClient(session: Session): StorageCalls {
+  const get = (path: string, query = {}): Promise<unknown> => session.json('GET', `/ndo/v1${path}`, { query })
+  const post = (path: string, body?: unknown): Promise<unknown> =>
+    session.json('POST', `/ndo/v1${path}`, body === undefined ? {} : { body })
+  const moveAt = (id: string, rest = ''): string => `/moves/${encodeURIComponent(id)}${rest}`
+  const one = encodeURIComponent
+  return {
+    aggregates: async () => ((await get('/aggregates')) as AggregateList).aggregates,
+    createAggregate: async (wish) => ((await post('/aggregates', wish)) as OperationDocument).operation,
+    removeAggregate: async (cluster, name) => {
+      const answer = await session.json('DELETE', `/ndo/v1/aggregates/${one(cluster)}/${one(name)}`)
+      return (answer as OperationDocument).operation
+    },
+    flexvols: async () => ((await get('/flexvols')) as FlexVolList).flexvols,
+    planMove: async (wish) => ((await post('/moves', { ...wish, dry_run: true })) as MovePlanned).plan,
+    move: async (wish) => ((await post('/moves', wish)) as OperationDocument).operation,
+    moves: async (query = {}) => ((await get('/moves', { ...query })) as MoveList).moves,
+    movement: async (id) => (await get(moveAt(id))) as MoveDocument,
+    modifyMove: async (id, change) => ((await post(moveAt(id, '/modify'), change)) as MoveDocument).move,
+    controlMove: async (id, control) => ((await post(moveAt(id, `/${control}`))) as MoveDocument).move,
+    planVacate: async (wish) => ((await post('/vacates', { ...wish, dry_run: true })) as VacatePlanned).plan,
+    vacate: async (wish) => (await post('/vacates', wish)) as VacateStarted,
+  }
+}
+
+type StorageCalls = Pick<
+  NdoClient,
+  | 'aggregates'
+  | 'createAggregate'
+  | 'removeAggregate'
+  | 'flexvols'
+  | 'planMove'
+  | 'move'
+  | 'moves'
+  | 'movement'
+  | 'modifyMove'
+  | 'controlMove'
+  | 'planVacate'
+  | 'vacate'
+>
+
 export function ndoClient(session: Session): NdoClient {
   const operationOf = async (method: string, path: string, body?: unknown): Promise<Operation> => {
     const answer = await session.json(method, path, body === undefined ? {} : { body })
@@ -175,6 +253,7 @@ export function ndoClient(session: Session): NdoClient {
     undo: async (id) => (await session.json('POST', at(id, '/undo'), { body: {} })) as UndoStarted,
     planUndo: async (id) =>
       ((await session.json('POST', at(id, '/undo'), { body: { dry_run: true } })) as UndoPlanned).plan,
+    ...storageClient(session),
     history: async (id) => (await session.json('GET', at(id, '/history'))) as OperationRecord,
     histories: (since) => histories(session, since),
     placement: async (volumeId) =>

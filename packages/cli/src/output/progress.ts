@@ -9,11 +9,29 @@ export function bar(percent: number, width: number): string {
   return `[${'='.repeat(filled - head.length)}${head}${' '.repeat(inner - filled)}]`
 }
 
+type Progress = Operation['progress']
+
+/** `5/20 images, 8 copying, 7 queued`: what is none is left out. */
+function imagesText(images: NonNullable<Progress['images']>): string {
+  const { total, moved, copying, in_sync, queued, failed } = images
+  return countsText(`${moved}/${total} images`, { copying, 'in sync': in_sync, queued, failed })
+}
+
+const flexvolsText = ({ total, moved, ...rest }: NonNullable<Progress['flexvols']>): string =>
+  countsText(`${moved}/${total} FlexVols`, rest)
+
+function countsText(first: string, counts: Record<string, number>): string {
+  const others = Object.entries(counts).filter(([, count]) => count > 0)
+  return [first, ...others.map(([what, count]) => `${count} ${what}`)].join(', ')
+}
+
 /** The measures of one moment, without the bar. */
 export function progressText(operation: Operation): string {
   const { progress, controls } = operation
   const parts: string[] = []
   if (progress.percent !== null) parts.push(`${progress.percent.toFixed(1).padStart(5)} %`)
+  if (progress.flexvols !== null) parts.push(flexvolsText(progress.flexvols))
+  if (progress.images !== null) parts.push(imagesText(progress.images))
   if (progress.done_bytes !== null && progress.total_bytes !== null) {
     parts.push(`${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`)
   }
@@ -26,6 +44,9 @@ export function progressText(operation: Operation): string {
   }
   if (progress.client_limit_bytes_per_second !== null && !isSettled(operation.state)) {
     parts.push(`guest held to ${formatLimit(progress.client_limit_bytes_per_second)}`)
+  }
+  if (progress.images !== null && operation.client_pause_ms !== null) {
+    parts.push(`pause ${formatMilliseconds(operation.client_pause_ms)}`)
   }
   if (controls.rate_limit > 0) parts.push(`limit ${formatLimit(controls.rate_limit)}`)
   return parts.join('  ')
@@ -53,6 +74,8 @@ export function outcomeText(operation: Operation): string {
   const lines: string[] = []
   if (operation.state === 'succeeded') {
     const facts = [
+      ...(progress.flexvols === null ? [] : [`${progress.flexvols.moved} FlexVols,`]),
+      ...(progress.images === null ? [] : [`${progress.images.total} images,`]),
       ...(progress.done_bytes === null ? [] : [`${formatBytes(progress.done_bytes)} moved`]),
       ...(progress.rate_bytes_per_second === null
         ? []
@@ -62,7 +85,8 @@ export function outcomeText(operation: Operation): string {
     if (operation.client_pause_ms !== null) {
       const bound = operation.client_pause_bound_ms
       const atMost = bound === null ? '' : ` (no request waited longer than ${formatMilliseconds(bound)})`
-      lines.push(`client pause at cutover: ${formatMilliseconds(operation.client_pause_ms)}${atMost}`)
+      const which = progress.images === null ? 'client pause at cutover' : 'longest client pause at a cutover'
+      lines.push(`${which}: ${formatMilliseconds(operation.client_pause_ms)}${atMost}`)
     }
     lines.push(...operation.commands.map((command) => `  ${command}`))
   } else {

@@ -1,0 +1,84 @@
+import type { Aggregate } from '@volant/contract/ndo/aggregate.ts'
+import type { FlexVol } from '@volant/contract/ndo/flexvol.ts'
+import { CliError, exitCodes } from './exit-codes.ts'
+
+/** The one thing that `wish` names; else an error that says what there is. */
+function theOne<T>(
+  what: string,
+  wish: string,
+  things: readonly T[],
+  namesOf: (thing: T) => string[],
+  shown: (thing: T) => string,
+): T {
+  const matches = things.filter((thing) => namesOf(thing).includes(wish))
+  const [only, another] = matches
+  if (only !== undefined && another === undefined) return only
+  const list = (matches.length > 0 ? matches : things).map((thing) => `\n  ${shown(thing)}`).join('')
+  if (matches.length > 0) {
+    throw new CliError(
+      exitCodes.refused,
+      `'${wish}' means more than one ${what}; give more of its name:${list}`,
+    )
+  }
+  throw new CliError(
+    exitCodes.notFound,
+    list === ''
+      ? `there is no ${what} '${wish}', nor any other`
+      : `there is no ${what} '${wish}'; there are:${list}`,
+  )
+}
+
+/** `CLUSTER/NAME`: what means one FlexVol, or aggregate, of all. */
+export const fullName = ({ cluster, name }: { cluster: string; name: string }): string => `${cluster}/${name}`
+
+/** A FlexVol by its name, `CLUSTER/NAME`, pool (`HOST@BACKEND#POOL`, or its part after the `#`), or id. */
+export function resolveFlexVol(wish: string, flexvols: readonly FlexVol[]): FlexVol {
+  return theOne(
+    'FlexVol',
+    wish,
+    flexvols,
+    (one) => [one.name, fullName(one), one.host, one.host.replace(/^[^#]*#/, ''), one.id],
+    (one) => `${fullName(one)}  on ${one.aggregate}@${one.node}`,
+  )
+}
+
+const placeOf = ({ name, node }: Aggregate): string => `${name}@${node}`
+const aggregateNames = (one: Aggregate): string[] => [one.name, fullName(one), placeOf(one)]
+const aggregateShown = (one: Aggregate): string => `${fullName(one)}  on node ${one.node}`
+
+/** An aggregate by its name, `CLUSTER/NAME` or `NAME@NODE`; of one cluster where that is given. */
+export function resolveAggregate(
+  wish: string,
+  aggregates: readonly Aggregate[],
+  cluster?: string,
+): Aggregate {
+  const here = aggregates.filter((one) => cluster === undefined || one.cluster === cluster)
+  const what = cluster === undefined ? 'aggregate' : `aggregate of cluster ${cluster}`
+  return theOne(what, wish, here, aggregateNames, aggregateShown)
+}
+
+export type Vacated = { cluster: string; aggregate: string } | { cluster: string; node: string }
+
+/** An aggregate, or a whole storage node by its name (`node/NAME` where an aggregate is called so, too). */
+export function resolveVacated(wish: string, aggregates: readonly Aggregate[]): Vacated {
+  const nodes = new Map(aggregates.map((one) => [one.node, one.cluster]))
+  const things = [
+    ...aggregates.map((one) => ({
+      vacated: { cluster: one.cluster, aggregate: one.name },
+      names: aggregateNames(one),
+      shown: aggregateShown(one),
+    })),
+    ...[...nodes].map(([node, cluster]) => ({
+      vacated: { cluster, node },
+      names: [node, `node/${node}`],
+      shown: `node/${node}  of cluster ${cluster}`,
+    })),
+  ]
+  return theOne(
+    'aggregate or node',
+    wish,
+    things,
+    (thing) => thing.names,
+    (thing) => thing.shown,
+  ).vacated
+}
