@@ -8,16 +8,21 @@ import type {
   InventoryItem,
   MirrorPhase,
   MirrorStatus,
+  PointCopyStatus,
 } from '@volant/contract'
 import { createFenceGuard } from '../fence-guard.ts'
 import { withFaults } from './faults.ts'
 import type { Faults } from './faults.ts'
 import { simulatedInventory, simulatedItem } from './inventory.ts'
 import type { Planted } from './inventory.ts'
+import { endPointCopy, isCopyingPoint, pointCopyItem, simulatedPointCopies } from './point-copies.ts'
+import type { SimulatedPointCopy } from './point-copies.ts'
 
 export interface SimulatedMirror extends MirrorStatus {
   jobId: string
   target: ImageAccess
+  /** Begun at rest, to copy only what is written from then on. */
+  changesOnly: boolean
 }
 
 export interface SimulatedCutover {
@@ -36,6 +41,7 @@ export interface SimulatedHolder {
   /** Died at its cutover: only the caller's word starts it again. */
   dead?: boolean
   mirror?: SimulatedMirror
+  pointCopy?: SimulatedPointCopy
   /** The attempt under way, with its decision register. */
   cutover?: SimulatedCutover
   /** The job of the last finished cutover. */
@@ -46,6 +52,8 @@ export interface SimulatedHolders extends Planted {
   readonly holders: Map<string, SimulatedHolder>
   /** Sets what `mirrorStatus` reports, e.g. `{ phase: 'copying', doneBytes: 4096 }`. */
   setMirror(holderId: string, change: Partial<MirrorStatus>): void
+  /** Sets what `pointCopyStatus` reports; `done` and `failed` close the target. */
+  setPointCopy(holderId: string, change: Partial<PointCopyStatus>): void
   /**
    * The daemon dies. Its supervisor starts it again on its image and the mirror is lost; at a cutover it stays away, and
    * its guard ends with it, until `ensureHolder`, `finalizeCutover` or `abandonCutover` starts it.
@@ -61,7 +69,10 @@ export interface SimulatedHolders extends Planted {
 
 export interface SimulatedHolderOptions {
   host?: string
-  /** What a new mirror's phase is; 'ready' (the default) is an instant copy. */
+  /**
+   * What a new mirror's phase is, one of changes only when it goes on; 'ready' (the default) is an instant copy. With
+   * any other a copy of an instant is under way until `setPointCopy` leads it on.
+   */
   firstPhase?: MirrorPhase
   /** Told of each image that is opened or closed, e.g. to keep a simulated storage node's `openImages`. */
   onOpen?: (imageId: string) => void
@@ -127,32 +138,33 @@ export function createSimulatedHolderAgent(
     const owner = { holderId, volumeId }
     const { imageId } = image
     const pids = dead === true ? [] : [pid]
-    const items = [simulatedItem({ kind: 'holder', id: holderId, ...owner, imageId, pids })]
+    const items = [
+      simulatedItem({ kind: 'holder', id: holderId, ...owner, imageId, pids }),
+      ...pointCopyItem(holder),
+    ]
     if (mirror === undefined) return items
     const { jobId, target, phase } = mirror
     const copy = { jobId, imageId: target.imageId, isAtCutover: phase === 'pending' }
     return [...items, simulatedItem({ kind: 'mirror', id: `${holderId} ${jobId}`, ...owner, ...copy })]
   }
-  const remove = ({ kind, holderId = '' }: InventoryItem): void => {
+  const remove = ({ kind, holderId = '', jobId }: InventoryItem): void => {
     const holder = holders.get(holderId)
     if (holder === undefined) return
-    dropMirror(holder)
-    if (kind === 'mirror') return
+    const all = kind !== 'mirror'
+    if (all || holder.pointCopy?.jobId === jobId) endPointCopy(holder, options.onClose)
+    if (all || holder.mirror?.jobId === jobId) dropMirror(holder)
+    if (!all) return
     options.onClose?.(holder.image.imageId)
     holders.delete(holderId)
   }
 
-  const notYet = (): Promise<never> =>
-    Promise.reject(new DomainError('notImplemented', 'This is being built.'))
   const agent: HolderAgent & SimulatedHolders = {
     ...simulatedInventory({
       admit: (caller) => guard.admit(caller),
       items: () => [...holders.values()].flatMap(itemsOf),
       remove,
     }),
-    ensurePointCopy: notYet,
-    pointCopyStatus: notYet,
-    ensureNoPointCopy: notYet,
+    ...simulatedPointCopies({ existing, find: (holderId) => holders.get(holderId), guard, options }),
     holders,
     setMirror: (holderId, change) => void Object.assign(existing(holderId).mirror ?? {}, change),
     crashHolder(holderId) {
@@ -163,6 +175,9 @@ export function createSimulatedHolderAgent(
         return
       }
       holder.pid = nextPid++
+      if (isCopyingPoint(holder)) {
+        agent.setPointCopy(holderId, { phase: 'failed', error: 'The copy ended with its storage daemon.' })
+      }
       if (holder.mirror) {
         const error = 'The copy ended with its storage daemon; start it again.'
         Object.assign(holder.mirror, { phase: 'failed', error })
@@ -216,6 +231,7 @@ export function createSimulatedHolderAgent(
       guard.admit(caller)
       const holder = holders.get(holderId)
       if (!holder) return
+      endPointCopy(holder, options.onClose)
       dropMirror(holder)
       options.onClose?.(holder.image.imageId)
       holders.delete(holderId)
@@ -232,12 +248,12 @@ export function createSimulatedHolderAgent(
     async ensureSize(caller, holderId, sizeBytes) {
       guard.admit(caller)
       const holder = existing(holderId)
-      if (holder.mirror)
+      if (holder.mirror || isCopyingPoint(holder))
         throw new DomainError('conflict', `Holder ${holderId} is copying; it cannot grow now.`)
       if (sizeBytes < holder.image.sizeBytes) throw new DomainError('invalid', 'A volume cannot shrink.')
       holder.image = { ...holder.image, sizeBytes }
     },
-    async ensureMirror(caller, { holderId, jobId, target, rate }) {
+    async ensureMirror(caller, { holderId, jobId, target, rate, changesOnly = false }) {
       guard.admit(caller)
       const holder = existing(holderId)
       if (holder.dead === true) {
@@ -247,20 +263,19 @@ export function createSimulatedHolderAgent(
       if (holder.mirror && holder.mirror.jobId !== jobId) {
         throw new DomainError('conflict', `Holder ${holderId} already copies for ${holder.mirror.jobId}.`)
       }
+      if (isCopyingPoint(holder)) {
+        const { jobId: other } = holder.pointCopy
+        throw new DomainError('conflict', `Holder ${holderId} copies an instant for ${other}.`)
+      }
       if (target.sizeBytes !== holder.image.sizeBytes) {
         throw new DomainError('conflict', 'Source and target image have different sizes.')
       }
-      const phase = options.firstPhase ?? 'ready'
-      const doneBytes = phase === 'ready' ? target.sizeBytes : 0
-      holder.mirror = {
-        jobId,
-        target,
-        rate,
-        phase,
-        doneBytes,
-        totalBytes: target.sizeBytes,
-        pausedByUser: false,
-      }
+      const phase = changesOnly ? 'paused' : (options.firstPhase ?? 'ready')
+      // Of changes only the job counts what was written, and nothing was yet.
+      const totalBytes = changesOnly ? 0 : target.sizeBytes
+      const doneBytes = phase === 'ready' ? totalBytes : 0
+      const pausedByUser = changesOnly
+      holder.mirror = { jobId, target, rate, changesOnly, phase, doneBytes, totalBytes, pausedByUser }
       options.onOpen?.(target.imageId)
     },
     async ensureNoMirror(caller, holderId, jobId) {
@@ -285,7 +300,8 @@ export function createSimulatedHolderAgent(
       const mirror = mirrorOf(holderId, jobId)
       if (paused && !mirror.pausedByUser) mirror.phase = 'paused'
       if (!paused && mirror.phase === 'paused') {
-        mirror.phase = mirror.doneBytes < mirror.totalBytes ? 'copying' : 'ready'
+        const first = mirror.changesOnly ? (options.firstPhase ?? 'ready') : 'ready'
+        mirror.phase = mirror.doneBytes < mirror.totalBytes ? 'copying' : first
       }
       mirror.pausedByUser = paused
     },
@@ -359,5 +375,5 @@ export function createSimulatedHolderAgent(
       if (holder) delete holder.dead
     },
   }
-  return withFaults(agent, ['setMirror', 'crashHolder', 'fireGuard', 'killGuard'])
+  return withFaults(agent, ['setMirror', 'setPointCopy', 'crashHolder', 'fireGuard', 'killGuard'])
 }

@@ -29,6 +29,71 @@ test('a volume moves between two simulated images', async () => {
   assert.deepEqual([...storage.images.keys()], ['b'])
 })
 
+async function simulatedHolder(options: Parameters<typeof createSimulatedHolderAgent>[0] = {}) {
+  const open = new Set<string>()
+  const holders = createSimulatedHolderAgent({
+    onOpen: (id) => open.add(id),
+    onClose: (id) => open.delete(id),
+    ...options,
+  })
+  const access = (imageId: string) => ({
+    kind: 'file' as const,
+    imageId,
+    path: `/${imageId}`,
+    sizeBytes: 4096,
+  })
+  await holders.ensureHolder(caller, { holderId: 'h', volumeId: 'v', image: access('a'), serves: true })
+  return { holders, open, access }
+}
+
+test('a simulated mirror of changes only begins at rest, and is ready when it goes on', async () => {
+  const { holders, open, access } = await simulatedHolder()
+  const request = { holderId: 'h', jobId: 'j', target: access('b'), rate: 0, changesOnly: true }
+  for (const _ of [1, 2]) await holders.ensureMirror(caller, request)
+  const { phase, pausedByUser, doneBytes, totalBytes } = await holders.mirrorStatus('h', 'j')
+  assert.deepEqual([phase, pausedByUser, doneBytes, totalBytes], ['paused', true, 0, 0])
+  assert.deepEqual([...open], ['a', 'b'])
+  await assert.rejects(holders.prepareCutover(caller, 'h', 'j', 1000), refused('conflict'))
+  await holders.ensureMirrorPaused(caller, 'h', 'j', false)
+  assert.equal((await holders.mirrorStatus('h', 'j')).phase, 'ready')
+  await holders.prepareCutover(caller, 'h', 'j', 1000)
+  await holders.finalizeCutover(caller, 'h', 'j', access('b'))
+  assert.deepEqual([...open], ['b'])
+})
+
+test('a simulated copy of an instant is at once, or is led; beside a mirror it is refused, and a mirror beside it', async () => {
+  const request = { holderId: 'h', jobId: 'p', rate: 0 }
+  const mirror = { holderId: 'h', jobId: 'j', rate: 0 }
+  const instant = await simulatedHolder()
+  await instant.holders.ensurePointCopy(caller, { ...request, target: instant.access('b') })
+  assert.equal((await instant.holders.pointCopyStatus('h', 'p')).phase, 'done')
+  assert.deepEqual([...instant.open], ['a'], 'a copy that is done is closed')
+
+  const { holders, open, access } = await simulatedHolder({ firstPhase: 'copying' })
+  const target = access('b')
+  for (const _ of [1, 2]) await holders.ensurePointCopy(caller, { ...request, target })
+  assert.equal((await holders.pointCopyStatus('h', 'p')).phase, 'copying')
+  await assert.rejects(holders.ensureMirror(caller, { ...mirror, target: access('c') }), refused('conflict'))
+  await assert.rejects(holders.ensureSize(caller, 'h', 8192), refused('conflict'))
+  assert.deepEqual(
+    (await holders.inventory()).map(({ kind, jobId, imageId }) => [kind, jobId, imageId]),
+    [
+      ['holder', undefined, 'a'],
+      ['mirror', 'p', 'b'],
+    ],
+  )
+  holders.crashHolder('h')
+  assert.equal((await holders.pointCopyStatus('h', 'p')).phase, 'failed')
+  assert.deepEqual([...open], ['a'])
+  await holders.ensurePointCopy(caller, { ...request, target })
+  holders.setPointCopy('h', { phase: 'done', doneBytes: 4096 })
+  assert.deepEqual([...open], ['a'])
+  await holders.ensureMirror(caller, { ...mirror, target: access('c') })
+  await holders.ensureNoPointCopy(caller, 'h', 'p')
+  assert.equal((await holders.pointCopyStatus('h', 'p')).phase, 'absent')
+  await assert.rejects(holders.ensurePointCopy(caller, { ...request, target }), refused('conflict'))
+})
+
 test('scripted faults come once, before the work or after it', async () => {
   const storage = createSimulatedStorageAgent()
   storage.failNext('ensureFlexVol', new Error('lost'), 'after')
