@@ -194,6 +194,9 @@ export function createSimulatedStorageAgent(
       aggregates.set(name, aggregate)
       return aggregateInfoOf(aggregate)
     },
+    async ensureUnmounted(caller) {
+      guard.admit(caller)
+    },
     async ensureNoAggregate(caller, name) {
       guard.admit(caller)
       if ([...flexvols].some((flexvol) => flexvol.startsWith(`${name}/`))) {

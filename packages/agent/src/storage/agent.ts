@@ -1,6 +1,7 @@
 import { join } from 'node:path'
 import { DomainError } from '@volant/contract'
 import type {
+  AggregateDefinition,
   AggregateInfo,
   AggregateSpace,
   Caller,
@@ -23,6 +24,7 @@ import { createSerial } from '../daemon/serial.ts'
 import { endUnrecorded } from '../daemon/supervised-daemon.ts'
 import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
+import { Aggregates } from './aggregates.ts'
 import { createImageFrom } from './convert.ts'
 import type { SourceImage } from './convert.ts'
 import { exportIds, exportPaths, removeExportLog, ImageExport, readExportRecord } from './exports.ts'
@@ -31,6 +33,7 @@ import { createImage, growImage, ImageFolders, imageInfo, removeImage, setReadOn
 import type { Aggregate, FlexVolRef } from './images.ts'
 import { findStrayExport, removeStrayImage, storageInventory } from './inventory.ts'
 import type { StoragePlaces } from './inventory.ts'
+import { mountedFirst } from './mounted-first.ts'
 import { removeParts } from '../inventory/daemons.ts'
 import { neverRemoved } from '../inventory/unclaimed.ts'
 
@@ -54,7 +57,7 @@ export interface StorageAgentOptions {
 
 export interface LocalStorageAgent extends StorageAgent {
   /**
-   * Finds the daemons of all recorded exports, starts those that died, and watches them. After a restart of the
+   * Mounts the aggregates that are files. Finds the daemons of all recorded exports, starts those that died, and watches them. After a restart of the
    * machine nothing is started here: whether an export still stands is then the caller's to say (`ensureExport`).
    */
   adopt(): Promise<void>
@@ -72,11 +75,15 @@ interface Ending {
 }
 
 /** A storage node on this machine: images as thin files, exports as storage daemons that outlive this process. */
-export const createStorageAgent = (options: StorageAgentOptions): LocalStorageAgent =>
-  new StorageNode(options)
+export function createStorageAgent(options: StorageAgentOptions): LocalStorageAgent {
+  const { node, stateDir, log = silentLog } = options
+  const aggregates = new Aggregates({ node, stateDir, configured: options.aggregates, log })
+  return mountedFirst(new StorageNode(options, aggregates), aggregates)
+}
 
 class StorageNode implements LocalStorageAgent {
   readonly node: string
+  readonly #aggregates: Aggregates
   readonly #folders: ImageFolders
   readonly #context: ExportContext
   readonly #places: StoragePlaces
@@ -85,13 +92,14 @@ class StorageNode implements LocalStorageAgent {
   readonly #endings = new Set<Ending>()
   readonly #serial = createSerial()
 
-  constructor(options: StorageAgentOptions) {
+  constructor(options: StorageAgentOptions, aggregates: Aggregates) {
     const { node, stateDir, runDir, netns, log = silentLog } = options
     this.node = node
     const logDir = join(stateDir, 'log')
     for (const folder of [stateDir, requireShortRunDir(runDir), logDir]) ensurePrivateFolder(folder)
-    this.#folders = new ImageFolders(node, options.aggregates)
-    this.#places = { stateDir, runDir, logDir, aggregates: options.aggregates }
+    this.#aggregates = aggregates
+    this.#folders = new ImageFolders(aggregates)
+    this.#places = { stateDir, runDir, logDir, aggregates }
     const guard = createFenceGuard(join(stateDir, 'storage-fence.json'))
     this.#guard = guard
     onSuperseded(guard, () => this.detach())
@@ -115,15 +123,19 @@ class StorageNode implements LocalStorageAgent {
   }
 
   async listAggregates(): Promise<AggregateInfo[]> {
-    throw notYet()
+    return this.#aggregates.list()
   }
 
-  async ensureAggregate(): Promise<AggregateInfo> {
-    throw notYet()
+  async ensureAggregate(caller: Caller, aggregate: AggregateDefinition): Promise<AggregateInfo> {
+    return this.#change(caller, `aggregate ${aggregate.name}`, () => this.#aggregates.ensure(aggregate))
   }
 
-  async ensureNoAggregate(): Promise<void> {
-    throw notYet()
+  async ensureNoAggregate(caller: Caller, aggregate: string): Promise<void> {
+    return this.#change(caller, `aggregate ${aggregate}`, () => this.#aggregates.ensureNo(aggregate))
+  }
+
+  async ensureUnmounted(caller: Caller): Promise<void> {
+    return this.#change(caller, 'aggregates', () => this.#aggregates.unmount())
   }
 
   async ensureNoFlexVol(): Promise<void> {
@@ -318,6 +330,7 @@ class StorageNode implements LocalStorageAgent {
   }
 
   async adopt(): Promise<void> {
+    await this.#aggregates.adopt()
     for (const exportId of exportIds(this.#context.stateDir)) {
       // In turn with the calls about this export: one that is being revoked must not be started again.
       const adopted = this.#serial(`export ${exportId}`, async () => {

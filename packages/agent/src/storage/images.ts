@@ -1,18 +1,25 @@
 import { constants } from 'node:fs'
-import { chmod, mkdir, open, readdir, rename, rm, stat, statfs, truncate, unlink } from 'node:fs/promises'
+import {
+  chmod,
+  mkdir,
+  open,
+  readdir,
+  rename,
+  rm,
+  rmdir,
+  stat,
+  statfs,
+  truncate,
+  unlink,
+} from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError } from '@volant/contract'
-import type { AggregateSpace, ImageInfo, ImageRef } from '@volant/contract'
+import type { AggregateDefinition, AggregateSpace, ImageInfo, ImageRef } from '@volant/contract'
 import { requireSafeId, requireUuid } from '../daemon/names.ts'
+import type { Aggregates } from './aggregates.ts'
 
-export interface Aggregate {
-  name: string
-  /** The aggregate's folder. */
-  path: string
-  /** Limit of what it may hold; absent: the file system's size. */
-  sizeBytes?: number
-}
+export type Aggregate = AggregateDefinition
 
 export interface FlexVolRef {
   aggregate: string
@@ -23,19 +30,15 @@ const isMissing = (error: unknown): boolean => (error as NodeJS.ErrnoException).
 
 /** Where images are: `<aggregate's path>/<FlexVol>/<image's UUID>`. No name reaches a path unchecked. */
 export class ImageFolders {
-  readonly #node: string
-  readonly #aggregates: readonly Aggregate[]
+  readonly #aggregates: Aggregates
 
-  constructor(node: string, aggregates: readonly Aggregate[]) {
-    this.#node = node
+  constructor(aggregates: Aggregates) {
     this.#aggregates = aggregates
   }
 
+  /** Throws `notFound`, and `unavailable` where it is not mounted. */
   aggregate(name: string): Aggregate {
-    const found = this.#aggregates.find((aggregate) => aggregate.name === name)
-    if (found) return found
-    const names = this.#aggregates.map((aggregate) => aggregate.name).join(', ')
-    throw new DomainError('notFound', `Node ${this.#node} has no aggregate ${name}; it has ${names}.`)
+    return this.#aggregates.get(name)
   }
 
   folder({ aggregate, name }: FlexVolRef): string {
@@ -47,13 +50,19 @@ export class ImageFolders {
   }
 
   async ensureFlexVol(flexvol: FlexVolRef): Promise<void> {
-    const folder = this.folder(flexvol)
-    await mkdir(folder, { recursive: true, mode: 0o700 })
-    await syncFolder(dirname(folder))
+    await this.#aggregates.inTurn(flexvol.aggregate, async () => {
+      const { path, filesystem } = this.aggregate(flexvol.aggregate)
+      const folder = this.folder(flexvol)
+      await mkdir(folder, { recursive: true, mode: 0o700 })
+      if (filesystem === 'xfs') await requireOnMount(folder, path)
+      await syncFolder(dirname(folder))
+    })
   }
 
   /** What the aggregate's images occupy, unfinished ones too, and what is left. */
   async space(name: string): Promise<AggregateSpace> {
+    const ofFile = await this.#aggregates.space(name)
+    if (ofFile) return ofFile
     const { path, sizeBytes } = this.aggregate(name)
     const fileSystem = await statfs(path)
     let usedBytes = 0
@@ -67,6 +76,17 @@ export class ImageFolders {
     const free = fileSystem.bavail * fileSystem.bsize
     return { totalBytes, usedBytes, freeBytes: Math.max(0, Math.min(totalBytes - usedBytes, free)) }
   }
+}
+
+/**
+ * Without a FlexVol's folder no image can be made: so in this one place it is certain that none lands below a mount that
+ * has just been lost.
+ */
+async function requireOnMount(folder: string, path: string): Promise<void> {
+  const [made, below] = await Promise.all([stat(folder), stat(dirname(path))])
+  if (made.dev !== below.dev) return
+  await rmdir(folder)
+  throw new DomainError('unavailable', `Its aggregate is not mounted at ${path}.`)
 }
 
 async function namesIn(folder: string): Promise<string[]> {

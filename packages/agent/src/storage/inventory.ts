@@ -10,8 +10,10 @@ import type { FoundFile } from '../inventory/files.ts'
 import { processesNaming } from '../inventory/processes.ts'
 import type { FoundProcess } from '../inventory/processes.ts'
 import { fileItem, processItem, requireUnchanged, unclaimedItems } from '../inventory/unclaimed.ts'
+import { aggregateItems } from './aggregate-inventory.ts'
 import { readExportRecord } from './exports.ts'
 import { finishRemoval, removeImage } from './images.ts'
+import type { Aggregates } from './aggregates.ts'
 import type { Aggregate } from './images.ts'
 
 /** Where a storage agent keeps things. */
@@ -19,7 +21,7 @@ export interface StoragePlaces {
   stateDir: string
   runDir: string
   logDir: string
-  aggregates: readonly Aggregate[]
+  aggregates: Aggregates
 }
 
 const uuid = '[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}'
@@ -54,14 +56,16 @@ const exportForm = ({ stateDir, runDir, logDir }: StoragePlaces): DaemonForm => 
 /** Everything of a storage node: images and what is no image in FlexVols, exports, processes. */
 export async function storageInventory(places: StoragePlaces): Promise<InventoryItem[]> {
   const own = [places.stateDir, places.runDir]
-  const processes = await processesNaming([...own, ...places.aggregates.map(({ path }) => path)])
+  const aggregates = places.aggregates.all()
+  const processes = await processesNaming([...own, ...aggregates.map(({ path }) => path)])
   const form = exportForm(places)
   const daemons = [...(await findDaemons(form, processes)).values()]
   const locked = await lockedPlaces()
   const items = daemons.map((parts) => exportItem(places, form, parts))
-  for (const aggregate of places.aggregates) items.push(...(await imageItems(aggregate, locked)))
+  for (const aggregate of aggregates) items.push(...(await imageItems(aggregate, locked)))
+  items.push(...(await aggregateItems(places.aggregates)))
   const converters = processes.filter(isConverter)
-  items.push(...converters.map((one) => converterItem(places.aggregates, one)))
+  items.push(...converters.map((one) => converterItem(aggregates, one)))
   const claimed = [...converters, ...daemons.flatMap((parts) => parts.processes)]
   // Holders of this machine have images open as files; their own agent tells of them.
   const naming = processes.filter(({ words }) =>

@@ -19,6 +19,11 @@ export const inventoryKinds = [
   'register',
   /** A server's folder and QEMU. */
   'guest',
+  /**
+   * An aggregate that was made at run time; or, without `aggregate`, a file, perhaps behind a loop device, that lies beside
+   * the aggregates, has the name of one, and belongs to none.
+   */
+  'aggregate',
   /** Sockets and logs of something whose record and processes are gone. */
   'remains',
   /** A process that names a folder of the agent's. */

@@ -47,6 +47,7 @@ export const storageMethods = {
   listAggregates: 'read',
   ensureAggregate: 'change',
   ensureNoAggregate: 'change',
+  ensureUnmounted: 'change',
   ensureFlexVol: 'change',
   ensureNoFlexVol: 'change',
   flexVolUsage: 'read',

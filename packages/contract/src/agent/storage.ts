@@ -22,6 +22,8 @@ export interface AggregateInfo extends AggregateDefinition {
   filesystem: 'folder' | 'xfs'
   /** Images can share blocks: a clone is instant. */
   reflink: boolean
+  /** Why it can't be used now; absent: it can. */
+  down?: string
 }
 
 /**
@@ -87,6 +89,11 @@ export interface StorageAgent extends Inventoried {
   ensureAggregate(caller: Caller, aggregate: AggregateDefinition): Promise<AggregateInfo>
   /** Removes an aggregate that `ensureAggregate` made. Refused (`conflict`) while a FlexVol's folder is there. */
   ensureNoAggregate(caller: Caller, aggregate: string): Promise<void>
+  /**
+   * Unmounts all aggregates that are files, for the end of everything; the next call about one mounts it again. Refused
+   * (`conflict`) while something in one is open.
+   */
+  ensureUnmounted(caller: Caller): Promise<void>
   /** Creates the FlexVol's folder on the aggregate. */
   ensureFlexVol(caller: Caller, flexvol: { aggregate: string; name: string }): Promise<void>
   /** Removes the FlexVol's folder from the aggregate. Refused (`conflict`) while an image is in it. */

@@ -59,6 +59,8 @@ export interface OwnerRecords {
   /** By `copy/ID` and `attachment/ID`. */
   tombstones: ReadonlyMap<string, Tombstone>
   flexvols: ReadonlyMap<string, { name: string }>
+  /** Made at run time, as `NODE/NAME`. */
+  aggregates: ReadonlySet<string>
   machineOfHost: ReadonlyMap<string, string>
   /** Ids of the holders that stand on an image by their own records, whatever the database says; by the image's id. */
   standing: ReadonlyMap<string, readonly string[]>
@@ -130,6 +132,10 @@ function ownerOf({ place, item }: Found, records: OwnerRecords): string | undefi
       const server = records.servers.get(serverId)
       return server?.deletedAt === null && server.host === place.name ? `server ${serverId}` : undefined
     }
+    case 'aggregate':
+      return records.aggregates.has(`${place.name}/${item.aggregate}`)
+        ? `aggregate ${item.aggregate}`
+        : undefined
     case 'remains':
       // What has an owner is made anew under the same names.
       if (attachment !== undefined) return `attachment ${holderId}`
@@ -156,7 +162,8 @@ function workingOn(item: Found['item'], records: OwnerRecords): UnfinishedOperat
     records.attachments.get(holderId ?? '') ?? records.tombstones.get(`attachment/${holderId}`)
   const volumes = [item.volumeId, copy?.volumeId, attachment?.volumeId]
   const servers = [serverId, attachment?.serverId]
-  const ids = [imageId, holderId, serverId, operationOf(jobId), ...volumes, ...servers].filter(
+  const aggregate = item.kind === 'aggregate' ? item.aggregate : undefined
+  const ids = [imageId, holderId, serverId, operationOf(jobId), aggregate, ...volumes, ...servers].filter(
     (id): id is string => typeof id === 'string' && id !== '',
   )
   return records.unfinished.find(
@@ -196,6 +203,13 @@ function judgeStray({ place, item }: Found, records: OwnerRecords): Judgement {
       return reported(
         "a process that no record knows names a folder of Volant's",
         `look at it (ps -fp ${item.id}), and end it if nobody needs it`,
+      )
+    case 'aggregate':
+      return reported(
+        item.aggregate === undefined
+          ? 'the file of an aggregate that nobody has'
+          : 'an aggregate that was made at run time, and that the records do not know',
+        'look at what is in it; if nobody needs it: unmount it (umount), detach its loop device (losetup -d), remove the file',
       )
     case 'file':
       return reported('nothing that Volant makes', `move it away, or remove it: rm -r '${item.id}'`)

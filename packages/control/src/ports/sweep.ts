@@ -14,6 +14,8 @@ export interface SweepRecords {
   servers(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['servers']>>>
   volumes(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['volumes']>>>
   operations(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['operations']>>>
+  /** Those that were made at run time, as `NODE/NAME`. */
+  aggregates(): Promise<ReadonlySet<string>>
   unfinished(): Promise<UnfinishedOperation[]>
   /** By `copy/ID` and `attachment/ID`. */
   tombstones(ids: readonly string[]): Promise<Map<string, Tombstone>>

@@ -198,6 +198,7 @@ async function readOwners(
     operations: await owners.operations(operationIds),
     unfinished: await owners.unfinished(),
     flexvols: new Map((await ports.flexvols.list()).map((flexvol) => [flexvol.id, flexvol])),
+    aggregates: await owners.aggregates(),
     machineOfHost: new Map(ports.topology.computeHosts.map(({ name, machine }) => [name, machine])),
     standing: standingOn(found),
     silentMachines,

@@ -50,6 +50,10 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
         rows.map(({ id, kind, state, ended_at }) => [id, { kind, state, hasEnded: ended_at !== null }]),
       )
     },
+    async aggregates() {
+      const rows = await db.selectFrom('aggregates').select(['node', 'name']).execute()
+      return new Set(rows.map(({ node, name }) => `${node}/${name}`))
+    },
     async unfinished() {
       const rows = await db
         .selectFrom('operations')
