@@ -21,6 +21,7 @@ import type { Logger } from 'pino'
 import packageFile from '../../../package.json' with { type: 'json' }
 import { createAggregateAdministration } from './app/aggregate-administration.ts'
 import { createFlexVolListing } from './app/flexvol-listing.ts'
+import { createFlexVols } from './app/flexvol.ts'
 import { createMigrations } from './app/migration.ts'
 import { createMoveAdministration } from './app/move-administration.ts'
 import { operationEngine } from './app/operation-engine.ts'
@@ -64,6 +65,7 @@ import { restoreHeads } from './reconcile/heads.ts'
 import { retireSources } from './reconcile/retention.ts'
 import { createSweep, sweepEvery } from './reconcile/sweep.ts'
 import { ensureAggregates, ensureFlexVols } from './reconcile/topology.ts'
+import { openOntapListeners } from './ontap.ts'
 import { openPlaneAgents } from './plane-agents.ts'
 import { openStateFolder } from './state-folder.ts'
 import { placesInUse } from './db/repositories/places-in-use.ts'
@@ -382,6 +384,16 @@ async function listen(
     { graceSeconds: sweepGraceSeconds, historySeconds: historyKeptMs / 1000 },
   )
   closing.push(sweepEvery(sweep, sweepEveryMs, state.log))
+  const ontap = await openOntapListeners({
+    ...state,
+    ...state.records,
+    stateDir: state.folder.path,
+    version: packageFile.version,
+    moves: state.flexVolMoves,
+    changes: createFlexVols({ ...state, ...state.records }),
+    executor,
+  })
+  closing.push(() => ontap.close())
   const status = createStatusReader({
     ...state.records,
     version: packageFile.version,
@@ -395,6 +407,7 @@ async function listen(
     sweep,
     consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
     processes: () => state.agents.processes(),
+    managementUrl: (cluster) => ontap.urls.get(cluster) ?? null,
   })
   const sweeps = createSweeps(sweep)
   const storage = storageAdministration(state)

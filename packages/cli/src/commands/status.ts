@@ -32,6 +32,7 @@ export function statusText(status: SystemStatus): string {
   const nodes = status.clusters.flatMap((cluster) =>
     cluster.nodes.map((node) => [cluster.name, node.name, node.machine, upOrWhyNot(node)]),
   )
+  const clusters = status.clusters.map((cluster) => [cluster.name, cluster.management_url ?? '-'])
   const hosts = status.compute_hosts.map((host) => [
     host.name,
     host.machine,
@@ -52,6 +53,7 @@ export function statusText(status: SystemStatus): string {
   return [
     formatTable(['Pool', 'Node/Aggregate', 'Volumes', 'Used', 'Free', 'Total'], pools),
     formatTable(['Cluster', 'Node', 'Machine', 'State'], nodes),
+    formatTable(['Cluster', 'Management URL (access: clusters.json)'], clusters),
     formatTable(
       ['Compute host', 'Machine', 'State', 'Accelerator', 'vCPUs', 'Free memory', 'Servers'],
       hosts,

@@ -20,6 +20,8 @@ export type PoolStatus = Static<typeof PoolStatus>
 
 export const ClusterStatus = Type.Object({
   name: Type.String(),
+  /** Of its ONTAP REST API, without a path; who may is in `STATE/clusters.json`. Null: it does not listen. */
+  management_url: Type.Union([Type.String(), Type.Null()]),
   nodes: Type.Array(
     Type.Object({
       name: Type.String(),

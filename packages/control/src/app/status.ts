@@ -41,10 +41,13 @@ export function createStatusReader(options: {
   sweep: Pick<Sweep, 'last'>
   consoleLogPath: (host: string, serverId: string) => string | null
   processes: () => AgentProcessState[]
+  /** Of a cluster's own REST API. */
+  managementUrl: (cluster: string) => string | null
 }): SystemStatusReader {
   const { topology, agents } = options
   const clusterStatus = async (cluster: Cluster, flexvols: FlexVol[]): Promise<ClusterStatus> => ({
     name: cluster.name,
+    management_url: options.managementUrl(cluster.name),
     nodes: await Promise.all(
       cluster.nodes.map(async (node) => {
         try {

@@ -3,8 +3,15 @@ import type { VolantConfig } from './config.ts'
 
 const size = (bytes: number): string => (bytes % 1024 ** 3 === 0 ? `${bytes / 1024 ** 3}GiB` : String(bytes))
 
+const managementText = ({ management }: Cluster): string => {
+  if (management === undefined) return '    # management: 127.0.0.1:8443'
+  const { host, port } = management
+  return `    management: ${JSON.stringify(`${host.includes(':') ? `[${host}]` : host}:${port}`)}`
+}
+
 const clusterText = (cluster: Cluster): string[] => [
   `  - name: ${cluster.name}`,
+  managementText(cluster),
   '    nodes:',
   ...cluster.nodes.flatMap((node) => [
     `      - name: ${node.name}`,
@@ -55,6 +62,7 @@ export function configDocument(config: VolantConfig): string {
     '# A cluster is a Cinder backend. Its nodes have aggregates: folders on a file system. A FlexVol lives on one',
     '# aggregate; the pool that clients see is LIF:JUNCTION_PATH. machine: processes of one machine open images as',
     '# files, those of another over NBD with TLS at the data address. size: a limit; without it the file system is it.',
+    "# management: where the cluster's ONTAP REST API listens; without it at any free port of the loopback address.",
     'clusters:',
     ...topology.clusters.flatMap(clusterText),
     '',

@@ -78,6 +78,7 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
     ...(file.agents === 'processes' ? { agents: 'processes' } : {}),
     clusters: file.clusters.map((cluster, c) => ({
       name: cluster.name,
+      ...(cluster.management === undefined ? {} : { management: addressOf(cluster.management) }),
       nodes: cluster.nodes.map((node, n) => ({
         name: node.name,
         machine: node.machine ?? host,
@@ -114,6 +115,12 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
         : { memoryMiB: memoryOf(computeHost.memory, ['compute_hosts', index, 'memory'], quantity) }),
     })),
   }
+}
+
+/** `HOST:PORT`; what it may be is checked with the rest of the topology. */
+function addressOf(text: string): { host: string; port: number } {
+  const [, host = text, port = ''] = /^\[?(.*?)\]?:(\d{1,5})$/.exec(text) ?? []
+  return { host, port: port === '' ? -1 : Number(port) }
 }
 
 const memoryOf = (input: unknown, path: ConfigPath, quantity: ReadQuantity): number =>

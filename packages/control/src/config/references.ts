@@ -45,9 +45,11 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
   const clusters = unique(problems, 'cluster', 'in the file')
   const nodes = unique(problems, 'node', 'among all clusters')
   const folders = folderCheck(problems)
+  const management = managementCheck(problems)
   for (const [clusterIndex, cluster] of topology.clusters.entries()) {
     const at: ConfigPath = ['clusters', clusterIndex]
     clusters(cluster.name, [...at, 'name'])
+    management(cluster, [...at, 'management'])
     const aggregates = unique(problems, 'aggregate', 'in its cluster')
     for (const [nodeIndex, node] of cluster.nodes.entries()) {
       const nodePath = [...at, 'nodes', nodeIndex]
@@ -64,6 +66,25 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
   for (const [index, host] of topology.computeHosts.entries())
     hosts(host.name, ['compute_hosts', index, 'name'])
   checkAgents(topology, problems)
+}
+
+/** Each cluster's REST API has an address of its own, which no other machine can reach. */
+function managementCheck(problems: ProblemCollector) {
+  const addresses = unique(problems, 'the management address', 'in the file')
+  return ({ management }: Cluster, path: ConfigPath): void => {
+    if (management === undefined) return
+    const { host, port } = management
+    if (port < 1 || port > 65535) {
+      problems.add(path, `'${host}' must be an address and a port from 1 to 65535, such as 127.0.0.1:8443`)
+    } else if (!/^127\.(\d{1,3}\.){2}\d{1,3}$/.test(host) && host !== '::1') {
+      problems.add(
+        path,
+        `'${host}' is no loopback address: the REST API has no TLS yet, so it must be 127.0.0.1:PORT (or another of 127.0.0.0/8, or [::1]:PORT)`,
+      )
+    } else if (isIP(host) === 0) {
+      problems.add(path, `'${host}' is no IP address; write one like 127.0.0.1:8443`)
+    } else addresses(`${host}:${port}`, path)
+  }
 }
 
 /** The storage nodes of a machine are one process of agents, and so are its compute hosts. */

@@ -52,7 +52,12 @@ const FlexVol = Type.Object(
 )
 
 const Cluster = Type.Object(
-  { name: Name, nodes: Type.Array(Node, { minItems: 1 }), flexvols: Type.Array(FlexVol) },
+  {
+    name: Name,
+    management: Type.Optional(Type.String()),
+    nodes: Type.Array(Node, { minItems: 1 }),
+    flexvols: Type.Array(FlexVol),
+  },
   strict,
 )
 

@@ -17,6 +17,8 @@ export interface Topology {
 export interface Cluster {
   /** The Cinder backend's name, for example `cinder-lma`. */
   name: string
+  /** Where its ONTAP REST API listens, on the loopback address; absent: there, at any free port. */
+  management?: { host: string; port: number }
   nodes: StorageNode[]
   flexvols: FlexVolDefinition[]
 }
