@@ -76,12 +76,14 @@ export interface VolumeRig {
 export async function openVolumeRig(
   options: {
     machines?: Parameters<typeof openWorld>[0]
+    /** Whether images can share blocks; absent: yes. */
+    reflink?: boolean
     tokens?: TokenVerifier
     /** Further operations for the engine. */
     operations?: (world: World) => BoundOperation[]
   } = {},
 ): Promise<VolumeRig> {
-  const world = await openWorld(options.machines)
+  const world = await openWorld(options.machines, { reflink: options.reflink ?? true })
   const log = pino({ level: 'silent' })
   const images = new Map<string, RegisteredImage>()
   const store = operationStore(world.db)

@@ -260,19 +260,15 @@ test('a size that is no size is refused with what would be right', async () => {
 })
 
 test('what is not supported says so', async () => {
-  const snapshot = await rig.call('POST', '/volumes', { body: { volume: { size: 1, snapshot_id: 'x' } } })
-  assert.match(
-    snapshot.body.itemNotFound.message,
-    /Snapshot x could not be found. Snapshots are not supported/,
-  )
+  const backup = await rig.call('POST', '/volumes', { body: { volume: { size: 1, backup_id: 'x' } } })
+  assert.match(backup.body.badRequest.message, /Backups are not supported/)
   const multi = await rig.call('POST', '/volumes', { body: { volume: { size: 1, multiattach: true } } })
   assert.match(multi.body.badRequest.message, /Multiattach/)
-  assert.deepEqual((await rig.call('GET', '/snapshots/detail')).body, { snapshots: [] })
   assert.deepEqual((await rig.call('GET', '/backups')).body, { backups: [] })
-  const made = await rig.call('POST', '/snapshots', { body: { snapshot: { volume_id: 'x' } } })
+  const made = await rig.call('POST', '/backups', { body: { backup: { volume_id: 'x' } } })
   assert.equal(made.status, 400)
-  assert.match(made.body.badRequest.message, /source_volid/)
-  assert.equal((await rig.call('GET', '/snapshots/abc')).status, 404)
+  assert.match(made.body.badRequest.message, /Make a snapshot/)
+  assert.equal((await rig.call('GET', '/backups/abc')).status, 404)
 })
 
 const createKeys = [

@@ -6,6 +6,8 @@ import { createAttachments } from './app/attachment.ts'
 import { createBlockServices } from './app/block-service.ts'
 import { createPoolListing, createPools } from './app/pool.ts'
 import { createQuotas } from './app/quota.ts'
+import { createSnapshotChanges } from './app/snapshot-change.ts'
+import { createSnapshots } from './app/snapshot.ts'
 import { createVolumeChanges } from './app/volume-change.ts'
 import { createVolumeCreations } from './app/volume-creation.ts'
 import { createVolumeDeletions } from './app/volume-deletion.ts'
@@ -19,6 +21,8 @@ import { blockQuotaRecords } from './db/repositories/block-quota.ts'
 import { blockServiceRecords } from './db/repositories/block-service.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { poolSums } from './db/repositories/pool-sum.ts'
+import { snapshotCreation } from './db/repositories/snapshot-creation.ts'
+import { snapshotLists } from './db/repositories/snapshot-list.ts'
 import { volumeCreation } from './db/repositories/volume-creation.ts'
 import { volumeLists } from './db/repositories/volume-list.ts'
 import { volumeMessageRecords } from './db/repositories/volume-message.ts'
@@ -29,11 +33,14 @@ import type { TokenVerifier } from './http/authenticate.ts'
 import type { HttpService } from './http/server.ts'
 import { volumeService } from './http/volume/service.ts'
 import { createFlexVol } from './operations/create-flexvol.ts'
+import { createSnapshot } from './operations/create-snapshot.ts'
 import { createVolume } from './operations/create-volume.ts'
 import { deleteFlexVol } from './operations/delete-flexvol.ts'
+import { deleteSnapshot } from './operations/delete-snapshot.ts'
 import { deleteVolume } from './operations/delete-volume.ts'
 import { extendVolume } from './operations/extend-volume.ts'
 import { renameFlexVol } from './operations/rename-flexvol.ts'
+import { revertVolume } from './operations/revert-volume.ts'
 import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Pools } from './ports/block-storage.ts'
@@ -42,7 +49,13 @@ import type { ImageRegistry } from './ports/images.ts'
 import type { MigrationStarter } from './ports/migrations.ts'
 import type { OperationEngine } from './ports/operations.ts'
 import type { Places } from './ports/places.ts'
-import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from './ports/records.ts'
+import type {
+  AttachmentRecords,
+  CopyRecords,
+  FlexVolRecords,
+  SnapshotRecords,
+  VolumeRecords,
+} from './ports/records.ts'
 import type { VolumeCreator } from './ports/volumes.ts'
 
 export interface BlockStorageParts {
@@ -52,6 +65,7 @@ export interface BlockStorageParts {
     copies: CopyRecords
     attachments: AttachmentRecords
     flexvols: FlexVolRecords
+    snapshots: SnapshotRecords
   }
   backend: Backend
   agents: Agents
@@ -94,6 +108,8 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
   const own = {
     lists: volumeLists(db),
     creation: volumeCreation(db),
+    births: snapshotCreation(db),
+    snapshotLists: snapshotLists(db),
     types: volumeTypeRecords(db),
     quotas: blockQuotaRecords(db),
     services: blockServiceRecords(db),
@@ -101,13 +117,16 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
     instanceActions: instanceActionRecords(db),
   }
   const pools = createPools({ ...parts, ...records, services: own.services, sums: poolSums(db) })
-  const ports = { ...parts, ...records, ...own, pools }
+  const ports = { ...parts, ...records, ...own, pools, copyRestarts: new Map<string, number>() }
   const services = createBlockServices({ ...ports })
   return {
     operations: [
       bind(createVolume, ports),
       bind(deleteVolume, ports),
       bind(extendVolume, ports),
+      bind(createSnapshot, ports),
+      bind(deleteSnapshot, ports),
+      bind(revertVolume, ports),
       bind(createFlexVol, ports),
       bind(renameFlexVol, ports),
       bind(deleteFlexVol, ports),
@@ -125,6 +144,8 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
       const creations = createVolumeCreations(sources)
       const service = volumeService({
         volumes: createVolumes({ ...ports }),
+        snapshots: createSnapshots(ports),
+        snapshotChanges: createSnapshotChanges(sources),
         creations,
         deletions: createVolumeDeletions(sources),
         changes: createVolumeChanges(sources),
@@ -162,6 +183,7 @@ const creatorOf = (creations: ReturnType<typeof createVolumeCreations>): VolumeC
       metadata: {},
       imageId: request.imageId ?? null,
       sourceVolid: null,
+      snapshotId: request.snapshotId ?? null,
       requestId: `req-${crypto.randomUUID()}`,
     })
     return volume

@@ -7,7 +7,7 @@ import type { OperationEngine } from '../ports/operations.ts'
 const patienceMs = 20_000
 
 export interface Resource {
-  type: 'volume' | 'server'
+  type: 'volume' | 'server' | 'snapshot'
   id: string
 }
 
@@ -16,7 +16,7 @@ type Cancelled = 'none' | 'ended' | 'ending'
 type Engine = Pick<OperationEngine, 'cancel' | 'holderOf' | 'latestOf' | 'settled'>
 
 /**
- * Cancels the operation that works on a volume or a server, and waits a while for its end. An administrator who
+ * Cancels the operation that works on a volume, a snapshot or a server, and waits a while for its end. An administrator who
  * resets a state wants to have it out of the way; the operation itself leaves the state that is true.
  *
  * - `none`    nothing was under way
@@ -38,7 +38,7 @@ export async function cancelOperationOn(
 
 /** A deletion stands beside the server's other work, which it ends itself. */
 const keysOf = ({ type, id }: Resource): string[] =>
-  type === 'server' ? [`server-delete/${id}`, `server/${id}`] : [`volume/${id}`]
+  type === 'server' ? [`server-delete/${id}`, `server/${id}`] : [`${type}/${id}`]
 
 async function cancelHolder(
   engine: Engine,

@@ -1,7 +1,7 @@
 import { DomainError } from '@volant/contract'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
-import { quotaResources, type QuotaLimits, type QuotaUsage } from '../domain/quota.ts'
+import { quotaResources, usedOf, type QuotaLimits, type QuotaUsage } from '../domain/quota.ts'
 import type { BlockQuotaRecords } from '../ports/block-storage.ts'
 import { projectOf } from './volume-access.ts'
 
@@ -65,7 +65,7 @@ export function createQuotas({ quotas }: { quotas: BlockQuotaRecords }): Quotas 
 function requireAboveUsage(limits: Partial<QuotaLimits>, usage: QuotaUsage): void {
   for (const resource of quotaResources) {
     const limit = limits[resource]
-    const used = resource === 'volumes' ? usage.volumes : resource === 'gigabytes' ? usage.gigabytes : 0
+    const used = usedOf(usage, resource)
     if (limit !== undefined && limit >= 0 && limit < used) {
       throw new DomainError(
         'invalid',

@@ -12,9 +12,10 @@ import type { Clock } from '../ports/clock.ts'
 import type { ImageRegistry, RegisteredImage } from '../ports/images.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { Places } from '../ports/places.ts'
-import type { CopyRecords, VolumeRecords } from '../ports/records.ts'
+import type { CopyRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
+import { invalidSnapshot, visibleSnapshot } from './snapshot-access.ts'
 import type { VolumeTypes } from './volume-type.ts'
-import { invalidInput, projectOf, visibleVolume } from './volume-access.ts'
+import { invalidInput, isMigrating, projectOf, visibleVolume } from './volume-access.ts'
 
 export interface CreateVolumeRequest {
   name: string | null
@@ -27,6 +28,7 @@ export interface CreateVolumeRequest {
   metadata: Record<string, string>
   imageId: string | null
   sourceVolid: string | null
+  snapshotId: string | null
   requestId: string
 }
 
@@ -41,10 +43,11 @@ export interface VolumeCreations {
 export interface VolumeCreationSources {
   volumes: VolumeRecords
   copies: Pick<CopyRecords, 'get'>
+  snapshots: Pick<SnapshotRecords, 'find'>
   quotas: Pick<BlockQuotaRecords, 'createVolume'>
   types: Pick<VolumeTypes, 'usable'>
   images: Pick<ImageRegistry, 'visible'>
-  backend: Pick<Backend, 'imageInfo'>
+  backend: Pick<Backend, 'canShare' | 'imageInfo'>
   engine: OperationEngine
   places: Places
   topology: Topology
@@ -57,6 +60,7 @@ interface Origin {
   defaultSizeGib: number | null
   volumeTypeId: string | null
   sourceVolid: string | null
+  snapshotId: string | null
 }
 
 export const createVolumeCreations = (sources: VolumeCreationSources): VolumeCreations => ({
@@ -122,7 +126,7 @@ function newVolume(
     flexvolId: null,
     imageId: null,
     sourceVolid: chosen.origin.sourceVolid,
-    snapshotId: null,
+    snapshotId: chosen.origin.snapshotId,
     metadata: request.metadata,
     imageMetadata: {},
     createdAt: clock.now().toISOString(),
@@ -135,19 +139,27 @@ function requireZone(topology: Topology, zone: string | null): void {
   throw invalidInput(`Availability zone '${zone}' is invalid. There is: ${topology.availabilityZone}.`)
 }
 
+const noOrigin: Origin = {
+  source: null,
+  defaultSizeGib: null,
+  volumeTypeId: null,
+  sourceVolid: null,
+  snapshotId: null,
+}
+
 async function originOf(
   sources: VolumeCreationSources,
   principal: Principal,
   request: CreateVolumeRequest,
 ): Promise<Origin> {
-  if (request.imageId !== null && request.sourceVolid !== null) {
-    throw invalidInput('Only one of imageRef and source_volid can be given.')
+  const { imageId, sourceVolid, snapshotId, sizeGib } = request
+  if ([imageId, sourceVolid, snapshotId].filter((id) => id !== null).length > 1) {
+    throw invalidInput('Only one of imageRef, source_volid and snapshot_id can be given.')
   }
-  if (request.imageId !== null) return originImage(sources, principal, request.imageId, request.sizeGib)
-  if (request.sourceVolid !== null) {
-    return originVolume(sources, principal, request.sourceVolid, request.sizeGib)
-  }
-  return { source: null, defaultSizeGib: null, volumeTypeId: null, sourceVolid: null }
+  if (imageId !== null) return originImage(sources, principal, imageId, sizeGib)
+  if (sourceVolid !== null) return originVolume(sources, principal, sourceVolid, sizeGib)
+  if (snapshotId !== null) return originSnapshot(sources, principal, snapshotId, sizeGib)
+  return noOrigin
 }
 
 async function originImage(
@@ -176,7 +188,7 @@ async function originImage(
     dataBytes: Math.min(image.sizeBytes, image.virtualSizeBytes),
     imageMetadata: imageMetadataOf(image),
   }
-  return { source, defaultSizeGib: null, volumeTypeId: null, sourceVolid: null }
+  return { ...noOrigin, source }
 }
 
 function requireImageFits(image: RegisteredImage, sizeGib: number): void {
@@ -211,18 +223,21 @@ async function originVolume(
   sizeGib: number | null,
 ): Promise<Origin> {
   const original = await visibleVolume(sources.volumes, principal, sourceVolid)
-  if (original.status !== 'available' || original.imageId === null) {
+  const inUse = original.status === 'in-use' || original.status === 'reserved'
+  if (original.imageId === null || !(original.status === 'available' || inUse) || isMigrating(original)) {
     throw invalidInput(
-      `Source volume ${original.id} must be available (detached) to be copied, but it is ${original.status}.`,
+      `Source volume ${original.id} must be available or in-use, and must not be migrating, to be copied, but it ` +
+        `is ${isMigrating(original) ? 'migrating' : original.status}.`,
     )
   }
-  if (sizeGib !== null && sizeGib < original.sizeGib) {
-    throw invalidInput(
-      `Volume size '${sizeGib}'GB cannot be smaller than original volume size ${original.sizeGib}GB. ` +
-        'They must be >= original volume size.',
-    )
-  }
+  requireOriginFits('volume', original.sizeGib, sizeGib)
   const copy = await sources.copies.get(original.imageId)
+  if (inUse && !(await sources.backend.canShare(copy))) {
+    throw invalidInput(
+      `Source volume ${original.id} is in use, and aggregate ${copy.aggregate} cannot clone it: detach it, or make ` +
+        'a snapshot of it with force, and create the volume from that.',
+    )
+  }
   const info = await sources.backend.imageInfo(copy)
   const source: VolumeSource = {
     kind: 'volume',
@@ -233,9 +248,52 @@ async function originVolume(
     imageMetadata: original.imageMetadata,
   }
   return {
+    ...noOrigin,
     source,
     defaultSizeGib: original.sizeGib,
     volumeTypeId: original.volumeTypeId,
     sourceVolid: original.id,
+  }
+}
+
+function requireOriginFits(what: 'volume' | 'snapshot', originGib: number, sizeGib: number | null): void {
+  if (sizeGib === null || sizeGib >= originGib) return
+  const original = what === 'volume' ? 'original volume' : 'snapshot'
+  throw invalidInput(
+    `Volume size '${sizeGib}'GB cannot be smaller than ${original} size ${originGib}GB. ` +
+      `They must be >= ${original} size.`,
+  )
+}
+
+async function originSnapshot(
+  sources: VolumeCreationSources,
+  principal: Principal,
+  snapshotId: string,
+  sizeGib: number | null,
+): Promise<Origin> {
+  const snapshot = await visibleSnapshot(sources.snapshots, principal, snapshotId)
+  if (snapshot.status !== 'available' || snapshot.imageId === null) {
+    throw invalidSnapshot(
+      `Originating snapshot ${snapshotId} status must be available, but it is ${snapshot.status}.`,
+    )
+  }
+  requireOriginFits('snapshot', snapshot.sizeGib, sizeGib)
+  const volume = await sources.volumes.get(snapshot.volumeId)
+  const copy = await sources.copies.get(snapshot.imageId)
+  const info = await sources.backend.imageInfo(copy)
+  const source: VolumeSource = {
+    kind: 'snapshot',
+    snapshotId,
+    dataBytes: info?.allocatedBytes ?? 0,
+    machine: sources.places.machineOfNode(copy.node),
+    bootable: volume.bootable,
+    imageMetadata: volume.imageMetadata,
+  }
+  return {
+    ...noOrigin,
+    source,
+    defaultSizeGib: snapshot.sizeGib,
+    volumeTypeId: volume.volumeTypeId,
+    snapshotId,
   }
 }

@@ -95,7 +95,7 @@ async function settle(sources: RecoverySources, volume: Volume): Promise<void> {
         id: randomUUID(),
         projectId: volume.projectId,
         requestId,
-        volumeId: volume.id,
+        resourceId: volume.id,
         level: 'ERROR',
         eventId: messageEvents.createFailed,
         text: 'The service was stopped before it could begin to create the volume. Delete it and create it again.',

@@ -46,9 +46,9 @@ export interface VolumesSources extends VolumeFactsSources {
   lists: VolumeLists
 }
 
-const requireFewPairs = (metadata: Record<string, string>): void => {
+export const requireFewPairs = (metadata: Record<string, string>, what = 'a volume'): void => {
   if (Object.keys(metadata).length > metadataLimit) {
-    throw invalidInput(`a volume can have ${metadataLimit} metadata items at most.`)
+    throw invalidInput(`${what} can have ${metadataLimit} metadata items at most.`)
   }
 }
 

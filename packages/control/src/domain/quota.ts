@@ -30,8 +30,14 @@ export type QuotaLimits = Record<QuotaResource, number>
 
 export interface QuotaUsage {
   volumes: number
+  snapshots: number
+  /** Of volumes and snapshots together, as by Cinder's default. */
   gigabytes: number
 }
+
+/** What counts of a resource as used. */
+export const usedOf = (usage: QuotaUsage, resource: QuotaResource): number =>
+  resource === 'volumes' || resource === 'snapshots' || resource === 'gigabytes' ? usage[resource] : 0
 
 /**
  * Throws `overQuota` with Cinder's words where the growth does not fit. Run in the transaction that makes the
@@ -40,13 +46,20 @@ export interface QuotaUsage {
 export function requireQuota(
   limits: QuotaLimits,
   usage: QuotaUsage,
-  growth: { volumes: number; gigabytes: number; volumeGib: number },
+  growth: {
+    volumes?: number
+    snapshots?: number
+    gigabytes: number
+    /** The size of the volume that is made or grown. */
+    volumeGib?: number
+  },
 ): void {
   const perVolume = limits.per_volume_gigabytes
-  if (perVolume >= 0 && growth.volumeGib > perVolume) {
+  const { volumes = 0, snapshots = 0, volumeGib = 0 } = growth
+  if (perVolume >= 0 && volumeGib > perVolume) {
     throw new DomainError(
       'overQuota',
-      `Requested volume size ${growth.volumeGib}G is larger than maximum allowed limit ${perVolume}G.`,
+      `Requested volume size ${volumeGib}G is larger than maximum allowed limit ${perVolume}G.`,
     )
   }
   if (limits.gigabytes >= 0 && usage.gigabytes + growth.gigabytes > limits.gigabytes) {
@@ -56,7 +69,13 @@ export function requireQuota(
         `${limits.gigabytes}G and ${usage.gigabytes}G has been consumed.`,
     )
   }
-  if (growth.volumes > 0 && limits.volumes >= 0 && usage.volumes + growth.volumes > limits.volumes) {
+  if (snapshots > 0 && limits.snapshots >= 0 && usage.snapshots + snapshots > limits.snapshots) {
+    throw new DomainError(
+      'overQuota',
+      `Maximum number of snapshots allowed (${limits.snapshots}) exceeded for quota 'snapshots'.`,
+    )
+  }
+  if (volumes > 0 && limits.volumes >= 0 && usage.volumes + volumes > limits.volumes) {
     throw new DomainError(
       'overQuota',
       `Maximum number of volumes allowed (${limits.volumes}) exceeded for quota 'volumes'.`,

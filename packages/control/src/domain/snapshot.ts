@@ -1,3 +1,5 @@
+import type { VolumeStatus } from './volume.ts'
+
 /** A snapshot of a volume: an image that nobody writes to, in the volume's FlexVol. */
 export interface Snapshot {
   id: string
@@ -27,3 +29,27 @@ export type SnapshotStatus =
   | 'error_deleting'
   | 'restoring'
   | 'unmanaging'
+
+/**
+ * Statuses of a volume that can be snapshotted with `force`, or since microversion 3.66. In the others its image is not
+ * whole, or is about to be another one.
+ */
+export const snapshotableStatuses: readonly VolumeStatus[] = [
+  'available',
+  'in-use',
+  'reserved',
+  'attaching',
+  'detaching',
+]
+
+/** Statuses in which a snapshot may be deleted. */
+export const deletableSnapshotStatuses: readonly SnapshotStatus[] = ['available', 'error', 'error_deleting']
+
+/** What an administrator may set by hand. */
+export const settableSnapshotStatuses: readonly SnapshotStatus[] = [
+  'creating',
+  'available',
+  'deleting',
+  'error',
+  'error_deleting',
+]

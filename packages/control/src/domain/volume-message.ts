@@ -3,7 +3,8 @@ export interface VolumeMessage {
   id: string
   projectId: string
   requestId: string
-  volumeId: string
+  /** The volume's or snapshot's id. */
+  resourceId: string
   level: 'ERROR'
   /** Cinder's identifier, `VOLUME_VOLUME_001_002`: resource, action, detail. */
   eventId: string
@@ -21,4 +22,11 @@ export const messageEvents = {
   imageFailed: 'VOLUME_VOLUME_002_007',
   deleteFailed: 'VOLUME_VOLUME_010_001',
   extendFailed: 'VOLUME_VOLUME_007_001',
+  revertFailed: 'VOLUME_VOLUME_001_001',
+  snapshotFailed: 'VOLUME_VOLUME_SNAPSHOT_009_001',
+  snapshotDeleteFailed: 'VOLUME_VOLUME_SNAPSHOT_010_001',
 } as const
+
+/** What the message is about, by Cinder's word. */
+export const resourceTypeOf = ({ eventId }: Pick<VolumeMessage, 'eventId'>): 'VOLUME' | 'VOLUME_SNAPSHOT' =>
+  eventId.startsWith('VOLUME_VOLUME_SNAPSHOT_') ? 'VOLUME_SNAPSHOT' : 'VOLUME'

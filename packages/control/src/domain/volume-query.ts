@@ -46,6 +46,7 @@ export interface VolumeFilter {
   volumeTypeIds?: string[]
   userIds?: string[]
   sourceVolids?: string[]
+  snapshotIds?: string[]
   /** FlexVols of the pools that a `host` names. */
   flexvolIds?: string[]
   /** All of these must be among the volume's. */

@@ -6,6 +6,9 @@ export interface FailureNotes {
   messages: Pick<VolumeMessageRecords, 'put' | 'remove'>
 }
 
+/** What the message is about, whose it is, and which request it answers. */
+type About = { projectId: string; requestId: string } & ({ volumeId: string } | { resourceId: string })
+
 /** The operation came through in the end: what was noted on the way is no news. */
 export const clearFailure = (ports: FailureNotes, op: { id: string }): Promise<void> =>
   ports.messages.remove(op.id)
@@ -17,7 +20,7 @@ export const clearFailure = (ports: FailureNotes, op: { id: string }): Promise<v
 export async function noteFailure<T>(
   ports: FailureNotes,
   op: { id: string },
-  about: { volumeId: string; projectId: string; requestId: string },
+  about: About,
   eventId: string,
   now: Date,
   work: () => Promise<T>,
@@ -30,7 +33,7 @@ export async function noteFailure<T>(
       id: op.id,
       projectId: about.projectId,
       requestId: about.requestId,
-      volumeId: about.volumeId,
+      resourceId: 'resourceId' in about ? about.resourceId : about.volumeId,
       level: 'ERROR',
       eventId,
       text:

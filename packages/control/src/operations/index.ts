@@ -1,9 +1,13 @@
 import type { Operation } from '@volant/saga'
 import { attachVolume } from './attach-volume.ts'
+import { createAggregate } from './create-aggregate.ts'
 import { createFlexVol } from './create-flexvol.ts'
+import { createSnapshot } from './create-snapshot.ts'
 import { createServer } from './create-server.ts'
 import { createVolume } from './create-volume.ts'
+import { deleteAggregate } from './delete-aggregate.ts'
 import { deleteFlexVol } from './delete-flexvol.ts'
+import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteServer } from './delete-server.ts'
 import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
@@ -13,6 +17,7 @@ import { pauseServer } from './pause-server.ts'
 import { rebootServer } from './reboot-server.ts'
 import { renameFlexVol } from './rename-flexvol.ts'
 import { revertMigration } from './revert-migration.ts'
+import { revertVolume } from './revert-volume.ts'
 import { startServer } from './start-server.ts'
 import { stopServer } from './stop-server.ts'
 
@@ -22,11 +27,15 @@ import { stopServer } from './stop-server.ts'
  */
 export const declaredOperations: readonly Operation<never, never>[] = [
   attachVolume,
+  createAggregate,
   createFlexVol,
   createServer,
+  createSnapshot,
   createVolume,
+  deleteAggregate,
   deleteFlexVol,
   deleteServer,
+  deleteSnapshot,
   deleteVolume,
   detachVolume,
   extendVolume,
@@ -35,6 +44,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   rebootServer,
   renameFlexVol,
   revertMigration,
+  revertVolume,
   startServer,
   stopServer,
 ] as unknown as readonly Operation<never, never>[]

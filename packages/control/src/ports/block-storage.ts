@@ -1,6 +1,7 @@
 import type { BlockService } from '../domain/block-service.ts'
 import type { PoolCandidate } from '../domain/placement.ts'
 import type { QuotaLimits, QuotaUsage } from '../domain/quota.ts'
+import type { Snapshot } from '../domain/snapshot.ts'
 import type { VolumeMessage } from '../domain/volume-message.ts'
 import type { VolumeFilter, VolumePageRequest } from '../domain/volume-query.ts'
 import type { VolumeType } from '../domain/volume-type.ts'
@@ -79,8 +80,13 @@ export interface BlockQuotaRecords {
   setClassLimits(className: string, limits: Partial<QuotaLimits>): Promise<void>
   clearLimits(projectId: string): Promise<void>
   usage(projectId: string): Promise<QuotaUsage>
-  /** Inserts the volume, or throws `overQuota`. */
+  /** Inserts the volume, or throws `overQuota`; `invalid` where its snapshot is not `available` any more. */
   createVolume(volume: Volume): Promise<void>
+  /**
+   * Inserts the snapshot, or throws `overQuota`. False, and nothing is changed, where its volume has none of the statuses
+   * (any more), or is being migrated.
+   */
+  createSnapshot(snapshot: Snapshot, statuses: readonly VolumeStatus[]): Promise<boolean>
   /**
    * Sets the volume to `extending` and counts its growth as used; throws `overQuota`. False where the volume has
    * another status or size by now.

@@ -8,9 +8,11 @@ export interface VolumeCreator {
     request: {
       name: string | null
       description: string | null
-      sizeGib: number
-      /** Absent: an empty volume. */
+      /** Null: the snapshot's. */
+      sizeGib: number | null
+      /** Absent, and no snapshot: an empty volume. */
       imageId?: string
+      snapshotId?: string
       /** Id or name. */
       volumeType?: string
       availabilityZone?: string

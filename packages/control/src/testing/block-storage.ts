@@ -3,6 +3,8 @@ import { blockQuotaRecords } from '../db/repositories/block-quota.ts'
 import { blockServiceRecords } from '../db/repositories/block-service.ts'
 import { instanceActionRecords } from '../db/repositories/instance-action.ts'
 import { poolSums } from '../db/repositories/pool-sum.ts'
+import { snapshotCreation } from '../db/repositories/snapshot-creation.ts'
+import { snapshotLists } from '../db/repositories/snapshot-list.ts'
 import { volumeCreation } from '../db/repositories/volume-creation.ts'
 import { volumeMessageRecords } from '../db/repositories/volume-message.ts'
 import type { World } from './world.ts'
@@ -13,6 +15,9 @@ export function blockStoragePorts(world: World) {
   return {
     ...world.ports,
     creation: volumeCreation(world.db),
+    births: snapshotCreation(world.db),
+    snapshotLists: snapshotLists(world.db),
+    copyRestarts: new Map<string, number>(),
     quotas: blockQuotaRecords(world.db),
     messages: volumeMessageRecords(world.db),
     instanceActions: instanceActionRecords(world.db),

@@ -1,6 +1,6 @@
 import { createSimulatedComputeAgent } from '@volant/agent/simulated/compute.ts'
 import { createSimulatedHolderAgent } from '@volant/agent/simulated/holder.ts'
-import { createSimulatedStorageAgent } from '@volant/agent/simulated/storage.ts'
+import { createSimulatedStorageAgent, type SimulatedImage } from '@volant/agent/simulated/storage.ts'
 import { DomainError } from '@volant/contract'
 import { aggregatesBackend } from '../backends/aggregates.ts'
 import { openDatabase } from '../db/open.ts'
@@ -11,6 +11,7 @@ import { flexVolRecords } from '../db/repositories/flexvol.ts'
 import { snapshotRecords } from '../db/repositories/snapshot.ts'
 import { volumeRecords } from '../db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from '../domain/convergence.ts'
+import type { CopyProgress } from '../domain/copy-progress.ts'
 import { placesOf } from '../domain/places.ts'
 import type { Topology } from '../domain/topology.ts'
 import { gib, newFlexVol, type Attachment, type FlexVol, type Volume } from '../domain/volume.ts'
@@ -18,8 +19,16 @@ import type { MigrateVolumeInput } from '../operations/migrate-volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import { systemClock } from '../ports/clock.ts'
 
+/** `lma2`: the machine of a second node of the first cluster; absent: it has one. */
+export interface Machines {
+  lma: string
+  lmb: string
+  compute: string
+  lma2?: string
+}
+
 /** A topology of two clusters; storage nodes and the compute host on machines as asked. */
-export function testTopology(machines: { lma: string; lmb: string; compute: string }): Topology {
+export function testTopology(machines: Machines): Topology {
   const cluster = (name: string, node: string, machine: string, lif: string, flexvol: string) => ({
     name,
     nodes: [
@@ -27,29 +36,47 @@ export function testTopology(machines: { lma: string; lmb: string; compute: stri
         name: node,
         machine,
         dataAddress: lif,
-        aggregates: [{ name: 'aggr1', path: `/simulated/${node}/aggr1` }],
+        aggregates: aggregatesOf(node, 'aggr1', 'aggr2'),
       },
     ],
     flexvols: [{ name: flexvol, lif, junctionPath: `/${flexvol}`, node, aggregate: 'aggr1' }],
   })
+  const lma = cluster('cinder-lma', 'lma-01', machines.lma, '127.250.118.49', 'cinder_flexvol_OSTK02')
+  if (machines.lma2 !== undefined) {
+    lma.nodes.push({
+      name: 'lma-02',
+      machine: machines.lma2,
+      dataAddress: '127.250.118.50',
+      aggregates: aggregatesOf('lma-02', 'aggr3'),
+    })
+  }
   return {
     host: 'testhost',
     availabilityZone: 'nova',
-    clusters: [
-      cluster('cinder-lma', 'lma-01', machines.lma, '127.250.118.49', 'cinder_flexvol_OSTK02'),
-      cluster('cinder-lmb', 'lmb-01', machines.lmb, '127.250.118.51', 'cinder_flexvol_OSTK09'),
-    ],
+    clusters: [lma, cluster('cinder-lmb', 'lmb-01', machines.lmb, '127.250.118.51', 'cinder_flexvol_OSTK09')],
     computeHosts: [{ name: 'compute-1', machine: machines.compute }],
   }
 }
 
+const aggregatesOf = (node: string, ...names: string[]) =>
+  names.map((name) => ({ name, path: `/simulated/${node}/${name}` }))
+
 /** A control plane's inside over an in-memory database and simulated agents: what operations are tested in. */
-export async function openWorld(machines = { lma: 'm1', lmb: 'm1', compute: 'm1' }) {
+export async function openWorld(
+  machines = { lma: 'm1', lmb: 'm1', compute: 'm1' },
+  { reflink = true }: { /** Whether images can share blocks. */ reflink?: boolean } = {},
+) {
   const topology = testTopology(machines)
   const db = await openDatabase(':memory:')
   const nodes = new Map(
     topology.clusters.flatMap((c) =>
-      c.nodes.map((n) => [n.name, createSimulatedStorageAgent({ node: n.name })]),
+      c.nodes.map((n) => [
+        n.name,
+        createSimulatedStorageAgent({
+          node: n.name,
+          aggregates: [{ name: 'aggr1', totalBytes: 2 ** 40, reflink }],
+        }),
+      ]),
     ),
   )
   const open = (imageId: string, isOpen: boolean) => {
@@ -107,6 +134,7 @@ export async function openWorld(machines = { lma: 'm1', lmb: 'm1', compute: 'm1'
     places,
     policy: defaultConvergencePolicy,
     convergence: new Map<string, Convergence>(),
+    copying: new Map<string, CopyProgress>(),
     monotonic: () => performance.now(),
   }
   return { topology, db, nodes, holders, hosts, agents, places, records, backend, ports, lma, lmb }

@@ -51,6 +51,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .on('snapshots')
     .columns(['project_id', 'created_at', 'id'])
     .execute()
+  // The sums for quotas are read from an index alone.
+  await db.schema.createIndex('snapshots_usage').on('snapshots').columns(['project_id', 'size_gib']).execute()
   await db.schema.createIndex('snapshots_by_time').on('snapshots').columns(['created_at', 'id']).execute()
   await db.schema.createIndex('snapshots_by_flexvol').on('snapshots').columns(['flexvol_id']).execute()
 
@@ -78,6 +80,12 @@ async function addColumns(db: Kysely<unknown>): Promise<void> {
   await db.schema.alterTable('volumes').addColumn('snapshot_id', 'text').execute()
   await db.schema.alterTable('copies').addColumn('snapshot_id', 'text').execute()
   await db.schema.createIndex('copies_by_snapshot').on('copies').columns(['snapshot_id']).execute()
+  await db.schema.dropIndex('copies_provisioned').execute()
+  await db.schema
+    .createIndex('copies_provisioned')
+    .on('copies')
+    .columns(['flexvol_id', 'state', 'snapshot_id', 'size_bytes', 'reserved_bytes'])
+    .execute()
   await db.schema.alterTable('operations').addColumn('parent_id', 'text').execute()
   await db.schema
     .createIndex('operations_by_parent')

@@ -1,3 +1,4 @@
+import { DomainError } from '@volant/contract'
 import type { Kysely } from 'kysely'
 import {
   defaultQuotas,
@@ -10,6 +11,7 @@ import {
 import { gib, type Volume } from '../../domain/volume.ts'
 import type { BlockQuotaRecords } from '../../ports/block-storage.ts'
 import type { Database } from '../schema.ts'
+import { snapshotRow } from './snapshot.ts'
 import { volumeRow } from './volume.ts'
 
 export function blockQuotaRecords(db: Kysely<Database>): BlockQuotaRecords {
@@ -45,7 +47,26 @@ export function blockQuotaRecords(db: Kysely<Database>): BlockQuotaRecords {
         const limits = await limitsOf(trx, volume.projectId)
         const usage = await usageOf(trx, volume.projectId)
         requireQuota(limits, usage, { volumes: 1, gigabytes: volume.sizeGib, volumeGib: volume.sizeGib })
+        if (volume.snapshotId !== null) await requireAvailable(trx, volume.snapshotId)
         await trx.insertInto('volumes').values(volumeRow(volume)).execute()
+      }),
+    createSnapshot: (snapshot, statuses) =>
+      db.transaction().execute(async (trx) => {
+        const volume = await trx
+          .selectFrom('volumes')
+          .select('id')
+          .where('id', '=', snapshot.volumeId)
+          .where('status', 'in', [...statuses])
+          .where((eb) =>
+            eb.or([eb('migration_status', 'is', null), eb('migration_status', 'in', ['success', 'error'])]),
+          )
+          .executeTakeFirst()
+        if (volume === undefined) return false
+        const limits = await limitsOf(trx, snapshot.projectId)
+        const usage = await usageOf(trx, snapshot.projectId)
+        requireQuota(limits, usage, { snapshots: 1, gigabytes: snapshot.sizeGib })
+        await trx.insertInto('snapshots').values(snapshotRow(snapshot)).execute()
+        return true
       }),
     beginExtend: (volume, newSizeGib) => db.transaction().execute((trx) => reserve(trx, volume, newSizeGib)),
     finishExtend: (volumeId, { sizeGib, status, at }) =>
@@ -62,12 +83,28 @@ export function blockQuotaRecords(db: Kysely<Database>): BlockQuotaRecords {
             .updateTable('copies')
             .set({ size_bytes: sizeGib * gib })
             .where('volume_id', '=', volumeId)
+            .where('snapshot_id', 'is', null)
             .where('state', '=', 'live')
             .execute()
         }
         await trx.deleteFrom('block_quota_reservations').where('volume_id', '=', volumeId).execute()
       }),
   }
+}
+
+/** In the transaction that records its user: its deletion asks who uses it. */
+async function requireAvailable(db: Kysely<Database>, snapshotId: string): Promise<void> {
+  const snapshot = await db
+    .selectFrom('snapshots')
+    .select('status')
+    .where('id', '=', snapshotId)
+    .executeTakeFirst()
+  if (snapshot?.status === 'available') return
+  throw new DomainError(
+    'invalid',
+    `Invalid snapshot: Originating snapshot ${snapshotId} status must be available, but it is ` +
+      `${snapshot?.status ?? 'deleted'}.`,
+  )
 }
 
 async function reserve(db: Kysely<Database>, volume: Volume, newSizeGib: number): Promise<boolean> {
@@ -82,7 +119,7 @@ async function reserve(db: Kysely<Database>, volume: Volume, newSizeGib: number)
   if (changed.numUpdatedRows === 0n) return false
   const limits = await limitsOf(db, volume.projectId)
   const usage = await usageOf(db, volume.projectId)
-  requireQuota(limits, usage, { volumes: 0, gigabytes: growth, volumeGib: newSizeGib })
+  requireQuota(limits, usage, { gigabytes: growth, volumeGib: newSizeGib })
   await db
     .insertInto('block_quota_reservations')
     .values({ volume_id: volume.id, project_id: volume.projectId, gigabytes: growth })
@@ -134,5 +171,14 @@ async function usageOf(db: Kysely<Database>, projectId: string): Promise<QuotaUs
     .select((eb) => eb.fn.sum<number | null>('gigabytes').as('size'))
     .where('project_id', '=', projectId)
     .executeTakeFirstOrThrow()
-  return { volumes: Number(volumes.count), gigabytes: Number(volumes.size ?? 0) + Number(reserved.size ?? 0) }
+  const snapshots = await db
+    .selectFrom('snapshots')
+    .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gib').as('size')])
+    .where('project_id', '=', projectId)
+    .executeTakeFirstOrThrow()
+  return {
+    volumes: Number(volumes.count),
+    snapshots: Number(snapshots.count),
+    gigabytes: Number(volumes.size ?? 0) + Number(snapshots.size ?? 0) + Number(reserved.size ?? 0),
+  }
 }

@@ -1,4 +1,4 @@
-import type { Kysely, Selectable, Updateable } from 'kysely'
+import type { Insertable, Kysely, Selectable, Updateable } from 'kysely'
 import { DomainError } from '@volant/contract'
 import type { Snapshot } from '../../domain/snapshot.ts'
 import type { SnapshotRecords } from '../../ports/records.ts'
@@ -40,6 +40,9 @@ export const snapshotColumns = (snapshot: Partial<Snapshot>): Updateable<Snapsho
     created_at: snapshot.createdAt,
     updated_at: snapshot.updatedAt,
   })
+
+export const snapshotRow = (snapshot: Snapshot): Insertable<SnapshotTable> =>
+  snapshotColumns(snapshot) as Insertable<SnapshotTable>
 
 export function snapshotRecords(db: Kysely<Database>): SnapshotRecords {
   const find = async (snapshotId: string): Promise<Snapshot | undefined> => {

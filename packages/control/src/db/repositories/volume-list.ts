@@ -1,10 +1,11 @@
 import { DomainError } from '@volant/contract'
 import { sql, type Expression, type ExpressionBuilder, type Kysely, type SqlBool } from 'kysely'
 import type { Attachment } from '../../domain/volume.ts'
-import type { TimeComparison, VolumeFilter, VolumeSort, VolumeSortKey } from '../../domain/volume-query.ts'
+import type { VolumeFilter, VolumeSort, VolumeSortKey } from '../../domain/volume-query.ts'
 import type { AttachmentPageRequest, VolumeLists } from '../../ports/block-storage.ts'
 import type { Database } from '../schema.ts'
 import { toAttachment } from './attachment.ts'
+import { afterKey, contains, hasPair, oneOf, timeIs, withTieBreak } from './keyset.ts'
 import { volumeOf } from './volume.ts'
 
 type Where = ExpressionBuilder<Database, 'volumes'>
@@ -18,7 +19,7 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
       let query = matching(request.filter).selectAll('volumes')
       if (request.marker !== undefined) {
         const key = await keyOf(db, request.marker, sort)
-        query = query.where((eb) => after(eb, sort, key))
+        query = query.where(afterKey(sort, sortColumn, key))
       }
       for (const { key, direction } of sort) query = query.orderBy(sortColumn(key), direction)
       query = query.limit(request.limit)
@@ -69,12 +70,6 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
   }
 }
 
-/** The id makes every order total, so that a page never repeats or skips a volume. */
-function withTieBreak(sort: VolumeSort[]): VolumeSort[] {
-  const direction = sort.at(-1)?.direction ?? 'desc'
-  return sort.some((s) => s.key === 'id') ? sort : [...sort, { key: 'id', direction }]
-}
-
 /** Null sorts as the empty text, so that a marker's key can be compared. */
 function sortColumn(key: VolumeSortKey) {
   switch (key) {
@@ -106,27 +101,6 @@ async function keyOf(db: Kysely<Database>, marker: string, sort: VolumeSort[]): 
   return sort.map((_, index) => values[`k${index}`] as string | number)
 }
 
-/**
- * After the marker in the order. Where all directions are the same it is one comparison of rows, which an index
- * in that order answers directly.
- */
-function after(eb: Where, sort: VolumeSort[], key: (string | number)[]): Expression<SqlBool> {
-  const operator = (direction: VolumeSort['direction']) => (direction === 'asc' ? '>' : '<')
-  const first = sort[0] as VolumeSort
-  if (sort.every((s) => s.direction === first.direction)) {
-    const left = sql.join(sort.map((s) => sortColumn(s.key)))
-    return sql<SqlBool>`(${left}) ${sql.raw(operator(first.direction))} (${sql.join(key)})`
-  }
-  return eb.or(
-    sort.map((s, index) =>
-      eb.and([
-        ...sort.slice(0, index).map((t, i) => eb(sortColumn(t.key), '=', key[i] as string)),
-        eb(sortColumn(s.key), operator(s.direction), key[index] as string),
-      ]),
-    ),
-  )
-}
-
 type TextColumn =
   | 'id'
   | 'name'
@@ -136,19 +110,13 @@ type TextColumn =
   | 'volume_type_id'
   | 'user_id'
   | 'source_volid'
+  | 'snapshot_id'
   | 'flexvol_id'
-
-/** Equality with one value, so that the planner may choose an index by it; `in` for several; false for none. */
-function oneOf(eb: Where, column: TextColumn, values: string[]): Expression<SqlBool> {
-  const [only] = values
-  if (only === undefined) return sql<SqlBool>`1 = 0`
-  return values.length === 1 ? eb(column, '=', only) : eb(column, 'in', values)
-}
 
 function conditions(eb: Where, f: VolumeFilter): Expression<SqlBool>[] {
   const all: Expression<SqlBool>[] = []
   const text = (column: TextColumn, values: string[] | undefined) => {
-    if (values !== undefined) all.push(oneOf(eb, column, values))
+    if (values !== undefined) all.push(oneOf(column, values))
   }
   if (f.projectId !== undefined) all.push(eb('project_id', '=', f.projectId))
   text('id', f.ids)
@@ -159,6 +127,7 @@ function conditions(eb: Where, f: VolumeFilter): Expression<SqlBool>[] {
   text('volume_type_id', f.volumeTypeIds)
   text('user_id', f.userIds)
   text('source_volid', f.sourceVolids)
+  text('snapshot_id', f.snapshotIds)
   text('flexvol_id', f.flexvolIds)
   if (f.sizes !== undefined) all.push(eb('size_gib', 'in', f.sizes))
   if (f.bootable !== undefined) all.push(eb('bootable', '=', f.bootable ? 1 : 0))
@@ -171,7 +140,8 @@ function conditions(eb: Where, f: VolumeFilter): Expression<SqlBool>[] {
   for (const [key, value] of Object.entries(f.imageMetadata ?? {})) {
     all.push(hasPair('image_metadata', key, value))
   }
-  all.push(...times(eb, 'created_at', f.createdAt), ...times(eb, 'updated_at', f.updatedAt))
+  for (const comparison of f.createdAt ?? []) all.push(timeIs('created_at', comparison))
+  for (const comparison of f.updatedAt ?? []) all.push(timeIs('updated_at', comparison))
   return all
 }
 
@@ -180,26 +150,6 @@ const migrationStatus = (eb: Where, values: (string | null)[]): Expression<SqlBo
     ...values.filter((v) => v !== null).map((v) => eb('migration_status', '=', v)),
     ...(values.includes(null) ? [eb('migration_status', 'is', null)] : []),
   ])
-
-const likeEscaped = (text: string): string => text.replace(/[\\%_]/g, (c) => `\\${c}`)
-
-const contains = (column: string, part: string): Expression<SqlBool> =>
-  sql<SqlBool>`${sql.ref(column)} like ${`%${likeEscaped(part)}%`} escape '\\'`
-
-/**
- * The column is JSON text as `JSON.stringify` writes it, so a pair can be found as text in it: what is in quotes
- * there is escaped. (`like` would ignore case.)
- */
-const hasPair = (column: string, key: string, value: string): Expression<SqlBool> =>
-  sql<SqlBool>`(${holds(column, `{${pair(key, value)}`)} or ${holds(column, `,${pair(key, value)}`)})`
-
-const holds = (column: string, part: string): Expression<SqlBool> =>
-  sql<SqlBool>`replace(${sql.ref(column)}, ${part}, '') <> ${sql.ref(column)}`
-
-const pair = (key: string, value: string): string => `${JSON.stringify(key)}:${JSON.stringify(value)}`
-
-const times = (eb: Where, column: 'created_at' | 'updated_at', comparisons: TimeComparison[] = []) =>
-  comparisons.map(({ operator, time }) => eb(column, operator, time))
 
 async function attachmentPage(db: Kysely<Database>, request: AttachmentPageRequest): Promise<Attachment[]> {
   let query = db.selectFrom('attachments').selectAll()

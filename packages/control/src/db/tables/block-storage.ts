@@ -50,6 +50,7 @@ export interface VolumeMessageTable {
   id: string
   project_id: string
   request_id: string
+  /** Of a message about a snapshot its id. */
   volume_id: string
   level: string
   event_id: string

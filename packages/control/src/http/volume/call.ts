@@ -114,6 +114,25 @@ export function pageOf(call: VolumeCall): { limit: number; offset: number; marke
   }
 }
 
+/** Cinder gives the link that goes on with each page that is full, though nothing may follow. */
+export function nextLink(
+  call: VolumeCall,
+  path: string,
+  limit: number,
+  page: readonly { id: string }[],
+): { rel: 'next'; href: string } | undefined {
+  const last = page.at(-1)
+  if (page.length < limit || last === undefined) return undefined
+  const query = new URLSearchParams()
+  for (const [name, value] of Object.entries(call.query)) {
+    if (name === 'marker' || name === 'offset' || name === 'limit') continue
+    for (const text of [value].flat()) query.append(name, text)
+  }
+  query.set('limit', String(limit))
+  query.set('marker', last.id)
+  return { rel: 'next', href: `${call.base}/v3/${call.projectId}${path}?${query.toString()}` }
+}
+
 /** Cinder's `osapi_max_limit`. */
 export const maxPage = 1000
 

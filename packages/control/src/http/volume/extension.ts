@@ -1,4 +1,5 @@
 import { ok, queryText, type VolumeRoutes } from './call.ts'
+import { snapshotFilterNames } from './snapshot-query.ts'
 import { volumeFilterNames } from './volume-query.ts'
 
 const extensions: [alias: string, name: string, description: string][] = [
@@ -10,6 +11,8 @@ const extensions: [alias: string, name: string, description: string][] = [
   ['os-quota-class-sets', 'QuotaClasses', 'Quota classes management support.'],
   ['os-quota-sets', 'Quotas', 'Quota management support.'],
   ['scheduler-stats', 'SchedulerStats', 'Scheduler stats support.'],
+  ['os-extended-snapshot-attributes', 'ExtendedSnapshotAttributes', 'Extended SnapshotAttributes support.'],
+  ['os-snapshot-actions', 'SnapshotActions', 'Enable snapshot manager actions.'],
   ['os-services', 'Services', 'Services support.'],
   ['os-types-extra-specs', 'TypesExtraSpecs', 'Type extra specs support.'],
   ['os-types-manage', 'TypesManage', 'Types manage support.'],
@@ -43,7 +46,10 @@ export function registerExtensions(routes: VolumeRoutes): void {
     '/resource_filters',
     (call) => {
       const asked = queryText(call, 'resource')
-      const known = [{ resource: 'volume', filters: volumeFilterNames }]
+      const known = [
+        { resource: 'volume', filters: volumeFilterNames },
+        { resource: 'snapshot', filters: snapshotFilterNames },
+      ]
       return ok({ resource_filters: known.filter((one) => asked === undefined || one.resource === asked) })
     },
     '3.33',

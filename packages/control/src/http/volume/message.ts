@@ -1,5 +1,5 @@
 import type { VolumeMessages } from '../../app/volume-message.ts'
-import type { VolumeMessage } from '../../domain/volume-message.ts'
+import { resourceTypeOf, type VolumeMessage } from '../../domain/volume-message.ts'
 import { noContent, ok, pageOf, param, type VolumeCall, type VolumeRoutes } from './call.ts'
 import { cinderTime } from './volume-view.ts'
 
@@ -11,8 +11,8 @@ const view = (call: VolumeCall, message: VolumeMessage) => ({
   created_at: cinderTime(message.createdAt),
   guaranteed_until: cinderTime(message.expiresAt),
   request_id: message.requestId,
-  resource_type: 'VOLUME',
-  resource_uuid: message.volumeId,
+  resource_type: resourceTypeOf(message),
+  resource_uuid: message.resourceId,
   links: [
     { rel: 'self', href: `${call.base}/v3/${call.projectId}/messages/${message.id}` },
     { rel: 'bookmark', href: `${call.base}/${call.projectId}/messages/${message.id}` },

@@ -1,7 +1,7 @@
 import { DomainError } from '@volant/contract'
 import { Type } from 'typebox'
 import type { Quotas } from '../../app/quota.ts'
-import { maxQuota, quotaResources, type QuotaLimits, type QuotaUsage } from '../../domain/quota.ts'
+import { maxQuota, quotaResources, usedOf, type QuotaLimits, type QuotaUsage } from '../../domain/quota.ts'
 import { parser } from '../parse.ts'
 import { booleanOf, ok, param, queryText, type VolumeCall, type VolumeRoutes } from './call.ts'
 
@@ -35,14 +35,11 @@ function limitsOf(body: Record<string, unknown>): Partial<QuotaLimits> {
   return limits
 }
 
-const inUse = (usage: QuotaUsage, resource: string): number =>
-  resource === 'volumes' ? usage.volumes : resource === 'gigabytes' ? usage.gigabytes : 0
-
 const withUsage = (limits: QuotaLimits, usage: QuotaUsage) =>
   Object.fromEntries(
     quotaResources.map((resource) => [
       resource,
-      { limit: limits[resource], in_use: inUse(usage, resource), reserved: 0 },
+      { limit: limits[resource], in_use: usedOf(usage, resource), reserved: 0 },
     ]),
   )
 
@@ -88,7 +85,7 @@ export function registerQuotas(routes: VolumeRoutes, quotas: Quotas): void {
           maxTotalBackupGigabytes: limits.backup_gigabytes,
           totalVolumesUsed: usage.volumes,
           totalGigabytesUsed: usage.gigabytes,
-          totalSnapshotsUsed: 0,
+          totalSnapshotsUsed: usage.snapshots,
           totalBackupsUsed: 0,
           totalBackupGigabytesUsed: 0,
         },

@@ -19,12 +19,13 @@ import { registerExtensions } from './extension.ts'
 import { registerMessages } from './message.ts'
 import { registerPools } from './pool.ts'
 import { registerQuotas } from './quota.ts'
+import { registerSnapshots, type SnapshotRouteServices } from './snapshot.ts'
 import { registerUnsupported } from './unsupported.ts'
 import { registerVolumeActions, type VolumeActionServices } from './volume-action.ts'
 import { registerVolumeTypes } from './volume-type.ts'
 import { registerVolumes, type VolumeRouteServices } from './volume.ts'
 
-export interface VolumeServiceParts extends VolumeRouteServices, VolumeActionServices {
+export interface VolumeServiceParts extends VolumeRouteServices, VolumeActionServices, SnapshotRouteServices {
   attachments: Attachments
   types: VolumeTypes
   quotas: Quotas
@@ -71,6 +72,7 @@ const volumePlugin =
       const routes = volumeRoutes(v3)
       registerVolumes(routes, parts)
       registerVolumeActions(routes, parts)
+      registerSnapshots(routes, parts)
       registerAttachments(routes, parts.attachments)
       registerVolumeTypes(routes, parts.types)
       registerQuotas(routes, parts.quotas)

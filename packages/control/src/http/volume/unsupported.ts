@@ -5,8 +5,7 @@ import { ok, param, type VolumeRoutes } from './call.ts'
 
 /** Kinds of things that clients list and that Volant does not make. */
 const kinds: { path: string; key: string; one: string; since?: string; instead: string }[] = [
-  { path: '/snapshots', key: 'snapshots', one: 'Snapshot', instead: 'Copy a volume with source_volid.' },
-  { path: '/backups', key: 'backups', one: 'Backup', instead: 'Copy a volume with source_volid.' },
+  { path: '/backups', key: 'backups', one: 'Backup', instead: 'Make a snapshot, or a volume of one.' },
   { path: '/groups', key: 'groups', one: 'Group', since: '3.13', instead: 'Make volumes one by one.' },
   {
     path: '/group_types',
@@ -20,7 +19,7 @@ const kinds: { path: string; key: string; one: string; since?: string; instead: 
     key: 'group_snapshots',
     one: 'Group snapshot',
     since: '3.14',
-    instead: 'Copy a volume with source_volid.',
+    instead: 'Make snapshots one by one.',
   },
   {
     path: '/consistencygroups',

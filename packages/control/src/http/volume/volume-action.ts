@@ -1,5 +1,6 @@
 import { DomainError } from '@volant/contract'
-import { Type, type TSchema } from 'typebox'
+import { Type } from 'typebox'
+import type { SnapshotChanges } from '../../app/snapshot-change.ts'
 import type { StatusReset, VolumeChanges } from '../../app/volume-change.ts'
 import type { VolumeDeletions } from '../../app/volume-deletion.ts'
 import type { VolumeReservations } from '../../app/volume-reservation.ts'
@@ -7,8 +8,9 @@ import type { VolumeUploads } from '../../app/volume-upload.ts'
 import type { Volumes } from '../../app/volume.ts'
 import type { MigrationStatus, VolumeStatus } from '../../domain/volume.ts'
 import { atLeast } from '../microversion.ts'
-import { nameText, parser } from '../parse.ts'
-import { accepted, booleanOf, ok, param, type Answer, type VolumeCall, type VolumeRoutes } from './call.ts'
+import { nameText } from '../parse.ts'
+import { argument, flag, oneOf, registerActions, type Action } from './action.ts'
+import { accepted, ok, type VolumeCall, type VolumeRoutes } from './call.ts'
 import { metadataSchema, parseSize } from './volume-body.ts'
 
 export interface VolumeActionServices {
@@ -17,43 +19,15 @@ export interface VolumeActionServices {
   reservations: VolumeReservations
   deletions: VolumeDeletions
   uploads: VolumeUploads
+  snapshotChanges: SnapshotChanges
 }
 
-type Action = (call: VolumeCall, volumeId: string, argument: unknown) => Promise<Answer>
-
-/** `POST /volumes/{id}/action` with a body of one action: `{"os-extend": {"new_size": 2}}`. */
 export function registerVolumeActions(routes: VolumeRoutes, services: VolumeActionServices): void {
-  const actions: Record<string, Action> = {
+  registerActions(routes, '/volumes/:volume_id', {
     ...recordActions(services),
     ...imageActions(services),
     ...reservationActions(services.reservations),
-  }
-  routes.post('/volumes/:volume_id/action', async (call) => {
-    const { body } = call
-    const names = body !== null && typeof body === 'object' && !Array.isArray(body) ? Object.keys(body) : []
-    const name = names[0]
-    const action = name !== undefined && Object.hasOwn(actions, name) ? actions[name] : undefined
-    if (names.length !== 1 || name === undefined || action === undefined) {
-      throw new DomainError(
-        'invalid',
-        `There is no such action: ${JSON.stringify(names.join(', ').slice(0, 120))}. The body must name one of: ` +
-          `${Object.keys(actions).join(', ')}.`,
-      )
-    }
-    return action(call, param(call, 'volume_id'), (body as Record<string, unknown>)[name])
   })
-}
-
-/** An argument that must be an object; nothing and null count as an empty one. */
-function argument<T extends TSchema>(name: string, schema: T) {
-  const parse = parser(schema, `argument of ${name}`)
-  return (value: unknown) => parse(value === null || value === undefined ? {} : value)
-}
-
-function flag(value: unknown, name: string): boolean {
-  const found = booleanOf(value ?? false)
-  if (found === undefined) throw new DomainError('invalid', `${name} must be true or false.`)
-  return found
 }
 
 const statuses: readonly VolumeStatus[] = [
@@ -133,11 +107,16 @@ const parsers = {
     }),
   ),
   setImageMetadata: argument('os-set_image_metadata', Type.Object({ metadata: metadataSchema })),
+  revert: argument('revert', Type.Object({ snapshot_id: Type.Union([nameText(), Type.Null()]) })),
   unsetImageMetadata: argument('os-unset_image_metadata', Type.Object({ key: nameText({ minLength: 1 }) })),
 }
 
 /** Zed's clients expect 202 of most and 200 of the ones that only change the record. */
-function recordActions({ changes, deletions }: VolumeActionServices): Record<string, Action> {
+function recordActions({
+  changes,
+  deletions,
+  snapshotChanges,
+}: VolumeActionServices): Record<string, Action> {
   return {
     'os-extend': async (call, id, value) => {
       const newSizeGib = parseSize(parsers.extend(value).new_size, 'New size')
@@ -184,6 +163,14 @@ function recordActions({ changes, deletions }: VolumeActionServices): Record<str
       })
       return accepted()
     },
+    revert: async (call, id, value) => {
+      if (!atLeast(call.version, '3.40')) {
+        throw new DomainError('invalid', 'revert needs the microversion 3.40 at least.')
+      }
+      const { snapshot_id: snapshotId } = parsers.revert(value)
+      await snapshotChanges.revert(call.principal, id, { snapshotId, requestId: call.requestId })
+      return accepted()
+    },
     'os-migrate_volume_completion': async () => {
       throw new DomainError(
         'invalid',
@@ -215,11 +202,6 @@ function statusReset(asked: {
     throw new DomainError('invalid', 'Must specify status, attach_status or migration_status for update.')
   }
   return reset
-}
-
-function oneOf<T extends string>(name: string, value: string, allowed: readonly T[]): T {
-  if ((allowed as readonly string[]).includes(value)) return value as T
-  throw new DomainError('invalid', `Must specify a valid ${name}: one of ${allowed.join(', ')}.`)
 }
 
 function imageActions({ volumes, uploads }: VolumeActionServices): Record<string, Action> {

@@ -4,7 +4,8 @@ import type { CreateVolumeRequest } from '../../app/volume-creation.ts'
 import { idText, longText, nameText, parser } from '../parse.ts'
 import { booleanOf } from './call.ts'
 
-const nullable = <T extends Type.TSchema>(schema: T) => Type.Optional(Type.Union([Type.Null(), schema]))
+export const nullable = <T extends Type.TSchema>(schema: T) =>
+  Type.Optional(Type.Union([Type.Null(), schema]))
 
 /** Keys of 1 to 255 and values of at most 255 characters. */
 export const metadataSchema = Type.Record(
@@ -39,7 +40,6 @@ const parseCreate = parser(createSchema)
 
 /** What a new volume cannot be made from here, and why. */
 const unsupported = {
-  snapshot_id: 'Snapshots are not supported: create the volume from source_volid or imageRef.',
   backup_id: 'Backups are not supported: create the volume from source_volid or imageRef.',
   source_replica: 'Volume replication is not supported.',
   group_id: 'Volume groups are not supported.',
@@ -74,19 +74,17 @@ export function parseCreateVolume(body: unknown, requestId: string): CreateVolum
     metadata: volume.metadata ?? {},
     imageId: presentText(volume.imageRef ?? volume.image_id),
     sourceVolid: presentText(volume.source_volid),
+    snapshotId: presentText(volume.snapshot_id),
     requestId,
   }
 }
 
-const trimmed = (value: string | null | undefined): string | null => value?.trim() ?? null
+export const trimmed = (value: string | null | undefined): string | null => value?.trim() ?? null
 
 function refuseUnsupported(volume: Static<typeof createSchema>['volume']): void {
   for (const key of Object.keys(unsupported) as (keyof typeof unsupported)[]) {
-    const id = presentText(volume[key])
-    if (id === null) continue
-    // There are none, so the one that is named is not there: Cinder's answer to that is 404.
-    const missing = key === 'snapshot_id' ? `Snapshot ${id} could not be found. ` : ''
-    throw new DomainError(missing === '' ? 'invalid' : 'notFound', missing + unsupported[key])
+    if (presentText(volume[key]) === null) continue
+    throw new DomainError('invalid', unsupported[key])
   }
   const multiattach = volume.multiattach
   if (multiattach === undefined || multiattach === null) return

@@ -65,7 +65,7 @@ export function volumeDetail(viewer: VolumeViewer, facts: VolumeFacts): Record<s
     name: volume.name,
     description: volume.description,
     volume_type: facts.type?.name ?? null,
-    snapshot_id: null,
+    snapshot_id: volume.snapshotId,
     source_volid: volume.sourceVolid,
     metadata: volume.metadata,
     links: linksOf(viewer, volume.id),

@@ -1,0 +1,171 @@
+/** How an image comes to hold what another one holds: a clone, a copy of an image at rest, or a head's copy of an instant. */
+import { DomainError } from '@volant/contract'
+import { final, type AdvancingLook, type Control } from '@volant/saga'
+import type { MigrationProgress } from '../domain/migration-progress.ts'
+import { gib, type AggregatePlace, type Copy } from '../domain/volume.ts'
+import type { Agents } from '../ports/agents.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { AttachmentRecords, CopyRecords } from '../ports/records.ts'
+import { callerOf } from './caller.ts'
+import { ensureHead, type HeadPorts } from './head.ts'
+
+export interface ContentPorts extends Omit<HeadPorts, 'copies' | 'backend' | 'agents'> {
+  copies: Pick<CopyRecords, 'find' | 'get' | 'ofVolume' | 'reservedBytes'>
+  attachments: Pick<AttachmentRecords, 'get' | 'ofVolume'>
+  agents: Pick<Agents, 'holders'>
+  /** How often the copying of an operation was begun anew, by the operation's id; one map for the process. */
+  copyRestarts: Map<string, number>
+  backend: Pick<
+    Backend,
+    | 'canShare'
+    | 'copyStatus'
+    | 'ensureClone'
+    | 'ensureCopy'
+    | 'ensureCopyPaused'
+    | 'ensureImage'
+    | 'ensureNoCopy'
+    | 'ensureNoImage'
+    | 'ensureReadOnly'
+    | 'imageInfo'
+    | 'openFor'
+    | 'revoke'
+    | 'setCopyRate'
+    | 'spaceAt'
+  >
+}
+
+/** A holder that has the source open; it alone can copy an instant of it. */
+export interface ContentHead {
+  holderId: string
+  machine: string
+}
+
+export interface ContentPlan {
+  method: 'clone' | 'copy'
+  head: ContentHead | null
+  /** Bytes to hold back in the target's pool meanwhile. */
+  reservedBytes: number
+}
+
+export interface Content extends Pick<ContentPlan, 'method' | 'head'> {
+  from: Copy
+  to: Copy
+}
+
+type Op = { id: string; fence: number; control: Readonly<Pick<Control, 'paused' | 'rate'>> }
+
+/** How often a copying may be begun anew before the operation gives up. */
+const maxRestarts = 3
+
+/** The name of the head's job; a stray is told from the operation's id in it. */
+const jobOf = (op: { id: string }): string => `snapshot-${op.id}`
+
+/**
+ * A clone where the place can share blocks, else a copy of everything, for which there must be room. Decided once, before
+ * the first change: attachments do not change while the operation holds the volume. `volumeId`: the source is the truth
+ * of that volume, which a head may be writing to.
+ */
+export async function planContent(
+  ports: ContentPorts,
+  { from, place, volumeId }: { from: Copy; place: AggregatePlace; volumeId: string | null },
+): Promise<ContentPlan> {
+  const isBeside = from.node === place.node && from.aggregate === place.aggregate
+  if (isBeside && (await ports.backend.canShare(place))) {
+    return { method: 'clone', head: null, reservedBytes: 0 }
+  }
+  const info = await ports.backend.imageInfo(from)
+  const needed = info?.allocatedBytes ?? 0
+  const { freeBytes } = await ports.backend.spaceAt(place)
+  const free = Math.max(0, freeBytes - (await ports.copies.reservedBytes(from.flexvolId)))
+  if (needed > free) {
+    throw new DomainError(
+      'noCapacity',
+      `Aggregate ${place.aggregate} has no room for a full copy, and its images cannot share blocks: ` +
+        `${(needed / gib).toFixed(2)} GiB are needed, and ${(free / gib).toFixed(2)} GiB are free.`,
+    )
+  }
+  return { method: 'copy', head: await headOf(ports, volumeId), reservedBytes: needed }
+}
+
+async function headOf(ports: ContentPorts, volumeId: string | null): Promise<ContentHead | null> {
+  if (volumeId === null) return null
+  const attachments = await ports.attachments.ofVolume(volumeId)
+  const attachment = attachments.find(({ host }) => host !== null)
+  if (attachment === undefined || attachment.host === null) return null
+  return { holderId: attachment.id, machine: ports.places.machineOfHost(attachment.host) }
+}
+
+/** When it returns the instant is fixed: what is written to the source later does not come to the target. */
+export async function startContent(ports: ContentPorts, op: Op, content: Content): Promise<void> {
+  const { from, to, method, head } = content
+  const rate = op.control.rate ?? 0
+  if (method === 'clone') {
+    await ports.backend.ensureClone(callerOf(op), to, from)
+  } else if (head === null) {
+    await ports.backend.ensureCopy(callerOf(op), { to, from, rate })
+  } else {
+    const { holderId, machine } = head
+    await ports.backend.ensureImage(callerOf(op), to)
+    await ensureHead(ports, callerOf(op), await ports.attachments.get(holderId))
+    const target = await ports.backend.openFor(callerOf(op), to, machine, holderId)
+    const request = { holderId, jobId: jobOf(op), target, rate }
+    await ports.agents.holders(machine).ensurePointCopy(callerOf(op), request)
+  }
+}
+
+/** How far it is. What its daemon or agent lost by dying is begun anew; a head's copy then is of a later instant. */
+export async function lookAtContent(ports: ContentPorts, op: Op, content: Content): Promise<AdvancingLook> {
+  const { from, to, method, head } = content
+  if (method === 'clone') return { done: true, advance: null }
+  const status =
+    head === null
+      ? await ports.backend.copyStatus({ to, from })
+      : await ports.agents.holders(head.machine).pointCopyStatus(head.holderId, jobOf(op))
+  if (status.phase === 'failed' || status.phase === 'absent') {
+    await startAnew(ports, op, content, status.error ?? 'it is gone')
+  } else if (status.phase !== 'done' && head === null) await followWishes(ports, op, content)
+  const { doneBytes, totalBytes } = status
+  const progress: MigrationProgress = {
+    phase: 'copying',
+    doneBytes,
+    totalBytes,
+    leftBytes: Math.max(0, totalBytes - doneBytes),
+    rateBps: 0,
+    etaSeconds: null,
+    clientLimitBps: null,
+    mirrorRestarts: 0,
+  }
+  return { done: status.phase === 'done', progress, advance: [status.phase, doneBytes] }
+}
+
+/** The target is made anew: what a dead head has written is of no instant. */
+async function startAnew(ports: ContentPorts, op: Op, content: Content, reason: string): Promise<void> {
+  const restarts = (ports.copyRestarts.get(op.id) ?? 0) + 1
+  ports.copyRestarts.set(op.id, restarts)
+  if (restarts > maxRestarts) throw final(`The copy failed ${restarts} times, at last with: ${reason}`)
+  await endContent(ports, op, content)
+  await ports.backend.ensureNoImage(callerOf(op), content.to)
+  await startContent(ports, op, content)
+}
+
+async function followWishes(ports: ContentPorts, op: Op, { from, to }: Content): Promise<void> {
+  const status = await ports.backend.copyStatus({ to, from })
+  const rate = op.control.rate ?? 0
+  if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), { to, from }, rate)
+  if ((status.phase === 'paused') !== op.control.paused) {
+    await ports.backend.ensureCopyPaused(callerOf(op), { to, from }, op.control.paused)
+  }
+}
+
+/** Ends what is under way, and closes what was opened for it. The target stays. */
+export async function endContent(
+  ports: ContentPorts,
+  op: Pick<Op, 'id' | 'fence'>,
+  { from, to, method, head }: Content,
+): Promise<void> {
+  if (method === 'clone') return
+  if (head === null) return ports.backend.ensureNoCopy(callerOf(op), { to, from })
+  const { holderId, machine } = head
+  await ports.agents.holders(machine).ensureNoPointCopy(callerOf(op), holderId, jobOf(op))
+  await ports.backend.revoke(callerOf(op), to, machine, holderId)
+}

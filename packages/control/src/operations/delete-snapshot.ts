@@ -1,0 +1,68 @@
+import { DomainError } from '@volant/contract'
+import { operation } from '@volant/saga'
+import { messageEvents } from '../domain/volume-message.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { CopyRecords, SnapshotRecords } from '../ports/records.ts'
+import type { SnapshotLists } from '../ports/snapshots.ts'
+import { callerOf } from './caller.ts'
+import { clearFailure, noteFailure, type FailureNotes } from './failure-note.ts'
+
+export interface DeleteSnapshotInput {
+  /** Its status is `deleting`. */
+  snapshotId: string
+  projectId: string
+  requestId: string
+}
+
+export interface DeleteSnapshotPorts extends FailureNotes {
+  snapshots: Pick<SnapshotRecords, 'updateIf' | 'remove'>
+  snapshotLists: Pick<SnapshotLists, 'usersOf'>
+  copies: Pick<CopyRecords, 'ofSnapshot' | 'remove'>
+  backend: Pick<Backend, 'ensureNoImage'>
+}
+
+/** Removes a snapshot's images, and then its record. Volumes that were made of it have blocks of their own. */
+export const deleteSnapshot = operation<DeleteSnapshotInput, DeleteSnapshotPorts>('snapshot.delete', {
+  version: 1,
+})
+  .holds((input) => [`snapshot/${input.snapshotId}`])
+
+  // The request has set `deleting`. A part of the images may be gone when it fails: there is no way back to
+  // `available`, but the deletion can be asked for again.
+  .step('claimSnapshot', {
+    do: () => null,
+    undo: async ({ input, ports }) => {
+      await ports.snapshots.updateIf(input.snapshotId, { status: ['deleting'] }, { status: 'error_deleting' })
+    },
+  })
+
+  .commit('removeImages', {
+    do: async ({ op, input, ports, now }) =>
+      noteFailure(ports, op, about(input), messageEvents.snapshotDeleteFailed, now(), async () => {
+        const [user] = await ports.snapshotLists.usersOf(input.snapshotId)
+        if (user !== undefined) {
+          throw new DomainError('conflict', `Volume ${user} is being made of the snapshot.`)
+        }
+        for (const copy of await ports.copies.ofSnapshot(input.snapshotId)) {
+          await ports.backend.ensureNoImage(callerOf(op), copy)
+          await ports.copies.remove(copy.imageId)
+        }
+        return null
+      }),
+    happened: async ({ input, ports }) => (await ports.copies.ofSnapshot(input.snapshotId)).length === 0,
+    backoff: '1s',
+  })
+
+  .step('removeRecord', {
+    do: async ({ op, input, ports }) => {
+      await ports.snapshots.remove(input.snapshotId)
+      await clearFailure(ports, op)
+      return null
+    },
+  })
+
+const about = ({ projectId, requestId, snapshotId }: DeleteSnapshotInput) => ({
+  projectId,
+  requestId,
+  resourceId: snapshotId,
+})
