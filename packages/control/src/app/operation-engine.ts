@@ -1,19 +1,34 @@
-import type { Executor, RunRecord, SagaStore } from '@volant/saga'
+import { isDomainError } from '@volant/contract'
+import type { Executor, HeldDetail, RunRecord, SagaStore } from '@volant/saga'
+import { givesWay } from '../domain/giving-way.ts'
 import type { OperationEngine } from '../ports/operations.ts'
+
+/** How long the start of an operation may wait in all for those that give way to it. Milliseconds. */
+const patienceMs = 20_000
+/** How many of them it may meet: one may begin between the end of another and the next attempt. */
+const attempts = 5
 
 /**
  * The executor behind the narrow port that the application uses. A function gives it, because the executor needs
  * the operations, and those need what is built with this port.
  */
-export function operationEngine(executorOf: () => Executor, store: SagaStore): OperationEngine {
+export function operationEngine(
+  executorOf: () => Executor,
+  store: SagaStore,
+  options: { patienceMs?: number } = {},
+): OperationEngine {
   return {
     async start(operation, input, wishes) {
       const executor = executorOf()
       const { parent, id: chosen } = wishes ?? {}
-      const { id } = await executor.start(operation, input, {
-        ...(parent !== undefined && { parent }),
-        ...(chosen !== undefined && { id: chosen }),
-      })
+      const start = (): Promise<RunRecord> =>
+        executor.start(operation, input, {
+          ...(parent !== undefined && { parent }),
+          ...(chosen !== undefined && { id: chosen }),
+        })
+      const { id } = givesWay(operation.kind)
+        ? await start()
+        : await withWayMade(executor, start, options.patienceMs ?? patienceMs)
       const rate = wishes?.rate ?? null
       if (rate !== null) await executor.setRate(id, rate)
       return { id }
@@ -57,5 +72,50 @@ export function operationEngine(executorOf: () => Executor, store: SagaStore): O
     },
     historyOf: (operationId) => executorOf().history(operationId),
     settled: (operationId) => executorOf().ended(operationId),
+  }
+}
+
+/**
+ * Starts what may not begin while one that gives way holds a key of its: that one is cancelled, or waited for where it
+ * is past its commit, and the start is tried again. Throws the start's own `conflict` where that takes too long, or where
+ * the other can't end by itself.
+ */
+async function withWayMade<T>(executor: Executor, start: () => Promise<T>, patience: number): Promise<T> {
+  const deadline = performance.now() + patience
+  for (let attempt = 1; ; attempt++) {
+    try {
+      return await start()
+    } catch (error) {
+      const holder = holderIn(error)
+      if (!holder || !givesWay(holder.kind) || attempt === attempts) throw error
+      const hasEnded = await endOf(executor, holder.runId, deadline - performance.now())
+      if (!hasEnded) throw error
+    }
+  }
+}
+
+function holderIn(error: unknown): HeldDetail | undefined {
+  if (!isDomainError(error) || error.code !== 'conflict') return undefined
+  const { runId, kind } = (error.detail ?? {}) as Partial<HeldDetail>
+  return typeof runId === 'string' && typeof kind === 'string' ? (error.detail as HeldDetail) : undefined
+}
+
+/** False where it has not ended within the time, and where it needs attention: then it keeps its keys. */
+async function endOf(executor: Executor, runId: string, ms: number): Promise<boolean> {
+  try {
+    await executor.cancel(runId)
+  } catch (error) {
+    // It is past its commit and will end soon, or has ended by itself.
+    if (!isDomainError(error) || (error.code !== 'conflict' && error.code !== 'notFound')) throw error
+  }
+  let timer: NodeJS.Timeout | undefined
+  const late = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), Math.max(0, ms))
+  })
+  try {
+    const run = await Promise.race([executor.ended(runId), late])
+    return run !== undefined && run.state !== 'needs-attention'
+  } finally {
+    clearTimeout(timer)
   }
 }

@@ -1,6 +1,7 @@
 import { DomainError } from '@volant/contract'
 import type { UndoPlan } from '@volant/contract/ndo/undo.ts'
 import type { Executor, LogEntry, RunRecord } from '@volant/saga'
+import { isInTheWay } from '../domain/giving-way.ts'
 import { hostStringOf } from '../domain/migration.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
@@ -95,7 +96,7 @@ export function createUndos(sources: UndoSources): Undos {
         move,
         kept,
         volume: await sources.volumes.find(move.volumeId),
-        isHeld: (await sources.engine.holderOf(`volume/${move.volumeId}`)) !== undefined,
+        isHeld: isInTheWay(await sources.engine.holderOf(`volume/${move.volumeId}`)),
         now: sources.clock.now(),
       }
       return undoableUntil(facts) ?? null

@@ -1,4 +1,5 @@
 import { DomainError } from '@volant/contract'
+import { isInTheWay } from '../domain/giving-way.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { Volume, VolumeStatus } from '../domain/volume.ts'
 import { deleteVolume } from '../operations/delete-volume.ts'
@@ -45,7 +46,7 @@ export const createVolumeDeletions = (sources: VolumeDeletionSources): VolumeDel
     }
     if (isMigrating(volume) || (!force && !deletable.includes(volume.status))) throw notDeletable(volume)
     const holder = await engine.holderOf(`volume/${volumeId}`)
-    if (holder !== undefined) {
+    if (isInTheWay(holder)) {
       throw invalidVolume(
         `Volume ${volumeId} cannot be deleted while operation ${holder.id} (${holder.kind}) is working on it.`,
       )

@@ -1,3 +1,4 @@
+import { isInTheWay } from './giving-way.ts'
 import { poolName } from './topology.ts'
 import { formatHostString } from './host-string.ts'
 import type { Attachment, FlexVol, Volume } from './volume.ts'
@@ -84,7 +85,7 @@ const rules: Record<string, Rule> = {
       ? pass('no migration is under way')
       : refuse(`Invalid volume: it is migrating already (migration status ${v.migrationStatus}).`),
   'not-busy': ({ heldBy }) =>
-    heldBy === undefined
+    !isInTheWay(heldBy)
       ? pass('no other operation is under way')
       : refuse(
           `Operation ${heldBy.id} (${heldBy.kind}) is working on the volume. Wait for it, or cancel it.`,

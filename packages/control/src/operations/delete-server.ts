@@ -1,5 +1,6 @@
 import { isDomainError } from '@volant/contract'
 import { operation, retryable } from '@volant/saga'
+import { givesWay } from '../domain/giving-way.ts'
 import { powerStates } from '../domain/server.ts'
 import type { MigrationStarter } from '../ports/migrations.ts'
 import type { OperationEngine } from '../ports/operations.ts'
@@ -76,6 +77,7 @@ export const deleteServer = operation<DeleteServerInput, DeleteServerPorts>('ser
         if (migrating.includes(volume?.migrationStatus ?? '')) {
           await ifPossible(ports.migrations.cancelMigration(volumeId))
         }
+        if (givesWay(holder.kind)) await ifPossible(ports.engine.cancel(holder.id))
         return { done: false, progress: { waitsFor: holder.id, kind: holder.kind } }
       }
       return { done: true }
@@ -100,6 +102,11 @@ export const deleteServer = operation<DeleteServerInput, DeleteServerPorts>('ser
           }
         }
         await ports.attachments.update(attachment.id, { status: 'detaching' })
+        const holder = await ports.engine.holderOf(`volume/${volumeId}`)
+        if (holder !== undefined && givesWay(holder.kind)) {
+          await ifPossible(ports.engine.cancel(holder.id))
+          throw retryable(`Volume ${volumeId} is being relocated.`)
+        }
       }
       return null
     },

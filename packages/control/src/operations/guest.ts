@@ -1,4 +1,5 @@
 import { DomainError, messageOf, type GuestDisk, type GuestSpec } from '@volant/contract'
+import { givesWay } from '../domain/giving-way.ts'
 import { powerStates, type Fault, type Server } from '../domain/server.ts'
 import type { Attachment } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
@@ -17,7 +18,7 @@ export interface GuestPorts extends HeadPorts {
   images: { filePath(imageId: string): Promise<string> }
   agents: Pick<Agents, 'holders' | 'compute'>
   /** Other operations, on the same volumes. */
-  engine: Pick<OperationEngine, 'holderOf'>
+  engine: Pick<OperationEngine, 'holderOf' | 'cancel'>
 }
 
 /** A part of the input of every operation on a server: whose row in `os-instance-actions` it ends. */
@@ -73,6 +74,8 @@ async function runningHead(ports: GuestPorts, op: Op, attachment: Attachment): P
   }
   const other = await ports.engine.holderOf(`volume/${volumeId}`)
   if (other !== undefined) {
+    // Where it is past its commit it ends by itself.
+    if (givesWay(other.kind)) await ports.engine.cancel(other.id).catch(() => {})
     throw new DomainError(
       'unavailable',
       `The head of volume ${volumeId} does not run, and operation ${other.id} (${other.kind}) is working on it.`,

@@ -4,7 +4,8 @@ import type { LogEntry, Operation, RunRecord } from '@volant/saga'
 export interface OperationEngine {
   /**
    * Records an operation and begins it; durable when it resolves. Throws `conflict` where another one holds one
-   * of its keys, naming it.
+   * of its keys, naming it. One that gives way (domain/giving-way.ts) is cancelled first and its end waited for, for
+   * some seconds at most; but those don't do so to each other.
    */
   start<Input, Ports>(
     operation: Operation<Input, Ports>,
