@@ -6,7 +6,10 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Around } from '@volant/control/main.ts'
-import { pointOf, type Call, type Part, type Point } from './points.ts'
+import { movePoints } from './move/points.ts'
+import { pointOf, points, type Call, type Part, type Point } from './points.ts'
+
+const all = [...points, ...movePoints]
 
 const files = (stateDir: string) => {
   const folder = join(stateDir, 'crash')
@@ -31,7 +34,7 @@ export function openGate(stateDir: string): Gate {
       mkdirSync(folder, { recursive: true })
       for (const file of [reached, goOn]) rmSync(file, { force: true })
       // Appears whole: the control plane looks at it at each call.
-      writeFileSync(`${armed}.part`, pointOf(point).name)
+      writeFileSync(`${armed}.part`, pointOf(point, all).name)
       renameSync(`${armed}.part`, armed)
     },
     isReached: () => existsSync(reached),
@@ -53,7 +56,7 @@ export function gateOf(stateDir: string): Around {
       known = undefined
       called.clear()
     } else {
-      known ??= pointOf(readFileSync(armed, 'utf8'))
+      known ??= pointOf(readFileSync(armed, 'utf8'), all)
     }
     return known
   }
@@ -96,6 +99,8 @@ export function gateOf(stateDir: string): Around {
     storage: 'storage',
     copies: 'copies',
     volumes: 'volumes',
+    flexvols: 'flexvols',
+    moves: 'moves',
   }
 
   return (name, whole) =>

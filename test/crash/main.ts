@@ -1,6 +1,7 @@
 /**
- * The whole matrix: `npm run crash`, or a part of it by name: `npm run crash -- remote/attached/pending head`. Each
- * cell is one migration with one crash; the table of all outcomes is written to test/crash/results/.
+ * The whole matrix: `npm run crash`, or a part of it by name: `npm run crash -- remote/attached/pending head`, or
+ * `npm run crash -- move`. Each cell is one migration, or one move of a FlexVol, with one crash; the tables of all
+ * outcomes are written to test/crash/results/.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
@@ -8,12 +9,15 @@ import { join } from 'node:path'
 import { messageOf } from '@volant/contract/errors.ts'
 import { nameOf, runCell, victims, type Cell } from './cell.ts'
 import { allCells, selected } from './matrix.ts'
+import { selectedMoveCells } from './move/matrix.ts'
+import { runMoveCells } from './move/run.ts'
 import { tableOf, type Row } from './table.ts'
 import { openWorld, type World } from './world.ts'
 
 const results = join(import.meta.dirname, 'results')
 const all = selected(allCells(victims), process.argv.slice(2))
-if (all.length === 0) throw new Error(`no cell matches ${process.argv.slice(2).join(' ')}`)
+const moves = selectedMoveCells(process.argv.slice(2))
+if (all.length + moves.length === 0) throw new Error(`no cell matches ${process.argv.slice(2).join(' ')}`)
 mkdirSync(results, { recursive: true })
 
 const rowsFile = join(results, 'rows.json')
@@ -75,7 +79,11 @@ for (const cell of all) {
   writeFileSync(join(results, 'crash-table.md'), tableOf(rows))
 }
 await world?.close()
-const failed = ran.filter((row) => row.failure !== undefined)
-console.log(`\n${ran.length - failed.length} passed, ${failed.length} failed`)
-for (const { cell } of failed) console.log(`  npm run crash -- ${nameOf(cell)}`)
+const moved = await runMoveCells(moves, results, () => endRequested)
+const failed = [
+  ...ran.filter((row) => row.failure !== undefined).map(({ cell }) => nameOf(cell)),
+  ...moved.failed,
+]
+console.log(`\n${ran.length + moved.count - failed.length} passed, ${failed.length} failed`)
+for (const name of failed) console.log(`  npm run crash -- ${name}`)
 process.exitCode = failed.length === 0 ? 0 : 1

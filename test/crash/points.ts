@@ -5,7 +5,7 @@
  */
 import type { MirrorStatus } from '@volant/contract'
 
-export type Part = 'holders' | 'storage' | 'copies' | 'volumes'
+export type Part = 'holders' | 'storage' | 'copies' | 'volumes' | 'flexvols' | 'moves'
 
 export interface Call {
   part: Part
@@ -35,7 +35,7 @@ export interface Point {
 }
 
 /** Background passes call agents, too, but not on an operation's behalf. */
-const byOperation = ({ args }: Call): boolean =>
+export const byOperation = ({ args }: Call): boolean =>
   (args[0] as { operationId?: string } | undefined)?.operationId !== undefined
 
 const phaseIs =
@@ -226,10 +226,10 @@ export const points: readonly Point[] = [
   },
 ]
 
-export function pointOf(name: string): Point {
-  const found = points.find((point) => point.name === name)
+export function pointOf(name: string, of: readonly Point[] = points): Point {
+  const found = of.find((point) => point.name === name)
   if (found === undefined) {
-    throw new Error(`there is no point '${name}', but ${points.map((point) => point.name).join(', ')}`)
+    throw new Error(`there is no point '${name}', but ${of.map((point) => point.name).join(', ')}`)
   }
   return found
 }

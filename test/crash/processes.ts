@@ -11,6 +11,7 @@ export type Kind =
   | 'export'
   | 'keeper'
   | 'guard'
+  | 'copy'
   | 'unknown'
 
 export interface Process {
@@ -43,6 +44,7 @@ function kindOf(words: readonly string[]): Kind {
   if (program.startsWith('volant-launch-')) {
     return words[1] === 'keep' ? 'keeper' : words[1] === 'guard' ? 'guard' : 'unknown'
   }
+  if (program.startsWith('volant-copy-')) return 'copy'
   if (words.includes('serve')) return 'control plane'
   if (words.includes('node')) {
     const name = words.find((word) => word.endsWith('/credentials')) ?? ''

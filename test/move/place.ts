@@ -15,6 +15,10 @@ export interface PlaceOptions {
   guests: number
   /** Bytes of each aggregate; the files are thin. */
   aggregateBytes?: number
+  /** Further lines of the configuration. */
+  config?: string
+  /** The file that is run as `serve`; absent: the product's. */
+  program?: string
   say(text: string): void
 }
 
@@ -59,7 +63,8 @@ const folderIn = (stateDir: string, aggregate: string): string => join(stateDir,
 
 export async function openPlace(options: PlaceOptions): Promise<Place> {
   process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../../.cache/node')
-  const plane = await openPlane(configOf(options.aggregateBytes ?? 8 * 2 ** 30))
+  const config = configOf(options.aggregateBytes ?? 8 * 2 ** 30)
+  const plane = await openPlane((stateDir) => config(stateDir) + (options.config ?? ''), options.program)
   const folderOf = (aggregate: string): string => folderIn(plane.stateDir, aggregate)
   const close = async (): Promise<string[]> => {
     const keep = process.env['VOLANT_TEST_KEEP']

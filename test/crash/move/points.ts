@@ -1,0 +1,230 @@
+/**
+ * The named points of a FlexVol's move: what the parent does, what the part of an image at rest does (a snapshot, or a
+ * detached volume), and what the part of an attached volume does.
+ */
+import type { ImageCopyRequest, ImageCopyStatus, MirrorRequest, MirrorStatus } from '@volant/contract'
+import { byOperation, type Call, type Point } from '../points.ts'
+
+interface CopyRow {
+  snapshotId: string | null
+  state: string
+}
+
+const ofSnapshot = ({ args }: Call): boolean => (args[0] as CopyRow).snapshotId !== null
+const ontoOpen = ({ args }: Call): boolean => (args[1] as ImageCopyRequest).ontoOpen === true
+const ofRest = (call: Call): boolean => !ontoOpen(call)
+const changesOnly = ({ args }: Call): boolean => (args[1] as MirrorRequest).changesOnly === true
+const letsGo = ({ args }: Call): boolean => args[3] === false
+const isReady = (_call: Call, result: unknown): boolean => (result as MirrorStatus).phase === 'ready'
+const isDone = (_call: Call, result: unknown): boolean => (result as ImageCopyStatus).phase === 'done'
+
+export const movePoints: readonly Point[] = [
+  {
+    name: 'moveRecorded',
+    means: 'the move is on record, and the destination reserved',
+    part: 'moves',
+    method: 'create',
+    when: 'after',
+    truth: 'source',
+  },
+  {
+    name: 'restReserved',
+    means: 'the target of the first snapshot has its row, and nothing else',
+    part: 'copies',
+    method: 'create',
+    when: 'after',
+    is: ofSnapshot,
+    truth: 'source',
+  },
+  {
+    name: 'restCopying',
+    means: 'the copy of an image at rest was started',
+    part: 'storage',
+    method: 'ensureImageCopy',
+    when: 'after',
+    is: ofRest,
+    truth: 'source',
+  },
+  {
+    name: 'restCopied',
+    means: 'it is copied, and on disk; nobody has heard of it',
+    part: 'storage',
+    method: 'imageCopyStatus',
+    when: 'after',
+    is: isDone,
+    truth: 'source',
+  },
+  {
+    name: 'snapshotFlip',
+    means: 'the record of a snapshot is about to name the target',
+    part: 'copies',
+    method: 'changeSnapshotTruth',
+    when: 'before',
+    truth: 'source',
+  },
+  {
+    name: 'snapshotFlipped',
+    means: 'it names it, and nobody has heard of it',
+    part: 'copies',
+    method: 'changeSnapshotTruth',
+    when: 'after',
+    truth: 'target',
+  },
+  {
+    name: 'targetCloned',
+    means: "an attached volume's target is a clone of its newest snapshot's copy",
+    part: 'storage',
+    method: 'ensureClone',
+    when: 'after',
+    since: 'changeSnapshotTruth',
+    truth: 'source',
+  },
+  {
+    name: 'mirrorNotes',
+    means: 'the mirror notes what is written, and rests',
+    part: 'holders',
+    method: 'ensureMirror',
+    when: 'after',
+    is: changesOnly,
+    truth: 'source',
+  },
+  {
+    name: 'sourceCloned',
+    means: 'the source is cloned, to be read',
+    part: 'storage',
+    method: 'ensureClone',
+    when: 'after',
+    since: 'ensureMirror',
+    truth: 'source',
+  },
+  {
+    name: 'bringingUp',
+    means: 'the target, which the head has open, is being brought up to date',
+    part: 'storage',
+    method: 'ensureImageCopy',
+    when: 'after',
+    is: ontoOpen,
+    truth: 'source',
+  },
+  {
+    name: 'broughtUp',
+    means: 'it is up to date, but for what the mirror has noted',
+    part: 'storage',
+    method: 'imageCopyStatus',
+    when: 'after',
+    since: 'ensureMirror',
+    is: isDone,
+    truth: 'source',
+  },
+  {
+    name: 'cloneRemoved',
+    means: 'the clone of the source is gone; the mirror is about to go on',
+    part: 'holders',
+    method: 'ensureMirrorPaused',
+    when: 'before',
+    is: letsGo,
+    truth: 'source',
+  },
+  {
+    name: 'mirrorGoesOn',
+    means: 'the mirror goes on, and nobody has written that down',
+    part: 'holders',
+    method: 'ensureMirrorPaused',
+    when: 'after',
+    is: letsGo,
+    truth: 'source',
+  },
+  {
+    name: 'liveReady',
+    means: 'what was noted is copied; what the client writes is copied along',
+    part: 'holders',
+    method: 'mirrorStatus',
+    when: 'after',
+    is: isReady,
+    truth: 'source',
+  },
+  {
+    name: 'livePending',
+    means: 'PENDING: I/O is held, the images are equal, nothing is decided',
+    part: 'holders',
+    method: 'prepareCutover',
+    when: 'after',
+    truth: 'source',
+    holdsClient: true,
+  },
+  {
+    name: 'liveCommitted',
+    means: 'the decision register says committed, and the record still names the source',
+    part: 'copies',
+    method: 'changeTruth',
+    when: 'before',
+    since: 'prepareCutover',
+    truth: 'source',
+    holdsClient: true,
+  },
+  {
+    name: 'liveRecorded',
+    means: 'the record names the target; the holder has not finalized',
+    part: 'copies',
+    method: 'changeTruth',
+    when: 'after',
+    since: 'prepareCutover',
+    truth: 'target',
+    holdsClient: true,
+  },
+  {
+    name: 'liveFinalized',
+    means: 'the head stands on the target, and the answer is not noted',
+    part: 'holders',
+    method: 'finalizeCutover',
+    when: 'after',
+    truth: 'target',
+  },
+  {
+    name: 'liveSettling',
+    means: 'the source is about to become read-only; it is kept for the move',
+    part: 'storage',
+    method: 'ensureImageReadOnly',
+    when: 'before',
+    since: 'finalizeCutover',
+    is: byOperation,
+    truth: 'target',
+  },
+  {
+    name: 'arriving',
+    means: 'all images are there; the FlexVol is about to be',
+    part: 'flexvols',
+    method: 'arrive',
+    when: 'before',
+    truth: 'target',
+  },
+  {
+    name: 'arrived',
+    means: 'the FlexVol is there, and nobody has heard of it',
+    part: 'flexvols',
+    method: 'arrive',
+    when: 'after',
+    truth: 'target',
+  },
+  {
+    name: 'backTaken',
+    means: 'aborted when snapshots had moved: what the first of them left is about to be its image again',
+    part: 'copies',
+    method: 'takeBack',
+    when: 'after',
+    truth: 'target',
+    undoing: true,
+    slow: true,
+  },
+  {
+    name: 'backFlipped',
+    means: 'aborted: it is, and nobody has heard of it',
+    part: 'copies',
+    method: 'changeSnapshotTruth',
+    when: 'after',
+    since: 'takeBack',
+    truth: 'source',
+    undoing: true,
+    slow: true,
+  },
+]
