@@ -19,6 +19,7 @@ import {
 } from '@volant/saga'
 import type { Logger } from 'pino'
 import packageFile from '../../../package.json' with { type: 'json' }
+import { createAggregates } from './app/aggregate.ts'
 import { createAggregateAdministration } from './app/aggregate-administration.ts'
 import { createFlexVolListing } from './app/flexvol-listing.ts'
 import { createFlexVols } from './app/flexvol.ts'
@@ -35,6 +36,8 @@ import { createCompute } from './compute.ts'
 import { writeClientFiles } from './config/client-files.ts'
 import { loadConfig } from './config/load.ts'
 import { openDatabase } from './db/open.ts'
+import { aggregateContents } from './db/repositories/aggregate-contents.ts'
+import { aggregateRecords } from './db/repositories/aggregate.ts'
 import { attachmentRecords } from './db/repositories/attachment.ts'
 import { copyRecords } from './db/repositories/copy.ts'
 import { flexVolMoveRecords } from './db/repositories/flexvol-move.ts'
@@ -52,11 +55,12 @@ import { createImages } from './http/image/service.ts'
 import { ndoService } from './http/ndo/service.ts'
 import { buildServer } from './http/server.ts'
 import { attachVolume } from './operations/attach-volume.ts'
+import { createAggregate } from './operations/create-aggregate.ts'
+import { deleteAggregate } from './operations/delete-aggregate.ts'
 import { detachVolume } from './operations/detach-volume.ts'
 import { declaredOperations } from './operations/index.ts'
 import { migrateVolume } from './operations/migrate-volume.ts'
 import { revertMigration } from './operations/revert-migration.ts'
-import type { Aggregates } from './ports/aggregates.ts'
 import { systemClock } from './ports/clock.ts'
 import type { FlexVolMoves } from './ports/flexvol-moves.ts'
 import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-guest.ts'
@@ -180,7 +184,8 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     onBackup: (copy, before) => log.info({ copy, before }, 'the database was copied before its upgrade'),
   })
   closing.push(() => db.destroy())
-  requirePlaces(topology, await placesInUse(db))
+  const madeAggregates = aggregateRecords(db)
+  requirePlaces(topology, await placesInUse(db), await madeAggregates.list())
   // For `volant down --all`, which must find everything even where the configuration file has changed since.
   writeJsonDurably(join(folder.path, 'topology.json'), topology)
   await ensureAggregates(topology, folder.path)
@@ -210,6 +215,7 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     if (late.executor === undefined) throw new Error('the engine is used before it is there')
     return late.executor
   }
+  const engine = operationEngine(executorOf, store)
   return {
     log,
     clock,
@@ -222,11 +228,20 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     agents,
     places,
     records,
+    madeAggregates,
     backend,
     store,
     owner,
-    engine: operationEngine(executorOf, store),
-    aggregates: unbuilt<Aggregates>({ list: async () => [] }),
+    engine,
+    aggregates: createAggregates({
+      topology,
+      agents,
+      backend,
+      flexvols,
+      engine,
+      records: madeAggregates,
+      contents: aggregateContents(db),
+    }),
     flexVolMoves: unbuilt<FlexVolMoves>({
       movements: async () => new Map(),
       movementOf: async () => undefined,
@@ -285,6 +300,8 @@ async function buildServices(state: State) {
       bind(revertMigration, { ...headPorts, engine }),
       bind(attachVolume, headPorts),
       bind(detachVolume, headPorts),
+      bind(createAggregate, { agents, aggregates: state.madeAggregates }),
+      bind(deleteAggregate, { agents, aggregates: state.madeAggregates }),
       ...blockStorage.operations,
       ...compute.operations,
     ],

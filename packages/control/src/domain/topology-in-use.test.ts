@@ -25,8 +25,8 @@ const inUse: PlacesInUse = {
 
 describe('a configuration', () => {
   it('may have more than is in use', () => {
-    assert.deepEqual(missingPlaces(topology, inUse), [])
-    assert.deepEqual(missingPlaces(topology, { clusters: [], aggregates: [], computeHosts: [] }), [])
+    assert.deepEqual(missingPlaces(topology, inUse, []), [])
+    assert.deepEqual(missingPlaces(topology, { clusters: [], aggregates: [], computeHosts: [] }, []), [])
   })
 
   it('without a place in use is refused, and each place is named', () => {
@@ -35,11 +35,38 @@ describe('a configuration', () => {
       aggregates: [...inUse.aggregates, { node: 'a-01', aggregate: 'aggr2', images: 2 }],
       computeHosts: [...inUse.computeHosts, { name: 'compute-2', servers: 1 }],
     }
-    assert.deepEqual(missingPlaces(topology, more), [
+    assert.deepEqual(missingPlaces(topology, more, []), [
       'cluster b (1 volume)',
       'aggregate aggr2 of node a-01 (2 images)',
       'compute host compute-2 (1 server)',
     ])
-    assert.throws(() => requirePlaces(topology, more), { code: 'conflict', message: /Put it back/ })
+    assert.throws(() => requirePlaces(topology, more, []), { code: 'conflict', message: /Put it back/ })
+  })
+
+  it('has the aggregates that were made at run time, on nodes that it names', () => {
+    const there: PlacesInUse = {
+      ...inUse,
+      aggregates: [...inUse.aggregates, { node: 'a-01', aggregate: 'aggr2', images: 2 }],
+    }
+    const made = { cluster: 'a', node: 'a-01', name: 'aggr2', path: '/aggr2' }
+    assert.deepEqual(missingPlaces(topology, there, [made]), [])
+    assert.deepEqual(missingPlaces(topology, there, [{ ...made, node: 'a-02' }]), [
+      'aggregate aggr2 of node a-01 (2 images)',
+    ])
+  })
+
+  it('may take such an aggregate over, but not give its name to another', () => {
+    const made = { cluster: 'a', node: 'a-01', name: 'aggr1', path: '/a' }
+    assert.doesNotThrow(() => requirePlaces(topology, inUse, [made]))
+    for (const other of [
+      { ...made, path: '/b' },
+      { ...made, node: 'a-02' },
+    ]) {
+      assert.throws(() => requirePlaces(topology, inUse, [other]), {
+        code: 'conflict',
+        message: /one was made at run time/,
+      })
+    }
+    assert.doesNotThrow(() => requirePlaces(topology, inUse, [{ ...made, cluster: 'b', path: '/b' }]))
   })
 })

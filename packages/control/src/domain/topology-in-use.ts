@@ -1,3 +1,4 @@
+import { resolve } from 'node:path'
 import { DomainError } from '@volant/contract'
 import type { Topology } from './topology.ts'
 
@@ -12,13 +13,32 @@ export interface PlacesInUse {
 
 const of = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`
 
-/** What the topology lacks and something lives in, as a list for people; empty where it has everything. */
-export function missingPlaces(topology: Topology, inUse: PlacesInUse): string[] {
+/** An aggregate that was made at run time. */
+export interface MadeAggregate {
+  cluster: string
+  node: string
+  name: string
+  path: string
+}
+
+/**
+ * What the topology lacks and something lives in, as a list for people; empty where it has everything. `made`: what it
+ * has beside the configuration, on the nodes that this still names.
+ */
+export function missingPlaces(
+  topology: Topology,
+  inUse: PlacesInUse,
+  made: readonly MadeAggregate[],
+): string[] {
   const clusters = new Set(topology.clusters.map(({ name }) => name))
   const hosts = new Set(topology.computeHosts.map(({ name }) => name))
   const nodes = topology.clusters.flatMap((cluster) => cluster.nodes)
   const aggregates = new Set(
-    nodes.flatMap((node) => node.aggregates.map(({ name }) => `${node.name}/${name}`)),
+    nodes.flatMap((node) =>
+      [...node.aggregates, ...made.filter((one) => one.node === node.name)].map(
+        ({ name }) => `${node.name}/${name}`,
+      ),
+    ),
   )
   return [
     ...inUse.clusters
@@ -39,11 +59,28 @@ export function missingPlaces(topology: Topology, inUse: PlacesInUse): string[] 
  * Refuses a configuration without the places of what there is: nobody would look after guests that run on there,
  * and volumes would be out of reach.
  */
-export function requirePlaces(topology: Topology, inUse: PlacesInUse): void {
-  const missing = missingPlaces(topology, inUse)
+export function requirePlaces(topology: Topology, inUse: PlacesInUse, made: readonly MadeAggregate[]): void {
+  requireDistinct(topology, made)
+  const missing = missingPlaces(topology, inUse, made)
   if (missing.length === 0) return
   throw new DomainError(
     'conflict',
     `the configuration lacks what is in use: ${missing.join('; ')}. Put it back, and empty it before it goes.`,
   )
+}
+
+/** The configuration may take an aggregate over that was made at run time, as it is; not its name for another. */
+function requireDistinct(topology: Topology, made: readonly MadeAggregate[]): void {
+  for (const cluster of topology.clusters) {
+    for (const node of cluster.nodes) {
+      for (const { name, path } of node.aggregates) {
+        const other = made.find((one) => one.cluster === cluster.name && one.name === name)
+        if (other === undefined || (other.node === node.name && other.path === resolve(path))) continue
+        throw new DomainError(
+          'conflict',
+          `the configuration names an aggregate ${name} of cluster ${cluster.name}, and one was made at run time, on node ${other.node} at ${other.path}. Choose another name.`,
+        )
+      }
+    }
+  }
 }
