@@ -14,7 +14,9 @@ import { cutoverPause } from './cases/cutover-pause.ts'
 import { durableStep } from './cases/durable-step.ts'
 import { journal } from './cases/journal.ts'
 import { memory } from './cases/memory.ts'
+import { moveFlexVol } from './cases/move.ts'
 import { restart } from './cases/restart.ts'
+import { snapshots } from './cases/snapshots.ts'
 import { start } from './cases/start.ts'
 import { thinCopy } from './cases/thin-copy.ts'
 import { describeMachine, waitForQuiet } from './machine.ts'
@@ -31,6 +33,8 @@ const cases: BenchCase[] = [
   memory,
   durableStep,
   journal,
+  moveFlexVol,
+  snapshots,
 ]
 
 const usage = `npm run bench [-- [--quick] [--output FOLDER] [NAME…]]

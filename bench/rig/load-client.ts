@@ -1,5 +1,5 @@
 /**
- * A client of a volume head: connects over NBD and writes 4 KiB at random places, a given number each second,
+ * A client of volume heads: connects to each over NBD and writes 4 KiB at random places, a given number each second,
  * whether or not the earlier ones were answered. A process of its own, so that what the control plane does cannot
  * delay its clock. Talks to `load.ts` over IPC.
  */
@@ -13,26 +13,42 @@ const blockBytes = 4096
 /** More than this many unanswered requests, and no further ones are sent until one is answered. */
 const mostInFlight = 256
 
-const order = JSON.parse(process.argv[2] ?? '') as LoadOrder
-const samples: LoadSamples = { sentAt: [], latencyMs: [], failed: 0, latestTickMs: 0, latestTickAt: 0 }
+const orders = JSON.parse(process.argv[2] ?? '') as LoadOrder[]
 /** Aborted by the order to stop. */
 const stopping = new AbortController()
 
-const client = await NbdClient.connect({ path: order.socketPath }, order.exportName, 10_000)
+const clients = await Promise.all(
+  orders.map(({ socketPath, exportName }) => NbdClient.connect({ path: socketPath }, exportName, 10_000)),
+)
 process.on('message', (message) => {
   if (message === 'stop') stopping.abort()
 })
 process.on('disconnect', () => process.exit(0))
 process.send?.('ready')
-await (order.writesPerSecond > 0 ? write(order.writesPerSecond) : idle())
-client.close()
-process.send?.(samples, () => process.disconnect?.())
+const all = await Promise.all(
+  clients.map((client, i) => {
+    const { writesPerSecond } = orders[i] as LoadOrder
+    return writesPerSecond > 0 ? write(client, writesPerSecond) : idle()
+  }),
+)
+for (const client of clients) client.close()
+process.send?.(all, () => process.disconnect?.())
 
-async function idle(): Promise<void> {
+const newSamples = (): LoadSamples => ({
+  sentAt: [],
+  latencyMs: [],
+  failed: 0,
+  latestTickMs: 0,
+  latestTickAt: 0,
+})
+
+async function idle(): Promise<LoadSamples> {
   while (!stopping.signal.aborted) await sleep(5)
+  return newSamples()
 }
 
-async function write(perSecond: number): Promise<void> {
+async function write(client: NbdClient, perSecond: number): Promise<LoadSamples> {
+  const samples = newSamples()
   const blocks = Math.floor(client.sizeBytes / blockBytes)
   const data = randomFillSync(Buffer.alloc(blockBytes))
   const begun = monotonicMs()
@@ -48,15 +64,18 @@ async function write(perSecond: number): Promise<void> {
     if (due - sent > perSecond / 10) sent = due - 1
     for (; sent < due && inFlight.size < mostInFlight; sent += 1) {
       data.writeUInt32LE(sent, 0)
-      const write = one(randomInt(blocks) * blockBytes, data).finally(() => inFlight.delete(write))
+      const write = one(client, samples, randomInt(blocks) * blockBytes, data).finally(() =>
+        inFlight.delete(write),
+      )
       inFlight.add(write)
     }
     await sleep(1)
   }
   await Promise.all(inFlight)
+  return samples
 }
 
-async function one(offset: number, data: Buffer): Promise<void> {
+async function one(client: NbdClient, samples: LoadSamples, offset: number, data: Buffer): Promise<void> {
   const at = monotonicMs()
   try {
     await client.write(offset, data)

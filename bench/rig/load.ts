@@ -18,14 +18,20 @@ export interface LoadSamples {
   latestTickAt: number
 }
 
-export interface Load {
+export interface Load<Samples = LoadSamples> {
   /** Ends the client and returns what it saw. Throws where a write failed. */
-  stop(): Promise<LoadSamples>
+  stop(): Promise<Samples>
 }
 
 /** Starts a client of a head; returns when it is connected. */
 export async function startLoad(order: LoadOrder): Promise<Load> {
-  const child = fork(join(import.meta.dirname, 'load-client.ts'), [JSON.stringify(order)], {
+  const loads = await startLoads([order])
+  return { stop: async () => (await loads.stop())[0] as LoadSamples }
+}
+
+/** Clients of several heads, in one process. */
+export async function startLoads(orders: readonly LoadOrder[]): Promise<Load<LoadSamples[]>> {
+  const child = fork(join(import.meta.dirname, 'load-client.ts'), [JSON.stringify(orders)], {
     execArgv: ['--disable-warning=ExperimentalWarning'],
     serialization: 'advanced',
   })
@@ -38,11 +44,12 @@ export async function startLoad(order: LoadOrder): Promise<Load> {
   await message()
   return {
     async stop() {
-      const answer = message<LoadSamples>()
+      const answer = message<LoadSamples[]>()
       child.send('stop')
-      const samples = await answer
-      if (samples.failed > 0) throw new Error(`${samples.failed} writes of the bench's client failed.`)
-      return samples
+      const all = await answer
+      const failed = all.reduce((sum, samples) => sum + samples.failed, 0)
+      if (failed > 0) throw new Error(`${failed} writes of the bench's client failed.`)
+      return all
     },
   }
 }

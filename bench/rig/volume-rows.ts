@@ -95,7 +95,7 @@ const copyRow = (volume: VolumeTable, place: { node: string; aggregate: string }
 })
 
 /** Without a host, so that no head is started for it. */
-const attachmentRow = (volume: VolumeTable): AttachmentTable => ({
+export const attachmentRow = (volume: VolumeTable): AttachmentTable => ({
   id: crypto.randomUUID(),
   volume_id: volume.id,
   server_id: crypto.randomUUID(),
