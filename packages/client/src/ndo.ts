@@ -4,7 +4,9 @@ import {
   type AggregateList,
   type AggregateRequest,
   type FlexVol,
+  type FlexVolDocument,
   type FlexVolList,
+  type FlexVolRequest,
   type MigrationPlan,
   type MigrationPlanned,
   type MigrationRequest,
@@ -81,6 +83,10 @@ export interface NdoClient {
   createAggregate(aggregate: AggregateRequest): Promise<Operation>
   removeAggregate(cluster: string, name: string): Promise<Operation>
   flexvols(): Promise<FlexVol[]>
+  createFlexVol(flexvol: FlexVolRequest): Promise<Operation>
+  /** Bytes; null: as much as its aggregate has. */
+  resizeFlexVol(id: string, sizeBytes: number | null): Promise<FlexVol>
+  removeFlexVol(id: string): Promise<Operation>
   planMove(wish: MoveWish): Promise<MovePlan>
   /** The operation's id is the move's. */
   move(wish: MoveWish): Promise<Operation>
@@ -193,6 +199,13 @@ function storageClient(session: Session): StorageCalls {
       return (answer as OperationDocument).operation
     },
     flexvols: async () => ((await get('/flexvols')) as FlexVolList).flexvols,
+    createFlexVol: async (wish) => ((await post('/flexvols', wish)) as OperationDocument).operation,
+    resizeFlexVol: async (id, sizeBytes) => {
+      const answer = await post(`/flexvols/${one(id)}/resize`, { size_bytes: sizeBytes })
+      return (answer as FlexVolDocument).flexvol
+    },
+    removeFlexVol: async (id) =>
+      ((await session.json('DELETE', `/ndo/v1/flexvols/${one(id)}`)) as OperationDocument).operation,
     planMove: async (wish) => ((await post('/moves', { ...wish, dry_run: true })) as MovePlanned).plan,
     move: async (wish) => ((await post('/moves', wish)) as OperationDocument).operation,
     moves: async (query = {}) => ((await get('/moves', { ...query })) as MoveList).moves,
@@ -210,6 +223,9 @@ type StorageCalls = Pick<
   | 'createAggregate'
   | 'removeAggregate'
   | 'flexvols'
+  | 'createFlexVol'
+  | 'resizeFlexVol'
+  | 'removeFlexVol'
   | 'planMove'
   | 'move'
   | 'moves'

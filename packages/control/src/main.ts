@@ -21,7 +21,7 @@ import type { Logger } from 'pino'
 import packageFile from '../../../package.json' with { type: 'json' }
 import { createAggregates } from './app/aggregate.ts'
 import { createAggregateAdministration } from './app/aggregate-administration.ts'
-import { createFlexVolListing } from './app/flexvol-listing.ts'
+import { createFlexVolAdministration } from './app/flexvol-administration.ts'
 import { createFlexVols } from './app/flexvol.ts'
 import { createMigrations } from './app/migration.ts'
 import { createMoveAdministration } from './app/move-administration.ts'
@@ -30,6 +30,7 @@ import { createOperations } from './app/operation.ts'
 import { createStatusReader } from './app/status.ts'
 import { createSweeps } from './app/sweep.ts'
 import { createUndos } from './app/undo.ts'
+import { createVacates } from './app/vacate.ts'
 import { aggregatesBackend } from './backends/aggregates.ts'
 import { createBlockStorage } from './block-storage.ts'
 import { createCompute } from './compute.ts'
@@ -61,6 +62,7 @@ import { detachVolume } from './operations/detach-volume.ts'
 import { declaredOperations } from './operations/index.ts'
 import { migrateVolume } from './operations/migrate-volume.ts'
 import { revertMigration } from './operations/revert-migration.ts'
+import { vacateAggregate } from './operations/vacate-aggregate.ts'
 import { systemClock } from './ports/clock.ts'
 import type { FlexVolMoves } from './ports/flexvol-moves.ts'
 import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-guest.ts'
@@ -302,6 +304,7 @@ async function buildServices(state: State) {
       bind(detachVolume, headPorts),
       bind(createAggregate, { agents, aggregates: state.madeAggregates }),
       bind(deleteAggregate, { agents, aggregates: state.madeAggregates }),
+      bind(vacateAggregate, { ...vacatePorts(state), engine }),
       ...blockStorage.operations,
       ...compute.operations,
     ],
@@ -438,22 +441,32 @@ async function listen(
   return { url, password: services.adminPassword }
 }
 
-/** Aggregates, FlexVols and moves, as `/ndo/v1` offers them. */
+/** Aggregates, FlexVols, moves and vacates, as `/ndo/v1` offers them. */
 function storageAdministration(state: State) {
-  const { records, engine, backend, topology, flexVolMoves, aggregates, db } = state
+  const { records, engine, backend, topology, flexVolMoves: moves, settings } = state
   const { host } = topology
+  const ports = vacatePorts(state)
   return {
-    aggregates: createAggregateAdministration({ aggregates, vacating: vacatingAggregates(db) }),
-    flexvols: createFlexVolListing({ ...records, moves: flexVolMoves, backend, host }),
-    moves: createMoveAdministration({
-      moves: flexVolMoves,
-      records: records.moves,
-      flexvols: records.flexvols,
-      engine,
+    aggregates: createAggregateAdministration(ports),
+    flexvols: createFlexVolAdministration({
+      ...records,
+      application: createFlexVols({ ...state, ...records }),
+      moves,
+      backend,
       host,
     }),
+    moves: createMoveAdministration({ ...records, moves, records: records.moves, engine, host }),
+    vacates: createVacates({ ports, engine, rate: settings.migration.rateBytesPerSecond }),
   }
 }
+
+const vacatePorts = ({ records, backend, aggregates, flexVolMoves, db }: State) => ({
+  flexvols: records.flexvols,
+  backend,
+  aggregates,
+  moves: flexVolMoves,
+  vacating: vacatingAggregates(db),
+})
 
 /** This is being built. */
 const unbuilt = <Part extends object>(known: Partial<Part>): Part =>

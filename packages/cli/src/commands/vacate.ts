@@ -18,11 +18,11 @@ interface VacateOptions extends CommonOptions {
 /** What earlier migrations have left, and until when. */
 export function retainedText({ retained }: VacatePlan): string[] {
   if (retained.length === 0) return []
-  const last = retained.map(({ until }) => until ?? '').reduce((a, b) => (a > b ? a : b))
-  return [
-    `${retained.length} images that earlier migrations have left stay there, read-only, and go by themselves` +
-      (last === '' ? '.' : `: the last at ${last}.`),
-  ]
+  return retained.map(
+    ({ images, flexvol, aggregate, until }) =>
+      `${images} images of ${flexvol} that earlier migrations have left stay on ${aggregate}, read-only` +
+      (until === null ? ', and go by themselves.' : `, until ${until} at the latest.`),
+  )
 }
 
 export function vacatePlanText(plan: VacatePlan): string {

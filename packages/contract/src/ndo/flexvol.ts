@@ -61,13 +61,15 @@ export interface FlexVolDocument {
   flexvol: FlexVol
 }
 
-/** `POST /ndo/v1/flexvols`: 201 with `{flexvol}`. */
+/** `POST /ndo/v1/flexvols`: 202 with `{operation}`. */
 export const FlexVolRequest = Type.Object(
   {
     cluster: name,
     name,
     /** By name. */
     aggregate: name,
+    /** The address in its pool's name. Absent: the one of the cluster's other FlexVols. */
+    lif: Type.Optional(name),
     /** Absent: `/NAME`. */
     junction_path: Type.Optional(Type.String({ pattern: '^/', maxLength: 255 })),
     size_bytes: Type.Optional(Type.Integer({ minimum: 1 })),
@@ -76,7 +78,7 @@ export const FlexVolRequest = Type.Object(
 )
 export type FlexVolRequest = Static<typeof FlexVolRequest>
 
-/** `POST /ndo/v1/flexvols/{id}/resize`; null: as much as the aggregate has. */
+/** `POST /ndo/v1/flexvols/{id}/resize`: 200 with `{flexvol}`. Bytes; null: as much as the aggregate has. */
 export const FlexVolResizeRequest = Type.Object(
   { size_bytes: nullable(Type.Integer({ minimum: 1 })) },
   { additionalProperties: false },

@@ -9,7 +9,8 @@ const name = Type.String({ minLength: 1, maxLength: 255 })
 
 /**
  * `POST /ndo/v1/vacates`. With `dry_run` it answers 200 with `{plan}` and changes nothing; without it 202 with
- * `{operation, plan}`: what can move moves. Refused (409) where nothing can.
+ * `{operation, plan}`: what can move moves. Refused (409) where nothing can,
+ * though something should.
  */
 export const VacateRequest = Type.Object(
   {
@@ -20,7 +21,7 @@ export const VacateRequest = Type.Object(
     /** Where to; aggregates of the cluster, by name. Absent: any other. */
     to: Type.Optional(Type.Array(name, { minItems: 1, maxItems: 100 })),
     dry_run: Type.Optional(Type.Boolean()),
-    /** Of each move; 0: unlimited; absent: the configured default. */
+    /** Of each move, in bytes per second; 0: unlimited; absent: the configured default. */
     rate: Type.Optional(Rate),
   },
   { additionalProperties: false },
@@ -56,9 +57,10 @@ export const VacatePlan = Type.Object({
   /** Images that earlier migrations have left, read-only; they go by themselves. */
   retained: Type.Array(
     Type.Object({
-      image: Type.String(),
-      volume: Type.String(),
+      flexvol: Type.String(),
       aggregate: Type.String(),
+      images: Type.Integer({ minimum: 1 }),
+      /** When the last of them goes. */
       until: nullable(Type.String()),
     }),
   ),

@@ -20,6 +20,7 @@ import { revertMigration } from './revert-migration.ts'
 import { revertVolume } from './revert-volume.ts'
 import { startServer } from './start-server.ts'
 import { stopServer } from './stop-server.ts'
+import { vacateAggregate } from './vacate-aggregate.ts'
 
 /**
  * Every operation that this release can carry out, old versions included. A database with an unfinished one that is
@@ -47,4 +48,5 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   revertVolume,
   startServer,
   stopServer,
+  vacateAggregate,
 ] as unknown as readonly Operation<never, never>[]

@@ -1,11 +1,14 @@
 import { AggregateRequest } from '@volant/contract/ndo/aggregate.ts'
+import { FlexVolRequest, FlexVolResizeRequest } from '@volant/contract/ndo/flexvol.ts'
+import { VacateRequest } from '@volant/contract/ndo/vacate.ts'
 import { MoveChange, MoveListQuery, MoveRequest } from '@volant/contract/ndo/move.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { AggregateAdministration } from '../../app/aggregate-administration.ts'
-import type { FlexVolListing } from '../../app/flexvol-listing.ts'
+import type { FlexVolAdministration } from '../../app/flexvol-administration.ts'
 import type { MoveAdministration } from '../../app/move-administration.ts'
 import type { Operations } from '../../app/operation.ts'
+import type { Vacates } from '../../app/vacate.ts'
 import { idText, nameText, parser } from '../parse.ts'
 
 const parseAggregate = parser(AggregateRequest)
@@ -13,26 +16,28 @@ const parseAggregateName = parser(
   Type.Object({ cluster: nameText({ minLength: 1 }), name: nameText({ minLength: 1 }) }),
   'address',
 )
+const parseFlexVol = parser(FlexVolRequest)
+const parseResize = parser(FlexVolResizeRequest)
 const parseMove = parser(MoveRequest)
 const parseMoveChange = parser(MoveChange)
 const parseMoveQuery = parser(MoveListQuery, 'query')
+const parseVacate = parser(VacateRequest)
 const parseId = parser(Type.Object({ id: idText() }), 'id')
 
 export interface StorageParts {
   operations: Operations
   aggregates: AggregateAdministration
-  flexvols: FlexVolListing
+  flexvols: FlexVolAdministration
   moves: MoveAdministration
+  vacates: Vacates
 }
 
 /** Aggregates, FlexVols, and moves of FlexVols between aggregates. */
 export function storageRoutes(app: FastifyInstance, parts: StorageParts): void {
   aggregateRoutes(app, parts)
-  app.get('/v1/flexvols', async (request) => ({ flexvols: await parts.flexvols.list(request.principal) }))
-  app.get('/v1/flexvols/:id', async (request) => ({
-    flexvol: await parts.flexvols.show(request.principal, idOf(request)),
-  }))
+  flexvolRoutes(app, parts)
   moveRoutes(app, parts)
+  vacateRoutes(app, parts)
 }
 
 function aggregateRoutes(app: FastifyInstance, { aggregates, operations }: StorageParts): void {
@@ -44,6 +49,24 @@ function aggregateRoutes(app: FastifyInstance, { aggregates, operations }: Stora
   app.delete('/v1/aggregates/:cluster/:name', async (request, reply) => {
     const { cluster, name } = parseAggregateName(request.params)
     const { operationId } = await aggregates.remove(request.principal, cluster, name)
+    return started(operations, operationId, request, reply)
+  })
+}
+
+function flexvolRoutes(app: FastifyInstance, { flexvols, operations }: StorageParts): void {
+  app.get('/v1/flexvols', async (request) => ({ flexvols: await flexvols.list(request.principal) }))
+  app.get('/v1/flexvols/:id', async (request) => ({
+    flexvol: await flexvols.show(request.principal, idOf(request)),
+  }))
+  app.post('/v1/flexvols', async (request, reply) => {
+    const { operationId } = await flexvols.create(request.principal, parseFlexVol(request.body))
+    return started(operations, operationId, request, reply)
+  })
+  app.post('/v1/flexvols/:id/resize', async (request) => ({
+    flexvol: await flexvols.resize(request.principal, idOf(request), parseResize(request.body)),
+  }))
+  app.delete('/v1/flexvols/:id', async (request, reply) => {
+    const { operationId } = await flexvols.remove(request.principal, idOf(request))
     return started(operations, operationId, request, reply)
   })
 }
@@ -70,6 +93,16 @@ function moveRoutes(app: FastifyInstance, { moves, operations }: StorageParts): 
       reply.code(202).send({ move: await moves.wish(request.principal, idOf(request), wish) }),
     )
   }
+}
+
+function vacateRoutes(app: FastifyInstance, { vacates, operations }: StorageParts): void {
+  app.post('/v1/vacates', async (request, reply) => {
+    const wish = parseVacate(request.body)
+    if (wish.dry_run === true) return { plan: await vacates.plan(request.principal, wish) }
+    const { operationId, plan } = await vacates.start(request.principal, wish)
+    const operation = await operations.show(request.principal, operationId)
+    return reply.code(202).send({ operation, plan })
+  })
 }
 
 /** Answers with the operation that the request has begun. */

@@ -1,4 +1,8 @@
-import type { FlexVol as FlexVolView } from '@volant/contract/ndo/flexvol.ts'
+import type {
+  FlexVolRequest,
+  FlexVolResizeRequest,
+  FlexVol as FlexVolView,
+} from '@volant/contract/ndo/flexvol.ts'
 import { placeText } from '../domain/aggregate-name.ts'
 import { isUnderWay } from '../domain/flexvol-move.ts'
 import { enforce } from '../domain/policy.ts'
@@ -7,23 +11,30 @@ import type { FlexVol } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
 import type { FlexVolRecords, SnapshotRecords } from '../ports/records.ts'
+import type { FlexVols } from './flexvol.ts'
 import { poolHost } from './volume-facts.ts'
 
-/** FlexVols for administrators: where they are, and whether they move. */
-export interface FlexVolListing {
+/** FlexVols for administrators: where they are, and whether they move; made, resized and removed. */
+export interface FlexVolAdministration {
   list(principal: Principal): Promise<FlexVolView[]>
   /** Throws `notFound`. */
   show(principal: Principal, flexvolId: string): Promise<FlexVolView>
+  /** As `FlexVols.create`, `resize` and `remove`. */
+  create(principal: Principal, request: FlexVolRequest): Promise<{ operationId: string }>
+  resize(principal: Principal, flexvolId: string, request: FlexVolResizeRequest): Promise<FlexVolView>
+  remove(principal: Principal, flexvolId: string): Promise<{ operationId: string }>
 }
 
-export function createFlexVolListing(options: {
+export function createFlexVolAdministration(options: {
+  application: Pick<FlexVols, 'create' | 'resize' | 'remove'>
   flexvols: Pick<FlexVolRecords, 'list' | 'get' | 'countVolumes'>
   snapshots: Pick<SnapshotRecords, 'ofFlexVol'>
   moves: Pick<FlexVolMoves, 'movements' | 'movementOf'>
   backend: Pick<Backend, 'usageAt'>
   host: string
-}): FlexVolListing {
-  const { flexvols, snapshots, moves, backend } = options
+}): FlexVolAdministration {
+  const { application, flexvols, snapshots, moves, backend } = options
+  const admin = (principal: Principal): void => enforce(principal, 'ndo:flexvols', 'admin')
 
   /** While it moves it occupies blocks on two aggregates. Null: a node does not answer. */
   const usedBytes = async (flexvol: FlexVol): Promise<number | null> => {
@@ -57,16 +68,37 @@ export function createFlexVolListing(options: {
           }
         : null,
   })
+  const viewOf = async (flexvolId: string): Promise<FlexVolView> =>
+    view(await flexvols.get(flexvolId), await moves.movementOf(flexvolId))
   return {
     async list(principal) {
-      enforce(principal, 'ndo:flexvols', 'admin')
+      admin(principal)
       const [all, movements] = await Promise.all([flexvols.list(), moves.movements()])
       return Promise.all(all.map((flexvol) => view(flexvol, movements.get(flexvol.id))))
     },
     async show(principal, flexvolId) {
-      enforce(principal, 'ndo:flexvols', 'admin')
-      const flexvol = await flexvols.get(flexvolId)
-      return view(flexvol, await moves.movementOf(flexvolId))
+      admin(principal)
+      return viewOf(flexvolId)
+    },
+    async create(principal, { cluster, name, aggregate, lif, junction_path, size_bytes }) {
+      admin(principal)
+      return application.create({
+        cluster,
+        name,
+        aggregate,
+        ...(lif !== undefined && { lif }),
+        ...(junction_path !== undefined && { junctionPath: junction_path }),
+        ...(size_bytes !== undefined && { sizeBytes: size_bytes }),
+      })
+    },
+    async resize(principal, flexvolId, { size_bytes }) {
+      admin(principal)
+      await application.resize(flexvolId, size_bytes)
+      return viewOf(flexvolId)
+    },
+    async remove(principal, flexvolId) {
+      admin(principal)
+      return application.remove(flexvolId)
     },
   }
 }
