@@ -62,11 +62,7 @@ export const leastFlexVolBytes = 20 * 1024 ** 2
 export function createFlexVols(sources: FlexVolSources): FlexVols {
   const { flexvols, engine } = sources
 
-  const usedBytes = async (flexvol: FlexVol): Promise<number> => {
-    const places = [flexvol, ...(flexvol.destination === null ? [] : [flexvol.destination])]
-    const usages = await Promise.all(places.map((place) => sources.backend.usageAt(flexvol, place)))
-    return usages.reduce((sum, usage) => sum + usage.uniqueBytes, 0)
-  }
+  const usedBytes = (flexvol: FlexVol): Promise<number> => usedBytesOf(sources.backend, flexvol)
 
   const checkSize = async (flexvolId: string, sizeBytes: number | null): Promise<void> => {
     const flexvol = await flexvols.get(flexvolId)
@@ -142,6 +138,13 @@ export function createFlexVols(sources: FlexVolSources): FlexVols {
       return { operationId: id }
     },
   }
+}
+
+/** What the FlexVol's images occupy where it is and where it moves to, in bytes, shared blocks once. */
+export async function usedBytesOf(backend: Pick<Backend, 'usageAt'>, flexvol: FlexVol): Promise<number> {
+  const places = [flexvol, ...(flexvol.destination === null ? [] : [flexvol.destination])]
+  const usages = await Promise.all(places.map((place) => backend.usageAt(flexvol, place)))
+  return usages.reduce((sum, usage) => sum + usage.uniqueBytes, 0)
 }
 
 function requireName(name: string): void {

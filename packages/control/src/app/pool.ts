@@ -4,23 +4,24 @@ import type { PoolCandidate } from '../domain/placement.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import { poolName, type Topology } from '../domain/topology.ts'
-import type { FlexVol } from '../domain/volume.ts'
+import { placeForNew, type FlexVol } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { BlockServiceRecords, Pools, PoolSums } from '../ports/block-storage.ts'
 import type { Places } from '../ports/places.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
+import { usedBytesOf } from './flexvol.ts'
 import { poolHost } from './volume-facts.ts'
 
 export interface PoolSources {
   flexvols: Pick<FlexVolRecords, 'list'>
   services: Pick<BlockServiceRecords, 'list'>
   sums: PoolSums
-  backend: Pick<Backend, 'space'>
+  backend: Pick<Backend, 'space' | 'usageAt'>
   places: Places
   topology: Topology
 }
 
-/** All pools in the configuration's order. */
+/** All pools in the configuration's order, then those that were made at run time. */
 export function createPools(sources: PoolSources): Pools {
   const spaces = recentSpaces(sources.backend)
   const candidates = async (spaceOf: (flexvol: FlexVol) => Promise<Space>): Promise<Pool[]> => {
@@ -33,7 +34,8 @@ export function createPools(sources: PoolSources): Pools {
     return Promise.all(
       inConfiguredOrder(sources.topology, flexvols).map(async (flexvol) => {
         const sum = sums.get(flexvol.id) ?? { provisionedBytes: 0, reservedBytes: 0, copies: 0 }
-        return poolOf(sources, flexvol, disabled, sum, await spaceOf(flexvol))
+        const reservedBytes = sum.reservedBytes + reservedByMoves(flexvols, flexvol)
+        return poolOf(sources, flexvol, disabled, { ...sum, reservedBytes }, await spaceOf(flexvol))
       }),
     )
   }
@@ -65,6 +67,16 @@ function poolOf(
     freeBytes: Math.max(0, space.freeBytes - sum.reservedBytes),
     provisionedBytes: sum.provisionedBytes,
   }
+}
+
+/** What moves hold back on the aggregate where the FlexVol's new images are made. */
+function reservedByMoves(flexvols: readonly FlexVol[], pool: FlexVol): number {
+  const place = placeForNew(pool)
+  return flexvols
+    .filter(
+      ({ destination }) => destination?.node === place.node && destination.aggregate === place.aggregate,
+    )
+    .reduce((sum, { moveReservedBytes }) => sum + moveReservedBytes, 0)
 }
 
 function inConfiguredOrder(topology: Topology, flexvols: FlexVol[]): FlexVol[] {
@@ -100,34 +112,48 @@ const usableMs = 15_000
  * A node counts the bytes of every image to tell its space, which takes long where it has many. A burst of new
  * volumes is placed by one count; the volumes promised meanwhile are in the database.
  */
-function recentSpaces(backend: Pick<Backend, 'space'>) {
+function recentSpaces(backend: PoolSources['backend']) {
+  // A FlexVol that was resized meanwhile is counted anew.
+  const keyOf = ({ id, sizeBytes }: FlexVol): string => `${id}/${sizeBytes}`
   const known = new Map<string, { space: Space; at: number }>()
   const running = new Map<string, Promise<Space>>()
   const count = async (flexvol: FlexVol): Promise<Space> => {
     try {
-      const space = await backend.space(flexvol)
-      known.set(flexvol.id, { space, at: performance.now() })
+      const space = await spaceWithin(backend, flexvol)
+      known.set(keyOf(flexvol), { space, at: performance.now() })
       return space
     } catch (error) {
-      known.delete(flexvol.id)
+      known.delete(keyOf(flexvol))
       return { totalBytes: 0, freeBytes: 0, down: messageOf(error) }
     } finally {
-      running.delete(flexvol.id)
+      running.delete(keyOf(flexvol))
     }
   }
   const now = (flexvol: FlexVol): Promise<Space> => {
-    const counting = running.get(flexvol.id) ?? count(flexvol)
-    running.set(flexvol.id, counting)
+    const counting = running.get(keyOf(flexvol)) ?? count(flexvol)
+    running.set(keyOf(flexvol), counting)
     return counting
   }
   const recent = async (flexvol: FlexVol): Promise<Space> => {
-    const last = known.get(flexvol.id)
+    const last = known.get(keyOf(flexvol))
     const age = last === undefined ? Number.POSITIVE_INFINITY : performance.now() - last.at
     if (last === undefined || age > usableMs) return now(flexvol)
     if (age > freshMs) void now(flexvol)
     return last.space
   }
   return { now, recent }
+}
+
+/** Of a FlexVol with a size of its own: what of that is left, and no more than its aggregate has. */
+async function spaceWithin(backend: PoolSources['backend'], flexvol: FlexVol): Promise<Space> {
+  const space = await backend.space(flexvol)
+  const { sizeBytes } = flexvol
+  if (sizeBytes === null) return space
+  const usedBytes = await usedBytesOf(backend, flexvol)
+  return {
+    totalBytes: Math.min(space.totalBytes, sizeBytes),
+    freeBytes: Math.min(space.freeBytes, Math.max(0, sizeBytes - usedBytes)),
+  }
 }
 
 export interface PoolView {

@@ -13,6 +13,7 @@ import { OntapError, ontapCodes, type OntapReason } from '../../domain/ontap/err
 import { knownFields } from '../../domain/ontap/fields.ts'
 import { uuidOf } from '../../domain/ontap/identity.ts'
 import { movementFields, movementRequestOf, type MovementRequest } from '../../domain/ontap/movement.ts'
+import { isUnderWay } from '../../domain/flexvol-move.ts'
 import type { Cluster } from '../../domain/topology.ts'
 import type { FlexVol } from '../../domain/volume.ts'
 import type { Aggregates } from '../../ports/aggregates.ts'
@@ -332,7 +333,7 @@ async function planSteering(
   { wish, cutoverWindowSeconds, cutoverAction }: MovementRequest,
 ): Promise<() => Promise<string[]>> {
   const movement = await moves.movementOf(flexvol.id)
-  if (movement?.move.state !== 'running') {
+  if (movement === undefined || !isUnderWay(movement.move)) {
     throw new OntapError(
       409,
       ontapCodes.inUse,

@@ -35,6 +35,8 @@ export interface MovementRequest {
 }
 
 export const movementFields = [
+  'movement',
+  'movement.destination_aggregate',
   'movement.destination_aggregate.name',
   'movement.destination_aggregate.uuid',
   'movement.state',
@@ -49,6 +51,9 @@ const wishes: readonly MovementWish[] = ['paused', 'replicating', 'aborted', 'cu
 export function movementRequestOf(fields: Fields): MovementRequest | undefined {
   if (![...fields.keys()].some((name) => name === 'movement' || name.startsWith('movement.')))
     return undefined
+  if (fields.has('movement')) {
+    throw OntapError.invalidValue('movement', JSON.stringify(fields.get('movement')), 'an object')
+  }
   const destination = referenceField(fields, 'movement.destination_aggregate')
   const { wish, action } = stateOf(textField(fields, 'movement.state'))
   const named = textField(fields, 'movement.cutover_action')

@@ -1,4 +1,4 @@
-import Fastify, { LogController, type FastifyInstance } from 'fastify'
+import Fastify, { LogController, type FastifyInstance, type FastifyReply, type FastifyRequest } from 'fastify'
 import type { Logger } from 'pino'
 import type { OntapChanges } from '../../app/ontap/changes.ts'
 import type { OntapCluster } from '../../app/ontap/cluster.ts'
@@ -33,6 +33,10 @@ export async function buildOntapServer(parts: OntapParts): Promise<FastifyInstan
     http: { headersTimeout: 30_000 },
     routerOptions: { ignoreTrailingSlash: true, ignoreDuplicateSlashes: true, maxParamLength: 300 },
     forceCloseConnections: true,
+    // Addresses that no router takes, such as `%zz`.
+    frameworkErrors: (error, request, reply) => {
+      sendOntapFault(error, request as unknown as FastifyRequest, reply as unknown as FastifyReply)
+    },
   }) as unknown as FastifyInstance
   limitBodyTime(app, 30_000)
   acceptJson(app)
