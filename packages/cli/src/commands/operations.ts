@@ -13,6 +13,8 @@ import { addUndo } from './undo.ts'
 
 interface ListOptions extends CommonOptions {
   active?: boolean
+  all?: boolean
+  parent?: string
   limit: number
   kind?: string
   volume?: string
@@ -47,10 +49,27 @@ const headers = ['ID', 'Kind', 'State', 'Resource', 'Target', 'Done', 'Rate', 'E
 const volumeId = async (client: VolumeClient, wish: string): Promise<string> =>
   /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/.test(wish) ? wish : (await client.find(wish)).id
 
-async function list(options: ListOptions): Promise<void> {
+/** The whole tree below an operation is shown a level at a time: its parts, by their ids again. */
+async function show(id: string, options: CommonOptions): Promise<void> {
+  const { ndo } = await clientFor(options)
+  const operation = await ndo.operation(id)
+  const parts = operation.parts === 0 ? [] : (await ndo.operations({ parent: id, limit: 1000 })).operations
+  const newest = parts.toSorted((a, b) => (a.created_at < b.created_at ? 1 : -1))
+  print(options, operation, () =>
+    [
+      operationText(operation),
+      ...(parts.length === 0 ? [] : ['Parts:', formatTable(headers, newest.map(row))]),
+    ].join('\n'),
+  )
+}
+
+async function list(id: string | undefined, options: ListOptions): Promise<void> {
+  if (id !== undefined) return show(id, options)
   const { ndo, volume } = await clientFor(options)
   const query: OperationListQuery = {
     limit: options.limit,
+    ...(options.all === true ? { parts: 'true' } : {}),
+    ...(options.parent === undefined ? {} : { parent: options.parent }),
     ...(options.kind === undefined ? {} : { kind: options.kind }),
     ...(options.volume === undefined ? {} : { resource: await volumeId(volume, options.volume) }),
   }
@@ -163,6 +182,7 @@ function addAction(
 
 interface ExportOptions extends CommonOptions {
   all?: boolean
+  parent?: string
   since?: string
 }
 
@@ -215,15 +235,25 @@ export function addOperations(program: Command): void {
     .command('operations')
     .description('what is under way and what has been: list, watch, steer')
   const listing = group
-    .command('list', { isDefault: true })
-    .description('list operations: those that need attention, then the newest')
+    .command('list [id]', { isDefault: true })
+    .description('list operations: those that need attention, then the newest; or show one, with its parts')
     .option('--active', 'only those that have not ended')
+    .option('--all', 'also those that are parts of another, such as of a move')
+    .option('--parent <id>', 'only the parts of this one')
     .option('--kind <kind>', 'only of this kind, for example volume.migrate')
     .option('--volume <volume>', 'only of this volume, by id or name')
     .option('--limit <n>', 'how many at most', integerArgument(1, 1000), 20)
     .action(list)
-  withCommonOptions(listing, ['volant operations', 'volant operations list --active --json'])
-  addAction(group, 'show', 'everything about one operation', (ndo, id) => ndo.operation(id))
+  withCommonOptions(listing, [
+    'volant operations',
+    'volant operations 3f0c…',
+    'volant operations list --active --json',
+  ])
+  const showing = group
+    .command('show <id>')
+    .description('everything about one operation, with its parts')
+    .action(show)
+  withCommonOptions(showing, ['volant operations show 3f0c…'])
   addAction(group, 'pause', 'pause it where it is', (ndo, id) => ndo.pause(id))
   addAction(group, 'resume', 'let a paused one, or one that needs attention, go on', (ndo, id) =>
     ndo.resume(id),
