@@ -10,8 +10,9 @@ node_floor=24
 node_sha512_x64=3a6033b5aaebd602b83c3fac372a24bb8379438d1df1ea8cb8b8cd6bfcd1bf1177dda0ac54a54840bb385791d83d64965a53224dd9266d913fe8f8628266b487
 node_sha512_arm64=89d02b57f726a96f4cf4e0f21a56ce222cb1168bab0e1d66241d1274a09d31b4998e379ff422c4377a35fde138c9ff81d3ee410fe17be0ca534c7881dd75d305
 npm_version=10.9.9
-# The data plane, what builds the probe guest, and the stock OpenStack clients.
-packages='qemu-system-x86 qemu-utils qemu-block-extra libnbd-bin gnutls-bin iproute2 gcc libc6-dev cpio xz-utils python3-openstackclient python3-cinderclient python3-novaclient'
+# The data plane, what builds the probe guest, the stock OpenStack clients, aggregates that are files (mount and losetup
+# are in Debian's base), and what drives ONTAP's REST API from a shell.
+packages='qemu-system-x86 qemu-utils qemu-block-extra libnbd-bin gnutls-bin iproute2 gcc libc6-dev cpio xz-utils python3-openstackclient python3-cinderclient python3-novaclient xfsprogs jq curl'
 kernel_package=linux-image-cloud-amd64
 
 help() {
@@ -23,7 +24,7 @@ Sets up this folder. What is already there is left alone:
      $(echo "$packages" | fold -s -w 70 | sed '2,$s/^/     /')
   2. Node.js $node_version in .tools/node, from the npm registry, where the machine's is older than $node_floor
   3. npm ci
-  4. the launcher of QEMU's processes, compiled into .tools
+  4. the launcher of QEMU's processes and the copier of images, compiled into .tools
   5. the probe guest in .cache/probe (a kernel of Debian's, downloaded but not installed)
 
   --quiet   say nothing about what is already in order
@@ -217,23 +218,26 @@ probe_guest() {
   probe_stamp >.cache/probe/.stamp
 }
 
-# A small C program that starts QEMU's processes; compiled here, so that a running Volant needs no compiler.
-launcher() {
-  source=$root/packages/qemu/native/launch.c
-  [ -e "$source" ] || return 0
-  built=$root/.tools/volant-launch-$(printf '%.16s' "$(sha256sum <"$source")")
-  [ ! -x "$built" ] || return 0
-  say 'compiling the launcher'
+# Small C programs: they start QEMU's processes and copy images. Compiled here, so that a running Volant needs no compiler.
+native_programs() {
+  missing=
+  for name in launch copy; do
+    source=$root/packages/qemu/native/$name.c
+    [ -e "$source" ] || continue
+    [ -x "$root/.tools/volant-$name-$(printf '%.16s' "$(sha256sum <"$source")")" ] || missing=true
+  done
+  [ -n "$missing" ] || return 0
+  say 'compiling the launcher and the copier'
   cd "$root"
-  logged launcher sh tools/node.sh --input-type=module \
-    -e "await (await import('$root/packages/qemu/src/launcher.ts')).ensureLauncher()" ||
-    fail_with_log 'compiling the launcher' "$logs/launcher.log"
+  logged native sh tools/node.sh --input-type=module \
+    -e "const m = await import('$root/packages/qemu/src/launcher.ts'); await m.ensureLauncher(); await m.ensureCopier()" ||
+    fail_with_log 'compiling the launcher and the copier' "$logs/native.log"
 }
 
 enter
 debian_packages
 node_js
 node_modules
-launcher
+native_programs
 probe_guest
 fine 'ready. Next: npm run demo, or bin/volant up'

@@ -129,6 +129,14 @@ describe('missing Debian packages', () => {
     assert.match(apt[0] ?? '', /install -y --no-install-recommends qemu-utils$/)
   })
 
+  it('are also those of aggregates that are files, and of scripts against their REST API', async () => {
+    for (const name of ['xfsprogs', 'jq', 'curl']) {
+      assert.equal((await setup([], { MISSING: name })).code, 0)
+      const apt = (await calls()).filter((call) => call.startsWith('apt-get'))
+      assert.match(apt[0] ?? '', new RegExp(` install -y --no-install-recommends ${name}$`))
+    }
+  })
+
   it('reads the package lists first where they do not know them', async () => {
     await standIn('apt-cache', 'shift; for p; do echo "  Candidate: (none)"; done')
     assert.equal((await setup([], { MISSING })).code, 0)

@@ -18,7 +18,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { createStorageAgent, type LocalStorageAgent } from '@volant/agent'
+import { createStorageAgent, requireXfsPossible, type LocalStorageAgent } from '@volant/agent'
 import type { AggregateDefinition, ImageRef } from '@volant/contract'
 import { isDomainError } from '@volant/contract'
 import { caller, MiB } from './rig.ts'
@@ -183,6 +183,23 @@ test('it grows with its size, and does not shrink', { skip }, async (t) => {
   const smaller = place.start()
   assert.equal((await smaller.aggregateSpace('aggr1')).totalBytes - after.totalBytes, GiB)
   assert.ok(await smaller.imageInfo(ref))
+})
+
+test('the configuration is told what can not be done', { skip }, async (t) => {
+  const place = openPlace(t)
+  const aggregate = { name: 'aggr1', path: `${place.path}/`, filesystem: 'xfs' as const, sizeBytes: GiB }
+  await requireXfsPossible(aggregate)
+  await place.start().adopt()
+  await requireXfsPossible(aggregate)
+  const smaller = requireXfsPossible({ ...aggregate, sizeBytes: 512 * MiB })
+  await assert.rejects(smaller, refused('invalid', /cannot shrink: aggregate aggr1 has 1073741824 bytes/))
+  process.seteuid?.(65_534)
+  try {
+    const asAnother = requireXfsPossible({ ...aggregate, path: '/nowhere/aggr1' })
+    await assert.rejects(asAnother, refused('invalid', /For that Volant must run as root\.$/))
+  } finally {
+    process.seteuid?.(0)
+  }
 })
 
 test('what is open in it keeps it mounted, and is named', { skip }, async (t) => {

@@ -235,13 +235,13 @@ export class Aggregates {
     }
     if (filesystem === 'xfs') requireXfsSize(name, sizeBytes, record?.sizeBytes)
     if (record?.state === 'made') return this.#change({ ...record, ...wanted, filesystem })
+    if (filesystem === 'xfs') requireXfs(`Aggregate ${name}`)
     if (record === undefined) await this.#begin({ ...wanted, filesystem })
     try {
       if (filesystem === 'folder') {
         await mkdir(path, { recursive: true, mode: 0o700 })
         syncFolder(dirname(path))
       } else {
-        requireXfs(`Aggregate ${name}`)
         await formatXfsFile(path, sizeBytes ?? 0)
         if (!(await isXfsMounted(path))) await mountXfsFile(path, undefined)
       }

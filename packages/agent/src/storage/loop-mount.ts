@@ -39,12 +39,13 @@ const hasProgram = (name: string): boolean =>
 /** Why files can't be formatted as XFS and mounted here; empty: they can, as far as one sees without trying. */
 export function missingForXfs(): string[] {
   const missing: string[] = []
-  if (process.geteuid?.() !== 0) missing.push('it runs as root')
-  if (!hasProgram('mkfs.xfs')) missing.push('the package xfsprogs is installed (mkfs.xfs)')
+  if (process.geteuid?.() !== 0) missing.push('Volant must run as root')
+  if (!hasProgram('mkfs.xfs')) missing.push('the package xfsprogs must be installed (there is no mkfs.xfs)')
   for (const name of ['losetup', 'mount', 'umount']) {
-    if (!hasProgram(name)) missing.push(`the program ${name} is there`)
+    if (!hasProgram(name)) missing.push(`the program ${name} must be there`)
   }
-  if (!existsSync('/dev/loop-control')) missing.push('the kernel has loop devices (/dev/loop-control)')
+  if (!existsSync('/dev/loop-control'))
+    missing.push('the kernel must have loop devices (there is no /dev/loop-control)')
   return missing
 }
 

@@ -1,9 +1,9 @@
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, readdir, rename, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { dirname, resolve } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, messageOf } from '@volant/contract'
-import type { AggregateSpace } from '@volant/contract'
+import type { AggregateDefinition, AggregateSpace } from '@volant/contract'
 import { syncFolder } from '@volant/qemu/durable-file.ts'
 import { removeImage } from './images.ts'
 import {
@@ -37,7 +37,21 @@ const partOf = (path: string): string => `${xfsFileOf(path)}.new`
 export function requireXfs(what: string): void {
   const missing = missingForXfs()
   if (missing.length === 0) return
-  throw new DomainError('notImplemented', `${what} can be XFS only where ${missing.join(', and ')}.`)
+  throw new DomainError(
+    'notImplemented',
+    `${what} is to be XFS in a file. For that ${missing.join(', and ')}.`,
+  )
+}
+
+/** Of an aggregate that the configuration names, before anything is done with it. Throws `invalid`. */
+export async function requireXfsPossible({ name, path, sizeBytes = 0 }: AggregateDefinition): Promise<void> {
+  const present = await stat(xfsFileOf(resolve(path))).catch(() => undefined)
+  if (present !== undefined && present.size > sizeBytes) throw shrinks(name, present.size, sizeBytes)
+  try {
+    requireXfs(`Aggregate ${name}`)
+  } catch (error) {
+    throw new DomainError('invalid', messageOf(error), { cause: error })
+  }
 }
 
 const isThere = async (path: string): Promise<boolean> =>
@@ -148,10 +162,10 @@ export async function growXfsFile(path: string, sizeBytes: number): Promise<void
   await run('xfs_growfs', '-d', path)
 }
 
-export const shrinks = (path: string, from: number, to: number): DomainError =>
+export const shrinks = (name: string, from: number, to: number): DomainError =>
   new DomainError(
     'invalid',
-    `XFS cannot shrink: ${xfsFileOf(path)} has ${from} bytes, not ${to}. Give it its size back, or more.`,
+    `XFS cannot shrink: aggregate ${name} has ${from} bytes, not ${to}. Give it its size back, or more.`,
   )
 
 /** Throws `conflict` while somebody uses it, and says who. */

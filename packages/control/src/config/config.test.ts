@@ -39,6 +39,23 @@ describe('the embedded default', () => {
     assert.deepEqual(parseConfig(valid, options), config)
   })
 
+  it('may have aggregates that are files, of whole blocks, and their document says so', () => {
+    const text = valid.replace(
+      '# size: 100GiB\n            # filesystem: folder',
+      'size: 1GB\n            filesystem: xfs',
+    )
+    const config = parseConfig(text, options)
+    const [first, second] = config.topology.clusters[0]?.nodes[0]?.aggregates ?? []
+    assert.deepEqual(first, {
+      name: 'aggr1',
+      path: '/var/lib/volant/clusters/cinder-lma/aggr1',
+      filesystem: 'xfs',
+      sizeBytes: 999_997_440,
+    })
+    assert.equal(second?.filesystem, undefined)
+    assert.deepEqual(parseConfig(configDocument(config), options), config)
+  })
+
   it('has the two clusters, pools and compute hosts of the documentation', () => {
     const { topology } = defaultConfig({ stateDir: '/s', hostname: 'h' })
     const pools = topology.clusters.map(
@@ -92,6 +109,15 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
     ],
     ['a junction path', 'junction_path: /cinder', 'junction_path: cinder', /must begin with '\/'/, 'cinder'],
     ['a size', '# size: 100GiB', 'size: 100 parsecs', /write it like 100GiB/, '100 parsecs'],
+    ['a file system', '# filesystem: folder', 'filesystem: ext4', /must be 'folder' or 'xfs'/, 'ext4'],
+    ['XFS without a size', '# filesystem: folder', 'filesystem: xfs', /needs its 'size', such as/, 'xfs'],
+    [
+      'XFS that is too small',
+      '# size: 100GiB\n            # filesystem: folder',
+      'size: 511MiB\n            filesystem: xfs',
+      /at least 512MiB where 'filesystem' is 'xfs'/,
+      '511MiB',
+    ],
     ['a duration', 'retention: 600s', 'retention: -5', /write it like 30s/, '-5'],
     ['a value out of range', 'cutover_attempts: 5', 'cutover_attempts: 0', /must be >= 1/, '0'],
     ['how agents run', 'agents: inside', 'agents: outside', /must be 'inside' or 'processes'/, 'outside'],

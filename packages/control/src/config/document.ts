@@ -26,6 +26,7 @@ const clusterText = (cluster: Cluster): string[] => [
       aggregate.sizeBytes === undefined
         ? '            # size: 100GiB'
         : `            size: ${aggregate.sizeBytes}`,
+      aggregate.filesystem === 'xfs' ? '            filesystem: xfs' : '            # filesystem: folder',
     ]),
   ]),
   cluster.flexvols.length === 0 ? '    flexvols: []' : '    flexvols:',
@@ -62,6 +63,7 @@ export function configDocument(config: VolantConfig): string {
     '# A cluster is a Cinder backend. Its nodes have aggregates: folders on a file system. A FlexVol lives on one',
     '# aggregate; the pool that clients see is LIF:JUNCTION_PATH. machine: processes of one machine open images as',
     '# files, those of another over NBD with TLS at the data address. size: a limit; without it the file system is it.',
+    '# filesystem: xfs makes the aggregate a file PATH.xfs of that size, formatted with reflink and mounted at PATH.',
     "# management: where the cluster's ONTAP REST API listens; without it at any free port of the loopback address.",
     'clusters:',
     ...topology.clusters.flatMap(clusterText),

@@ -1,5 +1,5 @@
 import { LineCounter, parseDocument } from 'yaml'
-import type { Topology } from '../domain/topology.ts'
+import type { Aggregate, Topology } from '../domain/topology.ts'
 import { defaultSettings, type Settings, type VolantConfig } from './config.ts'
 import { ConfigError, problemCollector, type ConfigPath, type ProblemCollector } from './problem.ts'
 import { readDuration, readRate, readSize, type QuantityResult } from './quantities.ts'
@@ -85,16 +85,9 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
         dataAddress: node.data_address,
         ...(node.netns === undefined ? {} : { netns: node.netns }),
         ...(node.agent === undefined ? {} : { agent: node.agent }),
-        aggregates: node.aggregates.map((aggregate, a) => {
-          const path = ['clusters', c, 'nodes', n, 'aggregates', a, 'size']
-          return {
-            name: aggregate.name,
-            path: aggregate.path,
-            ...(aggregate.size === undefined
-              ? {}
-              : { sizeBytes: quantity(readSize, aggregate.size, path, sizeBounds) }),
-          }
-        }),
+        aggregates: node.aggregates.map((aggregate, a) =>
+          aggregateOf(aggregate, ['clusters', c, 'nodes', n, 'aggregates', a], quantity),
+        ),
       })),
       flexvols: cluster.flexvols.map((flexvol) => ({
         name: flexvol.name,
@@ -121,6 +114,31 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
 function addressOf(text: string): { host: string; port: number } {
   const [, host = text, port = ''] = /^\[?(.*?)\]?:(\d{1,5})$/.exec(text) ?? []
   return { host, port: port === '' ? -1 : Number(port) }
+}
+
+const xfsBounds: Bounds = {
+  min: 512 * mib,
+  max: 2 ** 53,
+  range: "at least 512MiB where 'filesystem' is 'xfs'",
+}
+const blockBytes = 4096
+
+type AggregateOfFile = ConfigFile['clusters'][number]['nodes'][number]['aggregates'][number]
+
+function aggregateOf(
+  { name, path, size, filesystem }: AggregateOfFile,
+  at: ConfigPath,
+  quantity: ReadQuantity,
+): Aggregate {
+  if (filesystem !== 'xfs') {
+    const limit =
+      size === undefined ? {} : { sizeBytes: quantity(readSize, size, [...at, 'size'], sizeBounds) }
+    return { name, path, ...limit }
+  }
+  // Missing, it is said by `checkTopology`, with all else that keys say of one another.
+  if (size === undefined) return { name, path, filesystem }
+  const bytes = quantity(readSize, size, [...at, 'size'], xfsBounds)
+  return { name, path, filesystem, sizeBytes: Math.floor(bytes / blockBytes) * blockBytes }
 }
 
 const memoryOf = (input: unknown, path: ConfigPath, quantity: ReadQuantity): number =>

@@ -58,6 +58,12 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
       for (const [index, aggregate] of node.aggregates.entries()) {
         aggregates(aggregate.name, [...nodePath, 'aggregates', index, 'name'])
         folders(node.machine, aggregate.path, [...nodePath, 'aggregates', index, 'path'])
+        if (aggregate.filesystem === 'xfs' && aggregate.sizeBytes === undefined) {
+          problems.add(
+            [...nodePath, 'aggregates', index, 'filesystem'],
+            "an aggregate that is 'xfs' is a file, and needs its 'size', such as size: 100GiB",
+          )
+        }
       }
     }
     checkFlexVols(problems, cluster, at)

@@ -18,7 +18,14 @@ const AgentUrl = Type.String({
 const strict = { additionalProperties: false } as const
 
 const Aggregate = Type.Object(
-  { name: Name, path: Type.String(), size: Type.Optional(Type.Unknown()) },
+  {
+    name: Name,
+    path: Type.String(),
+    size: Type.Optional(Type.Unknown()),
+    filesystem: Type.Optional(
+      Type.String({ pattern: '^(folder|xfs)$', description: "must be 'folder' or 'xfs'" }),
+    ),
+  },
   strict,
 )
 

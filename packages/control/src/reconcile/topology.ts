@@ -1,7 +1,9 @@
 import { access, constants, mkdir, stat } from 'node:fs/promises'
+import { dirname, resolve } from 'node:path'
+import { requireXfsPossible } from '@volant/agent'
 import { DomainError, isDomainError, type Caller } from '@volant/contract'
 import type { Logger } from 'pino'
-import type { StorageNode, Topology } from '../domain/topology.ts'
+import type { Aggregate, StorageNode, Topology } from '../domain/topology.ts'
 import { newFlexVol } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
@@ -25,7 +27,12 @@ export async function ensureAggregateFolders(
   stateDir: string,
 ): Promise<void> {
   for (const node of nodes) {
-    for (const { name, path } of node.aggregates) {
+    for (const aggregate of node.aggregates) {
+      const { name, path } = aggregate
+      if (aggregate.filesystem === 'xfs') {
+        await requireXfsAggregate(node.name, aggregate, stateDir)
+        continue
+      }
       if (path.startsWith(`${stateDir}/`)) {
         await mkdir(path, { recursive: true, mode: 0o700 })
       } else if (!(await stat(path).catch(() => undefined))?.isDirectory()) {
@@ -43,6 +50,23 @@ export async function ensureAggregateFolders(
       })
     }
   }
+}
+
+/**
+ * The agent makes the file, and mounts it. Here is said what it could not do anything about. What is at the path now is
+ * of no account: it may be the empty folder below.
+ */
+async function requireXfsAggregate(node: string, aggregate: Aggregate, stateDir: string): Promise<void> {
+  const parent = dirname(resolve(aggregate.path))
+  if (`${parent}/`.startsWith(`${stateDir}/`)) {
+    await mkdir(parent, { recursive: true, mode: 0o700 })
+  } else if (!(await stat(parent).catch(() => undefined))?.isDirectory()) {
+    throw new DomainError(
+      'invalid',
+      `Aggregate ${aggregate.name} of node ${node}: there is no folder ${parent} for its file. Mount its file system, or make it.`,
+    )
+  }
+  await requireXfsPossible(aggregate)
 }
 
 /**
