@@ -120,10 +120,12 @@ export class Aggregates {
   /** Of those that are files, or were by an earlier configuration. The files stay, and the next `ready` mounts them. */
   async unmount(): Promise<void> {
     const all = new Map([...this.#records.all(), ...this.all()].map((one) => [one.path, one]))
+    const busy: unknown[] = []
     for (const { name, path, filesystem } of all.values()) {
       if (filesystem !== 'xfs' || !(await hasXfsFile(path))) continue
-      await this.#serial(name, async () => unmountXfsFile(path))
+      await this.#serial(name, async () => unmountXfsFile(path)).catch((error: unknown) => busy.push(error))
     }
+    if (busy.length > 0) throw busy[0]
   }
 
   /** Run-time aggregates by their own records, unfinished ones too. */

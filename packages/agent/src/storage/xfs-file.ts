@@ -29,6 +29,7 @@ import {
 export const leastXfsBytes = 512 * 1024 ** 2
 const writtenAtOnce = 96 * 1024 ** 2
 const loopGoneWithinMs = 5000
+const busyForMs = 2000
 
 export const xfsFileOf = (path: string): string => `${path}.xfs`
 const partOf = (path: string): string => `${xfsFileOf(path)}.new`
@@ -171,18 +172,25 @@ export const shrinks = (name: string, from: number, to: number): DomainError =>
 /** Throws `conflict` while somebody uses it, and says who. */
 export async function unmountXfsFile(path: string): Promise<void> {
   const file = xfsFileOf(path)
+  const end = performance.now() + busyForMs
   while ((await mountAt(path)) !== undefined && (await isXfsMounted(path))) {
     try {
       await run('umount', path)
     } catch (error) {
+      // What was stopped just now may take a moment to let go.
+      if (performance.now() < end) {
+        await sleep(100)
+        continue
+      }
       const users = await usersOf(path)
       const reason = users.length > 0 ? `${users.slice(0, 5).join(', ')} use it` : messageOf(error)
       throw new DomainError('conflict', `${path} can't be unmounted: ${reason}.`, { cause: error })
     }
   }
   for (const device of await loopsOf(file)) await run('losetup', '--detach', device).catch(() => {})
-  for (const end = performance.now() + loopGoneWithinMs; (await loopsOf(file)).length > 0; await sleep(20)) {
-    if (performance.now() < end) continue
+  const gone = performance.now() + loopGoneWithinMs
+  for (; (await loopsOf(file)).length > 0; await sleep(20)) {
+    if (performance.now() < gone) continue
     throw new DomainError(
       'conflict',
       `A loop device still has ${file}: ${(await loopsOf(file)).join(', ')}; something has it open.`,
