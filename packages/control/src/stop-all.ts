@@ -20,8 +20,9 @@ const guestGraceMs = 5000
 
 /**
  * Stops what outlives the control plane: its processes of agents, guests (powered off), volume heads, movers and
- * export daemons. The control plane must not run. Volumes, servers and operations stay as recorded, and the next start
- * goes on. Returns the names of the agents elsewhere that are away, whose daemons and guests run on.
+ * export daemons; unmounts the aggregates that are files. The control plane must not run. Volumes, servers and
+ * operations stay as recorded, and the next start goes on. Returns the names of the agents elsewhere that are away, whose
+ * daemons and guests run on.
  */
 export async function stopDataPlane(stateDir: string): Promise<string[]> {
   const log = pino({ level: 'silent' })
@@ -88,6 +89,10 @@ async function stopAll(topology: Topology, agents: PlaneAgents, caller: Caller):
       // The first word is the fence; the second waits for the end of the daemon, which this process must not cut short.
       for (const { exportId } of exports) await storage.ensureNoExport(caller, exportId)
     })
+  }
+  // When nothing of any node has an image open any more.
+  for (const { name } of nodes) {
+    await unlessAway('storageNodes', name, () => agents.storage(name).ensureUnmounted(caller))
   }
   return [...away]
 }
