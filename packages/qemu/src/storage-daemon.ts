@@ -62,18 +62,24 @@ export function imageBlockdev(image: ImageAccess, options: BlockdevOptions): Rec
  */
 const mirrorBufferBytes = { besideClient: 2 * 1024 * 1024, alone: 4 * 1024 * 1024 } as const
 
-/** `sync=full`, `background` (write-blocking corrupts QEMU's heap), small buffers for the client's latency. */
+/** `background` (write-blocking corrupts QEMU's heap), and small buffers for the client's latency. */
 export const mirrorArguments = (
   jobId: string,
   target: string,
   replaces: string,
-  copy: { /** Bytes per second; 0: unlimited. */ rate: number; besideClient: boolean },
+  copy: {
+    /** Bytes per second; 0: unlimited. */
+    rate: number
+    besideClient: boolean
+    /** What is written from the start on, and nothing else. */
+    changesOnly?: boolean
+  },
 ) => ({
   'job-id': jobId,
   device: daemonNames.throttleNode,
   target,
   replaces,
-  sync: 'full',
+  sync: copy.changesOnly === true ? 'none' : 'full',
   'copy-mode': 'background',
   // Only 4096 keeps the target as thin as the source.
   granularity: 4096,

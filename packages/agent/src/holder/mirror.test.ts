@@ -12,7 +12,7 @@ function holderOf(status: string, refusal: string): { holder: Holder; commands: 
     commands.push(command)
     throw new QmpError('GenericError', refusal, command)
   }
-  return { holder: { qmp: { execute } } as unknown as Holder, commands }
+  return { holder: { qmp: { execute }, record: {} } as unknown as Holder, commands }
 }
 
 test('a job that was paused and has not come to rest yet reads running; to pause it again changes nothing', async () => {

@@ -40,7 +40,8 @@ async function forgetLostMirror(holder: Holder, jobId: string): Promise<void> {
 }
 
 /** Opens the target, checks its identity and starts the mirror; one that is there and well is left as it is. */
-export async function startMirror(holder: Holder, { jobId, target, rate }: MirrorRequest): Promise<void> {
+export async function startMirror(holder: Holder, request: MirrorRequest): Promise<void> {
+  const { jobId, target, rate, changesOnly = false } = request
   await forgetLostMirror(holder, jobId)
   const { mirror, cutover, image } = holder.record
   if (mirror && mirror.jobId !== jobId) {
@@ -58,6 +59,12 @@ export async function startMirror(holder: Holder, { jobId, target, rate }: Mirro
       `Mirror ${jobId} copies to image ${mirror.target.imageId}, not ${target.imageId}.`,
     )
   }
+  if (mirror && (mirror.changesOnly ?? false) !== changesOnly) {
+    throw new DomainError(
+      'conflict',
+      `Mirror ${jobId} copies ${changesOnly ? 'the whole image' : 'changes only'}; end that first.`,
+    )
+  }
   if (target.imageId === image.imageId)
     throw new DomainError('invalid', 'Source and target are the same image.')
   if (target.sizeBytes !== image.sizeBytes) {
@@ -67,13 +74,17 @@ export async function startMirror(holder: Holder, { jobId, target, rate }: Mirro
     )
   }
   const job = await findJob(holder, jobId)
-  if (job && job.status !== 'concluded') return
+  if (job && job.status !== 'concluded') {
+    if (mirror?.isToRest === true) await bringToRest(holder, jobId)
+    return
+  }
   await endMirror(holder, jobId) // what a failed attempt left
   // A daemon that was started by a version without cutover guards: a pause for its client, and nothing is lost yet.
   if (!existsSync(holder.guardPath)) await holder.restartOn(holder.record.image)
   await checkImage(target, holder.context.network)
   if (target.kind === 'nbd') await holder.ensureTlsCredentials()
-  await holder.save({ mirror: { jobId, target } })
+  const kind = changesOnly ? ({ changesOnly, isToRest: true } as const) : {}
+  await holder.save({ mirror: { jobId, target, ...kind } })
   const graph = await readGraph(holder.qmp)
   if (graph.standsOn === undefined)
     throw new DomainError('internal', `Holder ${holder.id} has no image node.`)
@@ -82,14 +93,46 @@ export async function startMirror(holder: Holder, { jobId, target, rate }: Mirro
   const options = { nodeName, aio, reconnectDelaySeconds: reconnectDelay.mirrorTarget }
   await holder.qmp.execute('blockdev-add', imageBlockdev(target, options))
   try {
-    const copy = { rate, besideClient: holder.record.serves }
+    const copy = { rate, besideClient: holder.record.serves, changesOnly }
     const args = mirrorArguments(qemuJobId(jobId), nodeName, graph.standsOn, copy)
     await holder.qmp.execute('blockdev-mirror', args)
   } catch (error) {
     if (error instanceof QmpError) await holder.closeNode(nodeName)
     throw error
   }
+  if (changesOnly) await bringToRest(holder, jobId)
 }
+
+/** Bound for a target's answers to what was on its way when the job was told to rest. Milliseconds. */
+const restPatienceMs = 10_000
+
+/**
+ * Returns when the job rests. From its start on its bitmap, which nothing stops, notes each write of the client when
+ * that ends (QEMU's block/io.c), and a job that reads `paused` (`standby`, once it was ready) has nothing in flight to
+ * its target: before QEMU says so, `mirror_pause` waits for all of it, and the next round begins only after the resume
+ * (block/mirror.c, job_pause_point in job.c). What was copied between the start and the rest is older than
+ * the return of this call, and so than the instant that the caller brings the target up to.
+ */
+async function bringToRest(holder: Holder, jobId: string): Promise<void> {
+  await pauseMirror(holder, jobId, true)
+  for (const end = performance.now() + restPatienceMs; ; await sleep(5)) {
+    const job = await requireJob(holder, jobId)
+    const error = errorOf(job)
+    if (error !== undefined) {
+      await endMirror(holder, jobId)
+      throw new DomainError('unavailable', `Mirror ${jobId} did not come to rest: ${error}`)
+    }
+    if (isPaused(job)) return
+    if (performance.now() > end) {
+      throw new DomainError(
+        'unavailable',
+        `Mirror ${jobId} did not come to rest within ${restPatienceMs} ms.`,
+      )
+    }
+  }
+}
+
+const isPaused = (job: BlockJob): boolean => job.status === 'paused' || job.status === 'standby'
 
 /**
  * Cancels the job by force, waits until it is gone and closes the target; the client's I/O goes on at the source.
@@ -189,7 +232,7 @@ export async function mirrorStatus(holder: Holder, jobId: string): Promise<Mirro
     doneBytes: job.offset,
     totalBytes: job.len,
     rate: job.speed,
-    pausedByUser: (job.status === 'paused' || job.status === 'standby') && job['io-status'] === 'ok',
+    pausedByUser: isPaused(job) && job['io-status'] === 'ok',
     ...(error === undefined ? {} : { error }),
   }
 }
@@ -229,14 +272,18 @@ export async function setMirrorRate(holder: Holder, jobId: string, rate: number)
 
 /** Pauses or goes on; going on also lets a job that an error stopped try again. */
 export async function pauseMirror(holder: Holder, jobId: string, paused: boolean): Promise<void> {
-  const job = await requireJob(holder, jobId)
-  const isPaused = job.status === 'paused' || job.status === 'standby'
-  if (isPaused === paused) return
+  await requireJob(holder, jobId)
+  const { mirror } = holder.record
+  if (!paused && mirror?.jobId === jobId && mirror.isToRest === true) {
+    const { isToRest: _, ...goesOn } = mirror
+    await holder.save({ mirror: goesOn })
+  }
   const command = paused ? 'block-job-pause' : 'block-job-resume'
   try {
     await holder.qmp.execute(command, { device: qemuJobId(jobId) })
   } catch (error) {
-    // A paused job reads `running` until it has come to rest, which takes as long as its target does not answer.
+    // Not skipped by what the job reads: it reads `running` until it has come to rest, which takes as long as its
+    // target does not answer, and `paused` for a moment also where the daemon drains its images.
     if (!(error instanceof QmpError) || !isSoAlready.test(error.desc)) throw error
   }
 }

@@ -19,7 +19,14 @@ export interface HolderRecord {
   /** A growth that was begun, in bytes; the next start of the daemon brings it to its end. */
   growTo?: number
   /** A mirror that was started and not yet ended. Its job dies with the daemon; this does not. */
-  mirror?: { jobId: string; target: ImageAccess }
+  mirror?: {
+    jobId: string
+    target: ImageAccess
+    /** Copies only what is written from its start on. */
+    changesOnly?: true
+    /** It begins at rest, and nobody has had it go on: whoever starts it again finds it at rest. */
+    isToRest?: true
+  }
   /**
    * Completion was asked for and the caller has not said how it ended. While this stands, the decision register of
    * the attempt says which copy is the truth, and a dead daemon is not started again without the caller's word.

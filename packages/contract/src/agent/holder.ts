@@ -77,8 +77,9 @@ export interface MirrorRequest {
   /**
    * Copies only what is written from now on (`sync=none`), and begins at rest: when the call returns the job is paused,
    * every write of the client is noted, and none is on its way to the target. Then the caller brings the target up to an
-   * instant after this one (`ImageCopyRequest.ontoOpen`) and lets the job go on (`ensureMirrorPaused`). A daemon that
-   * dies takes what was noted with it: the job is `failed`, and the target must be made anew.
+   * instant after this one (`ImageCopyRequest.ontoOpen`) and lets the job go on (`ensureMirrorPaused`). It is `ready` at
+   * once then, however much it has noted: `totalBytes - doneBytes` is what is left. While it rests both are 0. A daemon
+   * that dies takes what was noted with it: the job is `failed`, and the target must be made anew.
    */
   changesOnly?: boolean
 }
