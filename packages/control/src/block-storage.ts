@@ -23,6 +23,7 @@ import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { poolSums } from './db/repositories/pool-sum.ts'
 import { snapshotCreation } from './db/repositories/snapshot-creation.ts'
 import { snapshotLists } from './db/repositories/snapshot-list.ts'
+import { vacatingAggregates } from './db/repositories/vacating.ts'
 import { volumeCreation } from './db/repositories/volume-creation.ts'
 import { volumeLists } from './db/repositories/volume-list.ts'
 import { volumeMessageRecords } from './db/repositories/volume-message.ts'
@@ -116,7 +117,13 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
     messages: volumeMessageRecords(db),
     instanceActions: instanceActionRecords(db),
   }
-  const pools = createPools({ ...parts, ...records, services: own.services, sums: poolSums(db) })
+  const pools = createPools({
+    ...parts,
+    ...records,
+    services: own.services,
+    sums: poolSums(db),
+    vacating: vacatingAggregates(db),
+  })
   const ports = { ...parts, ...records, ...own, pools, copyRestarts: new Map<string, number>() }
   const services = createBlockServices({ ...ports })
   return {

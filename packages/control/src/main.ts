@@ -243,6 +243,7 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
       engine,
       records: madeAggregates,
       contents: aggregateContents(db),
+      vacating: vacatingAggregates(db),
     }),
     flexVolMoves: unbuilt<FlexVolMoves>({
       movements: async () => new Map(),
@@ -447,7 +448,7 @@ function storageAdministration(state: State) {
   const { host } = topology
   const ports = vacatePorts(state)
   return {
-    aggregates: createAggregateAdministration(ports),
+    aggregates: createAggregateAdministration(state.aggregates),
     flexvols: createFlexVolAdministration({
       ...records,
       application: createFlexVols({ ...state, ...records }),
@@ -460,12 +461,11 @@ function storageAdministration(state: State) {
   }
 }
 
-const vacatePorts = ({ records, backend, aggregates, flexVolMoves, db }: State) => ({
+const vacatePorts = ({ records, backend, aggregates, flexVolMoves }: State) => ({
   flexvols: records.flexvols,
   backend,
   aggregates,
   moves: flexVolMoves,
-  vacating: vacatingAggregates(db),
 })
 
 /** This is being built. */

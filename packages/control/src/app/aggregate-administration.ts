@@ -1,9 +1,7 @@
 import type { Aggregate, AggregateRequest } from '@volant/contract/ndo/aggregate.ts'
-import { aggregateId } from '../domain/aggregate-name.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { Aggregates, AggregateView } from '../ports/aggregates.ts'
-import type { Vacating } from '../ports/vacating.ts'
 
 /** Aggregates for administrators, as `/ndo/v1` has them. */
 export interface AggregateAdministration {
@@ -13,17 +11,12 @@ export interface AggregateAdministration {
   remove(principal: Principal, cluster: string, name: string): Promise<{ operationId: string }>
 }
 
-export function createAggregateAdministration(options: {
-  aggregates: Aggregates
-  vacating: Vacating
-}): AggregateAdministration {
-  const { aggregates } = options
+export function createAggregateAdministration(aggregates: Aggregates): AggregateAdministration {
   const admin = (principal: Principal): void => enforce(principal, 'ndo:aggregates', 'admin')
   return {
     async list(principal) {
       admin(principal)
-      const [all, vacating] = await Promise.all([aggregates.list(), options.vacating()])
-      return all.map((one) => aggregateView(one, vacating.get(aggregateId(one.cluster, one.name)) ?? null))
+      return (await aggregates.list()).map(aggregateView)
     },
     async create(principal, { cluster, node, name, filesystem, size_bytes }) {
       admin(principal)
@@ -42,7 +35,7 @@ export function createAggregateAdministration(options: {
   }
 }
 
-const aggregateView = (aggregate: AggregateView, vacatedBy: string | null): Aggregate => ({
+const aggregateView = (aggregate: AggregateView): Aggregate => ({
   cluster: aggregate.cluster,
   name: aggregate.name,
   node: aggregate.node,
@@ -60,5 +53,5 @@ const aggregateView = (aggregate: AggregateView, vacatedBy: string | null): Aggr
     retained_until: retainedUntil,
   })),
   configured: aggregate.configured,
-  vacated_by: vacatedBy,
+  vacated_by: aggregate.vacatedBy ?? null,
 })

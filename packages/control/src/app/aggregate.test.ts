@@ -30,6 +30,7 @@ async function open(t: TestContext) {
     flexvols: world.records.flexvols,
     records,
     contents: aggregateContents(world.db),
+    vacating: async () => new Map([['cinder-lmb/aggr1', 'op-7']]),
     engine,
   })
   /** As `aggregate.create` makes it. */

@@ -1,6 +1,6 @@
 import { dirname, join, resolve } from 'node:path'
 import { DomainError, messageOf, type AggregateDefinition, type AggregateInfo } from '@volant/contract'
-import { aggregateKey } from '../domain/aggregate-name.ts'
+import { aggregateId, aggregateKey } from '../domain/aggregate-name.ts'
 import { availableBytes, placeKey } from '../domain/aggregate-space.ts'
 import type { Cluster, StorageNode, Topology } from '../domain/topology.ts'
 import type { FlexVol } from '../domain/volume.ts'
@@ -12,6 +12,7 @@ import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { AggregateRecords, FlexVolRecords } from '../ports/records.ts'
+import type { Vacating } from '../ports/vacating.ts'
 import { createSpaces } from './space.ts'
 
 export interface AggregateSources {
@@ -21,6 +22,7 @@ export interface AggregateSources {
   records: AggregateRecords
   contents: AggregateContents
   flexvols: Pick<FlexVolRecords, 'list'>
+  vacating: Vacating
   engine: Pick<OperationEngine, 'start' | 'underWay' | 'holderOf'>
 }
 
@@ -57,11 +59,12 @@ export function createAggregates(sources: AggregateSources): Aggregates {
   }
 
   const view = async (all: readonly Known[]): Promise<AggregateView[]> => {
-    const [flexvols, images, reserved, deletions, nodes] = await Promise.all([
+    const [flexvols, images, reserved, deletions, vacating, nodes] = await Promise.all([
       sources.flexvols.list(),
       sources.contents.images(),
       sources.contents.reserved(),
       sources.engine.underWay([deleteAggregate.kind]),
+      sources.vacating(),
       askNodes(sources.agents, new Set(all.map(({ node }) => node))),
     ])
     const deleted = new Set(deletions.flatMap(({ keys }) => keys))
@@ -73,6 +76,7 @@ export function createAggregates(sources: AggregateSources): Aggregates {
         const reason = typeof info === 'string' ? info : (space?.down ?? null)
         const isDeleted = deleted.has(aggregateKey(one.cluster, one.name))
         const held = reserved.get(placeKey(place)) ?? 0
+        const vacatedBy = vacating.get(aggregateId(one.cluster, one.name))
         return {
           cluster: one.cluster,
           node: one.node,
@@ -83,6 +87,7 @@ export function createAggregates(sources: AggregateSources): Aggregates {
           createdAt: one.createdAt,
           state: isDeleted ? 'deleting' : reason === null ? 'online' : 'unavailable',
           reason,
+          ...(vacatedBy !== undefined && { vacatedBy }),
           reflink: typeof info === 'string' || reason !== null ? null : info.reflink,
           space:
             space === undefined || reason !== null

@@ -1,10 +1,50 @@
 import assert from 'node:assert/strict'
-import test from 'node:test'
+import test, { type TestContext } from 'node:test'
+import { DomainError } from '@volant/contract'
+import { bind, Executor } from '@volant/saga'
+import { operationStore } from '../db/repositories/operation.ts'
 import { newFlexVol } from '../domain/volume.ts'
+import { vacateAggregate, type VacateAggregatePorts } from '../operations/vacate-aggregate.ts'
 import { blockStoragePorts } from '../testing/block-storage.ts'
-import { makeVolume, openWorld } from '../testing/world.ts'
+import { makeVolume, openWorld, type World } from '../testing/world.ts'
 
 const mib = 2 ** 20
+
+/** An engine whose vacates find their moves not answering: they hold their keys, and do nothing. */
+async function standstill(t: TestContext, world: World): Promise<Executor> {
+  const partsOf = async (): Promise<never> => {
+    throw new DomainError('unavailable', 'not now')
+  }
+  const ports = { engine: { partsOf } } as unknown as VacateAggregatePorts
+  const executor = new Executor({
+    store: operationStore(world.db),
+    owner: 'test',
+    operations: [bind(vacateAggregate, ports)],
+  })
+  await executor.begin()
+  t.after(() => executor.stop())
+  return executor
+}
+
+test('a pool whose aggregate is being emptied says so, until it moves', async (t) => {
+  const world = await openWorld()
+  const executor = await standstill(t, world)
+  const vacates = async () =>
+    (await blockStoragePorts(world).pools.recentCandidates()).map(({ vacatedBy }) => vacatedBy)
+  assert.deepEqual(await vacates(), [undefined, undefined])
+  const input = {
+    cluster: 'cinder-lma',
+    node: 'lma-01',
+    whole: false,
+    name: 'aggr1',
+    aggregates: ['aggr1'],
+    to: null,
+  }
+  const { id } = await executor.start(vacateAggregate, input)
+  assert.deepEqual(await vacates(), [id, undefined])
+  await world.records.flexvols.update(world.lma.id, { destination: { node: 'lma-01', aggregate: 'aggr2' } })
+  assert.deepEqual(await vacates(), [undefined, undefined], 'its new images are made at the destination')
+})
 
 test('a FlexVol made at run time is a pool at once, after those of the configuration, with its own size', async () => {
   const world = await openWorld()

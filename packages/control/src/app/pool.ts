@@ -1,4 +1,5 @@
 import { messageOf } from '@volant/contract'
+import { aggregateId } from '../domain/aggregate-name.ts'
 import { backendHost } from '../domain/block-service.ts'
 import type { PoolCandidate } from '../domain/placement.ts'
 import { enforce } from '../domain/policy.ts'
@@ -10,6 +11,7 @@ import type { BlockServiceRecords, Pools, PoolSums } from '../ports/block-storag
 import type { Places } from '../ports/places.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
 import { usedBytesOf } from './flexvol.ts'
+import type { Vacating } from '../ports/vacating.ts'
 import { poolHost } from './volume-facts.ts'
 
 export interface PoolSources {
@@ -18,6 +20,7 @@ export interface PoolSources {
   sums: PoolSums
   backend: Pick<Backend, 'space' | 'usageAt'>
   places: Places
+  vacating: Vacating
   topology: Topology
 }
 
@@ -25,17 +28,22 @@ export interface PoolSources {
 export function createPools(sources: PoolSources): Pools {
   const spaces = recentSpaces(sources.backend)
   const candidates = async (spaceOf: (flexvol: FlexVol) => Promise<Space>): Promise<Pool[]> => {
-    const [flexvols, services, sums] = await Promise.all([
+    const [flexvols, services, sums, vacating] = await Promise.all([
       sources.flexvols.list(),
       sources.services.list(),
       sources.sums.byFlexvol(),
+      sources.vacating(),
     ])
     const disabled = new Set(services.filter((s) => s.disabled).map((s) => s.host))
     return Promise.all(
       inConfiguredOrder(sources.topology, flexvols).map(async (flexvol) => {
         const sum = sums.get(flexvol.id) ?? { provisionedBytes: 0, reservedBytes: 0, copies: 0 }
         const reservedBytes = sum.reservedBytes + reservedByMoves(flexvols, flexvol)
-        return poolOf(sources, flexvol, disabled, { ...sum, reservedBytes }, await spaceOf(flexvol))
+        const vacatedBy = vacating.get(aggregateId(flexvol.cluster, placeForNew(flexvol).aggregate))
+        return {
+          ...poolOf(sources, flexvol, disabled, { ...sum, reservedBytes }, await spaceOf(flexvol)),
+          ...(vacatedBy !== undefined && { vacatedBy }),
+        }
       }),
     )
   }

@@ -24,6 +24,15 @@ test('equal pools keep the order of the configuration', () => {
   assert.deepEqual(names(placeVolume(request, pools).fitting), ['z', 'a'])
 })
 
+test('nothing is placed where everything is being moved away', () => {
+  const placement = placeVolume(request, [
+    pool({ flexvolId: 'a', vacatedBy: 'op-7' }),
+    pool({ flexvolId: 'b' }),
+  ])
+  assert.deepEqual(names(placement.fitting), ['b'])
+  assert.match(noPoolMessage(placement), /being emptied by operation op-7/)
+})
+
 test('what is written decides nothing; what is promised does', () => {
   const first = pool({ flexvolId: 'first', freeBytes: 60 * gib, provisionedBytes: 2 * gib })
   const second = pool({ flexvolId: 'second', provisionedBytes: 2 * gib })

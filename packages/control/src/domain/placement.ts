@@ -15,6 +15,8 @@ export interface PoolCandidate {
   enabled: boolean
   /** Why the pool's storage does not answer; absent: it does. */
   down?: string
+  /** The operation that empties the aggregate where its new images would be made; absent: none does. */
+  vacatedBy?: string
   totalBytes: number
   /** Bytes that can still be written, reservations taken off. */
   freeBytes: number
@@ -52,6 +54,10 @@ type Filter = (request: PlacementRequest, pool: PoolCandidate) => string | undef
 const filters: Filter[] = [
   (_, pool) => (pool.enabled ? undefined : 'its service is disabled'),
   (_, pool) => (pool.down === undefined ? undefined : `its storage does not answer: ${pool.down}`),
+  (_, pool) =>
+    pool.vacatedBy === undefined
+      ? undefined
+      : `its aggregate is being emptied by operation ${pool.vacatedBy}`,
   (request, pool) =>
     request.availabilityZone === null || request.availabilityZone === pool.availabilityZone
       ? undefined

@@ -1,6 +1,5 @@
 /** What the emptying of aggregates looks at, each time anew: where FlexVols are, and where there is room. */
 import { isDomainError, messageOf } from '@volant/contract'
-import { aggregateId } from '../domain/aggregate-name.ts'
 import {
   planVacate,
   samePlace,
@@ -14,7 +13,6 @@ import type { Aggregates, AggregateView } from '../ports/aggregates.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolMovePlan, FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
-import type { Vacating } from '../ports/vacating.ts'
 
 export interface VacateWish {
   cluster: string
@@ -29,7 +27,6 @@ export interface VacateFactsPorts {
   flexvols: Pick<FlexVolRecords, 'list'>
   backend: Pick<Backend, 'usageAt'>
   moves: Pick<FlexVolMoves, 'movements' | 'plan'>
-  vacating: Vacating
 }
 
 /** The FlexVols that are on the aggregates, or move to them, and what could be done with them. */
@@ -37,11 +34,10 @@ export async function gatherVacate(
   ports: VacateFactsPorts,
   wish: VacateWish,
 ): Promise<VacateFacts & { views: AggregateView[] }> {
-  const [all, flexvols, movements, vacating] = await Promise.all([
+  const [all, flexvols, movements] = await Promise.all([
     ports.aggregates.list(),
     ports.flexvols.list(),
     ports.moves.movements(),
-    ports.vacating(),
   ])
   const cluster = all.filter((one) => one.cluster === wish.cluster)
   const views = cluster.filter((one) => wish.aggregates.includes(one.name))
@@ -64,7 +60,7 @@ export async function gatherVacate(
         place: placeOf(one),
         freeBytes: one.space?.availableBytes ?? 0,
         sharesBlocks: one.reflink === true,
-        unusable: unusable(one, vacating.get(aggregateId(one.cluster, one.name))),
+        unusable: unusable(one),
       })),
   }
 }
@@ -76,9 +72,9 @@ const homeOf = ({ node, aggregate }: FlexVol): AggregatePlace => ({ node, aggreg
 const isAt = (flexvol: FlexVol, place: AggregatePlace): boolean =>
   samePlace(flexvol, place) || (flexvol.destination !== null && samePlace(flexvol.destination, place))
 
-function unusable(one: AggregateView, vacatedBy: string | undefined): string | null {
+function unusable(one: AggregateView): string | null {
   if (one.state !== 'online') return one.reason ?? `it is ${one.state}`
-  return vacatedBy === undefined ? null : `operation ${vacatedBy} empties it`
+  return one.vacatedBy === undefined ? null : `operation ${one.vacatedBy} empties it`
 }
 
 async function flexVolFacts(

@@ -45,6 +45,8 @@ export interface AggregateView {
   state: 'online' | 'deleting' | 'unavailable'
   /** Why it is unavailable; null: it is not. */
   reason: string | null
+  /** The operation that empties it: nothing new is placed there. Absent: none does. */
+  vacatedBy?: string
   /** Images there can share blocks; null while it is unavailable. */
   reflink: boolean | null
   /** Null while it is unavailable. */

@@ -5,6 +5,7 @@ import { instanceActionRecords } from '../db/repositories/instance-action.ts'
 import { poolSums } from '../db/repositories/pool-sum.ts'
 import { snapshotCreation } from '../db/repositories/snapshot-creation.ts'
 import { snapshotLists } from '../db/repositories/snapshot-list.ts'
+import { vacatingAggregates } from '../db/repositories/vacating.ts'
 import { volumeCreation } from '../db/repositories/volume-creation.ts'
 import { volumeMessageRecords } from '../db/repositories/volume-message.ts'
 import type { World } from './world.ts'
@@ -21,7 +22,13 @@ export function blockStoragePorts(world: World) {
     quotas: blockQuotaRecords(world.db),
     messages: volumeMessageRecords(world.db),
     instanceActions: instanceActionRecords(world.db),
-    pools: createPools({ ...world.ports, topology: world.topology, services, sums: poolSums(world.db) }),
+    pools: createPools({
+      ...world.ports,
+      topology: world.topology,
+      services,
+      sums: poolSums(world.db),
+      vacating: vacatingAggregates(world.db),
+    }),
     images: {
       file: async (imageId: string) => ({ path: `/images/${imageId}`, format: 'qcow2' as const }),
     },

@@ -39,7 +39,6 @@ export function vacateRig(names: readonly string[] = ['one', 'two', 'three']) {
     failing: new Set<string>(),
     /** What `start` says of a FlexVol, by name. */
     refusing: new Map<string, DomainError>(),
-    vacating: new Map<string, string>(),
     named: (name: string): FlexVol => [...flexvols.values()].find((one) => one.name === name) as FlexVol,
     at: (aggregate: string): string[] =>
       [...flexvols.values()].filter((one) => one.aggregate === aggregate).map((one) => one.name),
@@ -93,7 +92,6 @@ export function vacateRig(names: readonly string[] = ['one', 'two', 'three']) {
 
   rig.ports = {
     flexvols: { list: async () => [...flexvols.values()] },
-    vacating: async () => rig.vacating,
     backend: {
       usageAt: async ({ id }) => {
         const bytes = sizes.get(id) ?? 0
