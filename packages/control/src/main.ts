@@ -8,7 +8,6 @@ import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { DomainError } from '@volant/contract'
 import { writeJsonDurably } from '@volant/qemu'
-import { probeCapabilities } from '@volant/qemu/capabilities.ts'
 import {
   bind,
   Executor,
@@ -48,7 +47,6 @@ import { snapshotRecords } from './db/repositories/snapshot.ts'
 import { sweepRecords } from './db/repositories/sweep.ts'
 import { vacatingAggregates } from './db/repositories/vacating.ts'
 import { volumeRecords } from './db/repositories/volume.ts'
-import { defaultConvergencePolicy, type Convergence } from './domain/convergence.ts'
 import { placesOf } from './domain/places.ts'
 import { logEngine } from './engine-log.ts'
 import { createIdentity } from './http/identity/service.ts'
@@ -60,11 +58,9 @@ import { createAggregate } from './operations/create-aggregate.ts'
 import { deleteAggregate } from './operations/delete-aggregate.ts'
 import { detachVolume } from './operations/detach-volume.ts'
 import { declaredOperations } from './operations/index.ts'
-import { migrateVolume } from './operations/migrate-volume.ts'
 import { revertMigration } from './operations/revert-migration.ts'
 import { vacateAggregate } from './operations/vacate-aggregate.ts'
 import { systemClock } from './ports/clock.ts'
-import type { FlexVolMoves } from './ports/flexvol-moves.ts'
 import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-guest.ts'
 import { every } from './reconcile/every.ts'
 import { restoreHeads } from './reconcile/heads.ts'
@@ -72,6 +68,7 @@ import { retireSources } from './reconcile/retention.ts'
 import { createSweep, sweepEvery } from './reconcile/sweep.ts'
 import { ensureAggregates, ensureFlexVols } from './reconcile/topology.ts'
 import { openOntapListeners } from './ontap.ts'
+import { createMoves } from './moves.ts'
 import { openPlaneAgents } from './plane-agents.ts'
 import { openStateFolder } from './state-folder.ts'
 import { placesInUse } from './db/repositories/places-in-use.ts'
@@ -218,6 +215,17 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     return late.executor
   }
   const engine = operationEngine(executorOf, store)
+  const aggregates = createAggregates({
+    topology,
+    agents,
+    backend,
+    flexvols,
+    engine,
+    records: madeAggregates,
+    contents: aggregateContents(db),
+    vacating: vacatingAggregates(db),
+  })
+  const moving = { records, backend, agents, aggregates, places, engine, clock, topology, settings }
   return {
     log,
     clock,
@@ -235,20 +243,8 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     store,
     owner,
     engine,
-    aggregates: createAggregates({
-      topology,
-      agents,
-      backend,
-      flexvols,
-      engine,
-      records: madeAggregates,
-      contents: aggregateContents(db),
-      vacating: vacatingAggregates(db),
-    }),
-    flexVolMoves: unbuilt<FlexVolMoves>({
-      movements: async () => new Map(),
-      movementOf: async () => undefined,
-    }),
+    aggregates,
+    ...createMoves(moving),
     useExecutor: (executor: Executor) => void (late.executor = executor),
   }
 }
@@ -278,12 +274,6 @@ async function buildServices(state: State) {
   const volumes = blockStorage.serve({ ...shared, migrations })
   const compute = createCompute({ ...shared, images: images.registry, creator: volumes.creator, migrations })
   const headPorts = { ...records, backend, agents, places }
-  const migrationPorts = {
-    ...headPorts,
-    policy: { ...defaultConvergencePolicy, floorBps: settings.migration.clientFloorBytesPerSecond },
-    convergence: new Map<string, Convergence>(),
-    monotonic: () => performance.now(),
-  }
   return {
     identity,
     images,
@@ -299,7 +289,7 @@ async function buildServices(state: State) {
     },
     adminPassword: access.password,
     operations: [
-      bind(migrateVolume, migrationPorts),
+      ...state.moveOperations,
       bind(revertMigration, { ...headPorts, engine }),
       bind(attachVolume, headPorts),
       bind(detachVolume, headPorts),
@@ -316,8 +306,6 @@ type Services = Awaited<ReturnType<typeof buildServices>>
 
 function buildMigrations(state: State, isBackendEnabled: (backend: string) => Promise<boolean>) {
   const { migration } = state.settings
-  const capabilities = probeCapabilities()
-  capabilities.catch(() => {})
   return createMigrations({
     ...state.records,
     backend: state.backend,
@@ -331,7 +319,7 @@ function buildMigrations(state: State, isBackendEnabled: (backend: string) => Pr
       retentionSeconds: migration.retentionSeconds,
     },
     isBackendEnabled,
-    missingAbilities: async () => (await capabilities).missing,
+    missingAbilities: state.missingAbilities,
   })
 }
 
@@ -467,11 +455,3 @@ const vacatePorts = ({ records, backend, aggregates, flexVolMoves }: State) => (
   aggregates,
   moves: flexVolMoves,
 })
-
-/** This is being built. */
-const unbuilt = <Part extends object>(known: Partial<Part>): Part =>
-  new Proxy(known as Part, {
-    get: (part, name) =>
-      Reflect.get(part, name) ??
-      (() => Promise.reject(new DomainError('notImplemented', 'This is being built.'))),
-  })

@@ -8,9 +8,11 @@ import { openDatabase } from './db/open.ts'
 import { operationStore } from './db/repositories/operation.ts'
 import { copyRecords } from './db/repositories/copy.ts'
 import type { Database } from './db/schema.ts'
+import { keptForTheMove } from './domain/relocation-part.ts'
 import type { Topology } from './domain/topology.ts'
 import { migrateVolume, type MigrateVolumeInput } from './operations/migrate-volume.ts'
-import { jobOf, recordTruth, type Holder } from './operations/migration-holder.ts'
+import { jobOf, keptFor, recordTruth, type Holder } from './operations/migration-holder.ts'
+import { relocateVolume, type RelocateVolumeInput } from './operations/relocate-volume.ts'
 import type { Agents } from './ports/agents.ts'
 import { openPlaneAgents, type PlaneAgents } from './plane-agents.ts'
 import { openStateFolder, removeOutsideRunFolder } from './state-folder.ts'
@@ -105,13 +107,16 @@ async function recordCutovers(db: Kysely<Database>, agents: Agents, fence: numbe
   const store = operationStore(db)
   const ports = { copies: copyRecords(db) }
   for (const run of await store.listUnfinished()) {
-    if (run.kind !== migrateVolume.kind) continue
+    if (run.kind !== migrateVolume.kind && run.kind !== relocateVolume.kind) continue
     const log = await store.history({ runId: run.id })
     const opened = log.findLast(({ event, step }) => event === 'done' && step === 'openHolder')
     if (opened === undefined) continue
     const { holderId, machine } = opened.output as Holder
     const op = { id: run.id, fence }
     const decision = await agents.holders(machine).cutoverDecision({ fence }, holderId, jobOf(op))
-    if (decision === 'committed') await recordTruth(ports, op, run.input as MigrateVolumeInput, new Date())
+    if (decision !== 'committed') continue
+    const input = run.input as MigrateVolumeInput | RelocateVolumeInput
+    const until = 'retentionSeconds' in input ? keptFor(input.retentionSeconds, new Date()) : keptForTheMove
+    await recordTruth(ports, op, input, until)
   }
 }

@@ -13,8 +13,11 @@ import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
 import { extendVolume } from './extend-volume.ts'
 import { migrateVolume } from './migrate-volume.ts'
+import { moveFlexVol } from './move-flexvol.ts'
 import { pauseServer } from './pause-server.ts'
 import { rebootServer } from './reboot-server.ts'
+import { relocateImage } from './relocate-image.ts'
+import { relocateVolume } from './relocate-volume.ts'
 import { renameFlexVol } from './rename-flexvol.ts'
 import { revertMigration } from './revert-migration.ts'
 import { revertVolume } from './revert-volume.ts'
@@ -41,8 +44,11 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   detachVolume,
   extendVolume,
   migrateVolume,
+  moveFlexVol,
   pauseServer,
   rebootServer,
+  relocateImage,
+  relocateVolume,
   renameFlexVol,
   revertMigration,
   revertVolume,

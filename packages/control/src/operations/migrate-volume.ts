@@ -19,7 +19,15 @@ import { placeForNew, type Copy, type VolumeStatus } from '../domain/volume.ts'
 import type { CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { throughRestart } from './patience.ts'
-import { closeMover, endCopy, ensureMirror, holderOf, isCommitted, openHolder } from './migration-holder.ts'
+import {
+  closeMover,
+  endCopy,
+  ensureMirror,
+  holderOf,
+  isCommitted,
+  keptFor,
+  openHolder,
+} from './migration-holder.ts'
 import { cutOver, lookAtCopy, settleOnTarget, type Relocation, type RelocationPorts } from './relocation.ts'
 import { sealMove } from './seal-move.ts'
 
@@ -135,7 +143,9 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
   .commit('cutover', {
     do: async ({ op, input, out, ports, now }) => {
       await ports.volumes.update(input.volumeId, { migrationStatus: 'completing' })
-      return cutOver(ports, op, input, out.openHolder, input.cutoverWindowMs, now)
+      return cutOver(ports, op, input, out.openHolder, input.cutoverWindowMs, () =>
+        keptFor(input.retentionSeconds, now()),
+      )
     },
     happened: ({ op, input, out, ports }) => isCommitted(ports, op, input, out.openHolder),
     retryFrom: 'inSync',
@@ -146,7 +156,14 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
   // The target is the truth. From here on everything is repeated until it is done; there is no way back.
   .step('settle', {
     do: ({ op, input, out, ports, now }) =>
-      settleOnTarget(ports, op, input, out.openHolder, out.cutover !== undefined, now()),
+      settleOnTarget(
+        ports,
+        op,
+        input,
+        out.openHolder,
+        out.cutover !== undefined,
+        keptFor(input.retentionSeconds, now()),
+      ),
   })
 
   .step('retireSource', {

@@ -161,8 +161,9 @@ export const isRecorded = async (ports: RelocationPorts, input: Relocation): Pro
 export async function recordTruth(
   ports: { copies: Pick<RelocationPorts['copies'], 'changeTruth'> },
   op: Op,
-  input: Relocation & { retentionSeconds: number },
-  now: Date,
+  input: Relocation,
+  /** Until when the source is kept: ISO 8601. */
+  retainedUntil: string,
 ): Promise<void> {
   await ports.copies.changeTruth({
     volumeId: input.volumeId,
@@ -170,9 +171,13 @@ export async function recordTruth(
     toImageId: input.targetImageId,
     operationId: op.id,
     fence: op.fence,
-    retainedUntil: new Date(now.getTime() + input.retentionSeconds * 1000).toISOString(),
+    retainedUntil,
   })
 }
+
+/** As `recordTruth` wants it. */
+export const keptFor = (seconds: number, from: Date): string =>
+  new Date(from.getTime() + seconds * 1000).toISOString()
 
 /**
  * The cutover is committed, and nobody knows how far the holder came. The source is taken away first, as in the
@@ -205,6 +210,7 @@ export async function ensureMirror(
   op: Op & { control: { rate: number | null } },
   holder: Holder,
   targetImageId: string,
+  how: { changesOnly?: boolean } = {},
 ): Promise<void> {
   const target = await openTarget(ports, op, holder, targetImageId)
   await ports.agents.holders(holder.machine).ensureMirror(callerOf(op), {
@@ -212,6 +218,7 @@ export async function ensureMirror(
     jobId: jobOf(op),
     target,
     rate: op.control.rate ?? 0,
+    ...how,
   })
 }
 

@@ -169,10 +169,10 @@ export interface CutoverOutcome {
 export async function cutOver(
   ports: RelocationPorts,
   op: Op,
-  input: Relocation & { retentionSeconds: number },
+  input: Relocation,
   holder: Holder,
   windowMs: number,
-  now: () => Date,
+  retainedUntil: () => string,
 ): Promise<CutoverOutcome> {
   const { holderId, machine, isHead } = holder
   const holders = ports.agents.holders(machine)
@@ -194,7 +194,7 @@ export async function cutOver(
   await commitCutover(ports, op, holder)
   // The same for everybody who asks the database, while I/O is held. It can't be undone any more: a database that does
   // not answer must not hold the client, and `settle` writes it before anything else.
-  await recordTruth(ports, op, input, now()).catch((error: unknown) => {
+  await recordTruth(ports, op, input, retainedUntil()).catch((error: unknown) => {
     // Another control plane has taken over: it reads the register, too.
     if (error instanceof DomainError && error.code === 'staleFence') throw error
   })
@@ -213,13 +213,13 @@ export async function cutOver(
 export async function settleOnTarget(
   ports: RelocationPorts,
   op: Op,
-  input: Relocation & { retentionSeconds: number },
+  input: Relocation,
   holder: Holder,
   wasAnswered: boolean,
-  now: Date,
+  retainedUntil: string,
 ): Promise<{ movedBytes: number }> {
   const { holderId, machine, isHead } = holder
-  if (!(await isRecorded(ports, input))) await recordTruth(ports, op, input, now)
+  if (!(await isRecorded(ports, input))) await recordTruth(ports, op, input, retainedUntil)
   // A crash came between the commit and the answer: what was decided is carried out.
   if (!wasAnswered) await carryOut(ports, op, input, holder)
   if (isHead) {

@@ -63,8 +63,13 @@ const aggregatesOf = (node: string, ...names: string[]) =>
 
 /** A control plane's inside over an in-memory database and simulated agents: what operations are tested in. */
 export async function openWorld(
-  machines = { lma: 'm1', lmb: 'm1', compute: 'm1' },
-  { reflink = true }: { /** Whether images can share blocks. */ reflink?: boolean } = {},
+  machines: Machines = { lma: 'm1', lmb: 'm1', compute: 'm1' },
+  options: {
+    /** Whether images can share blocks; absent: yes. */
+    reflink?: boolean
+    /** Of a head's mirrors and copies, which the test leads on then; absent: they are at once. */
+    firstPhase?: 'copying'
+  } = {},
 ) {
   const topology = testTopology(machines)
   const db = await openDatabase(':memory:')
@@ -74,11 +79,22 @@ export async function openWorld(
         n.name,
         createSimulatedStorageAgent({
           node: n.name,
-          aggregates: [{ name: 'aggr1', totalBytes: 2 ** 40, reflink }],
+          aggregates: n.aggregates.map(({ name }) => ({
+            name,
+            totalBytes: 2 ** 40,
+            reflink: options.reflink ?? true,
+          })),
+          onExported: (imageId, from) => receive(imageId, from),
         }),
       ]),
     ),
   )
+  const receive = (imageId: string, { content, allocatedBytes }: SimulatedImage): void => {
+    for (const node of nodes.values()) {
+      const image = node.images.get(imageId)
+      if (image) Object.assign(image, { content, allocatedBytes, changes: image.changes + 1 })
+    }
+  }
   const open = (imageId: string, isOpen: boolean) => {
     for (const node of nodes.values()) {
       if (isOpen) node.openImages.add(imageId)
@@ -90,6 +106,7 @@ export async function openWorld(
       machine,
       createSimulatedHolderAgent({
         host: machine,
+        ...(options.firstPhase !== undefined && { firstPhase: options.firstPhase }),
         onOpen: (imageId) => open(imageId, true),
         onClose: (imageId) => open(imageId, false),
       }),

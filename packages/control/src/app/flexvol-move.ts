@@ -1,0 +1,332 @@
+import { DomainError, messageOf, type ErrorCode } from '@volant/contract'
+import type { RunRecord } from '@volant/saga'
+import { checkMove, windowRule, type MoveCheck, type MoveCheckFacts } from '../domain/move-checks.ts'
+import {
+  cutoverActions,
+  cutoverWindowSeconds,
+  isUnderWay,
+  type FlexVolMove,
+  type FlexVolMoveProgress,
+} from '../domain/flexvol-move.ts'
+import { movingImages } from '../domain/move-progress.ts'
+import type { Topology } from '../domain/topology.ts'
+import type { Copy, FlexVol } from '../domain/volume.ts'
+import { gatherMove, type MoveFactsPorts } from '../operations/move-facts.ts'
+import { moveFlexVol, newMove, type MoveFlexVolInput } from '../operations/move-flexvol.ts'
+import type { Agents } from '../ports/agents.ts'
+import type { Aggregates } from '../ports/aggregates.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { FlexVolMovePlan, FlexVolMoveRequest, FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
+import type { OperationEngine } from '../ports/operations.ts'
+import type { CopyRecords, FlexVolMoveRecords, FlexVolRecords } from '../ports/records.ts'
+
+export interface FlexVolMoveSources extends MoveFactsPorts {
+  flexvols: Pick<FlexVolRecords, 'find' | 'get'>
+  moves: Pick<FlexVolMoveRecords, 'find' | 'latestOf' | 'latest' | 'create' | 'update'>
+  copies: Pick<CopyRecords, 'ofFlexVol'>
+  backend: Pick<Backend, 'imageInfo' | 'usageAt' | 'canShare' | 'spaceAt'>
+  agents: Pick<Agents, 'compute'>
+  aggregates: Pick<Aggregates, 'find' | 'list'>
+  engine: OperationEngine
+  topology: Topology
+  settings: { rate: number; retentionSeconds: number }
+  /** Why holders of this machine can't move images; empty: they can. */
+  missingAbilities: (machine: string) => Promise<string[]>
+  clock: Clock
+}
+
+/** For an estimate where no rate is set: what a disk of a small machine copies. Bytes per second. */
+const assumedBps = 300 * 1024 * 1024
+
+interface Prepared {
+  plan: FlexVolMovePlan
+  input: MoveFlexVolInput | undefined
+}
+
+export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
+  const { moves, engine } = sources
+
+  const underWay = async (flexvolId: string): Promise<FlexVolMove> => {
+    const flexvol = await sources.flexvols.get(flexvolId)
+    const move = await moves.latestOf(flexvolId)
+    if (move !== undefined && isUnderWay(move)) return move
+    throw new DomainError('conflict', `FlexVol ${flexvol.name} is not moving.`)
+  }
+  const runOf = (moveId: string): Promise<RunRecord | undefined> =>
+    engine.get(moveId).catch((error: unknown) => {
+      if (error instanceof DomainError && error.code === 'notFound') return undefined
+      throw error
+    })
+  const movement = async (move: FlexVolMove): Promise<Movement> => movementView(move, await runOf(move.id))
+
+  return {
+    plan: async (request) => (await prepare(sources, request)).plan,
+    async start(request) {
+      const { plan, input } = await prepare(sources, request)
+      refuseFirst(plan.checks)
+      if (input === undefined)
+        throw new DomainError('internal', 'A move without a destination was not refused.')
+      const rate = request.rate ?? sources.settings.rate
+      const { id } = await engine.start(moveFlexVol, input, {
+        rate: rate === 0 ? null : rate,
+        ...(request.parent !== undefined && { parent: request.parent }),
+      })
+      // Before it is answered: a wish may come at once, and it goes by the record.
+      await moves.create(newMove(id, input, (await engine.get(id)).createdAt))
+      return { operationId: id }
+    },
+    async modify(flexvolId, changes) {
+      const move = await underWay(flexvolId)
+      const { cutoverWindowSeconds: window, cutoverAction: action } = changes
+      const checked = window === undefined ? undefined : windowRule(window)
+      if (checked?.ok === false) throw new DomainError('invalid', checked.reason)
+      if (action !== undefined && !cutoverActions.includes(action)) {
+        throw new DomainError('invalid', `There is no cutover action '${String(action)}'.`)
+      }
+      await moves.update(move.id, {
+        ...changes,
+        // To wait is to hold; whoever takes that back lets the images go.
+        ...(action === 'wait' && { cutover: 'held' as const }),
+        ...(action !== undefined &&
+          action !== 'wait' &&
+          move.cutoverAction === 'wait' && { cutover: 'automatic' as const }),
+      })
+    },
+    async trigger(flexvolId) {
+      await moves.update((await underWay(flexvolId)).id, { cutover: 'triggered' })
+    },
+    async hold(flexvolId) {
+      await moves.update((await underWay(flexvolId)).id, { cutover: 'held' })
+    },
+    async pause(flexvolId) {
+      await engine.pause((await underWay(flexvolId)).id)
+    },
+    async resume(flexvolId) {
+      await engine.resume((await underWay(flexvolId)).id)
+    },
+    async abort(flexvolId) {
+      await engine.cancel((await underWay(flexvolId)).id)
+    },
+    async movementOf(flexvolId) {
+      const move = await moves.latestOf(flexvolId)
+      return move && movement(move)
+    },
+    async movements() {
+      const all = new Map<string, Movement>()
+      for (const [flexvolId, move] of await moves.latest()) all.set(flexvolId, await movement(move))
+      return all
+    },
+    async images(moveId) {
+      const move = await moves.find(moveId)
+      if (move === undefined) throw new DomainError('notFound', `There is no move ${moveId}.`)
+      const run = await runOf(moveId)
+      const isBack = move.state === 'aborted' || move.state === 'failed' || isTurningBack(run)
+      const facts = await gatherMove(sources, {
+        id: move.id,
+        flexvolId: move.flexvolId,
+        held: move.cutover === 'held',
+        shares: (run?.input as MoveFlexVolInput | undefined)?.shares ?? false,
+        at: isBack ? move.from : move.to,
+        now: sources.clock.now(),
+      })
+      if (!isUnderWay(move)) sources.moving.delete(move.id)
+      return movingImages(facts)
+    },
+  }
+}
+
+const isTurningBack = (run: RunRecord | undefined): boolean =>
+  run?.state === 'cancelling' || run?.state === 'unwinding'
+
+async function prepare(sources: FlexVolMoveSources, request: FlexVolMoveRequest): Promise<Prepared> {
+  const flexvol = await sources.flexvols.get(request.flexvolId)
+  const view = await sources.aggregates.find(flexvol.cluster, request.aggregate)
+  const to = view === undefined ? null : { node: view.node, aggregate: view.name }
+  const from = { node: flexvol.node, aggregate: flexvol.aggregate }
+  const live = (await sources.copies.ofFlexVol(flexvol.id)).filter(({ state }) => state === 'live')
+  const attachments = await attachmentsOf(sources, live)
+  const size = await sizeOf(sources, flexvol, live, to)
+  const facts: MoveCheckFacts = {
+    flexvol,
+    aggregate: request.aggregate,
+    known: (await sources.aggregates.list())
+      .filter(({ cluster }) => cluster === flexvol.cluster)
+      .map(({ name }) => name),
+    target: view === undefined || to === null ? null : { place: to, state: view.state, reason: view.reason },
+    latest: await sources.moves.latestOf(flexvol.id),
+    heldBy: await sources.engine.holderOf(`flexvol/${flexvol.id}`),
+    needBytes: size.bytes,
+    freeBytes: view?.space?.availableBytes ?? null,
+    sourceDown: size.down,
+    hostsDown: await hostsDown(sources, attachments.hosts),
+    missingAbilities: await abilities(sources, attachments.hosts),
+    cutoverWindowSeconds: request.cutoverWindowSeconds ?? cutoverWindowSeconds.usual,
+    cutoverAction: request.cutoverAction ?? 'retry_on_failure',
+  }
+  const checks = checkMove(facts)
+  const rate = request.rate ?? sources.settings.rate
+  const bps = rate === 0 ? assumedBps : Math.min(rate, assumedBps)
+  return {
+    plan: {
+      ok: checks.every((check) => check.ok),
+      flexvol,
+      from,
+      to,
+      checks,
+      images: {
+        volumes: live.filter(({ snapshotId }) => snapshotId === null).length,
+        attached: attachments.volumes,
+        snapshots: live.filter(({ snapshotId }) => snapshotId !== null).length,
+      },
+      estimate:
+        to === null
+          ? null
+          : {
+              bytes: size.bytes,
+              freeBytes: facts.freeBytes ?? 0,
+              seconds: Math.ceil(size.bytes / bps),
+              rate: bps,
+              staysShared: size.shares,
+            },
+      steps: moveFlexVol.nodes.map((node) => node.name),
+    },
+    input:
+      to === null
+        ? undefined
+        : {
+            flexvolId: flexvol.id,
+            from,
+            to,
+            shares: size.shares,
+            estimateBytes: size.bytes,
+            cutoverWindowSeconds: facts.cutoverWindowSeconds,
+            cutoverAction: request.cutoverAction ?? 'retry_on_failure',
+            retentionSeconds: sources.settings.retentionSeconds,
+          },
+  }
+}
+
+/** What the move copies. `down`: why the FlexVol's node could not tell. */
+async function sizeOf(
+  { backend }: FlexVolMoveSources,
+  flexvol: FlexVol,
+  live: readonly Copy[],
+  to: { node: string; aggregate: string } | null,
+): Promise<{ bytes: number; shares: boolean; down: string | null }> {
+  try {
+    let bytes = 0
+    for (const copy of live) bytes += (await backend.imageInfo(copy))?.allocatedBytes ?? 0
+    // Which blocks two images share only their own node can tell.
+    const sameNode = to !== null && to.node === flexvol.node
+    const shares = sameNode && (await backend.canShare(flexvol)) && (await backend.canShare(to))
+    if (!shares) return { bytes, shares, down: null }
+    const { uniqueBytes } = await backend.usageAt(flexvol, flexvol)
+    return { bytes: Math.min(bytes, uniqueBytes), shares, down: null }
+  } catch (error) {
+    return { bytes: 0, shares: false, down: messageOf(error) }
+  }
+}
+
+/** Attached volumes, and the hosts where their heads are. */
+async function attachmentsOf(
+  { attachments }: FlexVolMoveSources,
+  live: readonly Copy[],
+): Promise<{ volumes: number; hosts: string[] }> {
+  const hosts = new Set<string>()
+  let volumes = 0
+  for (const { volumeId, snapshotId } of live) {
+    if (snapshotId !== null) continue
+    const held = (await attachments.ofVolume(volumeId)).flatMap(({ host }) => (host === null ? [] : [host]))
+    if (held.length > 0) volumes += 1
+    for (const host of held) hosts.add(host)
+  }
+  return { volumes, hosts: [...hosts] }
+}
+
+async function hostsDown({ agents }: FlexVolMoveSources, hosts: readonly string[]): Promise<string[]> {
+  const down: string[] = []
+  for (const host of hosts) {
+    try {
+      await agents.compute(host).listGuests()
+    } catch (error) {
+      down.push(`${host} (${messageOf(error)})`)
+    }
+  }
+  return down
+}
+
+async function abilities(sources: FlexVolMoveSources, hosts: readonly string[]): Promise<string[]> {
+  const { computeHosts } = sources.topology
+  const machines = hosts.flatMap((host) => computeHosts.find(({ name }) => name === host)?.machine ?? [])
+  const missing = await Promise.all([...new Set(machines)].map((one) => sources.missingAbilities(one)))
+  return [...new Set(missing.flat())]
+}
+
+const codes: Record<string, ErrorCode> = {
+  aggregate: 'notFound',
+  'aggregate-online': 'unavailable',
+  'not-moving': 'conflict',
+  'not-busy': 'conflict',
+  'source-up': 'unavailable',
+  'hosts-up': 'unavailable',
+  space: 'noCapacity',
+}
+
+function refuseFirst(checks: readonly MoveCheck[]): void {
+  const failed = checks.find((check) => !check.ok)
+  if (failed === undefined) return
+  throw new DomainError(codes[failed.name] ?? 'invalid', failed.reason, { detail: checks })
+}
+
+/** What both APIs show: ONTAP's words. */
+function movementView(move: FlexVolMove, run: RunRecord | undefined): Movement {
+  const progress = (run?.progress ?? null) as FlexVolMoveProgress | null
+  const reason = run?.failure?.message ?? null
+  if (!isUnderWay(move)) {
+    const state = ({ succeeded: 'success', failed: 'failed', aborted: 'aborted' } as const)[
+      move.state as 'succeeded' | 'failed' | 'aborted'
+    ]
+    const share = progress === null ? 0 : percentOf(progress)
+    return { move, state, percentComplete: state === 'success' ? 100 : share, progress, reason }
+  }
+  return {
+    move,
+    state: stateOf(move, run, progress),
+    percentComplete: progress === null ? 0 : percentOf(progress),
+    progress,
+    reason,
+  }
+}
+
+/** 100 only after success. */
+const percentOf = ({ doneBytes, totalBytes, images }: FlexVolMoveProgress): number => {
+  const share = totalBytes > 0 ? doneBytes / totalBytes : images.total === 0 ? 1 : images.moved / images.total
+  return Math.min(99, Math.floor(share * 100))
+}
+
+function stateOf(
+  move: FlexVolMove,
+  run: RunRecord | undefined,
+  progress: FlexVolMoveProgress | null,
+): Movement['state'] {
+  if (run?.state === 'needs-attention') return 'failed'
+  if (run?.control.paused === true) return 'paused'
+  if (run?.step === 'arrive' || ['settleCopies', 'leaveSource', 'finish'].includes(run?.step ?? '')) {
+    return 'cutover'
+  }
+  switch (progress?.phase) {
+    case 'cutover_pending':
+      return 'cutover_pending'
+    case 'cutover':
+      return move.cutover === 'held' ? 'cutover_wait' : 'cutover'
+    case 'paused':
+      return 'paused'
+    case 'replicating':
+    case 'bringing-back':
+      return 'replicating'
+    case 'queued':
+    case undefined:
+      return 'queued'
+  }
+}

@@ -1,0 +1,29 @@
+import type { ImageCopyStatus } from '@volant/contract'
+
+/** What is known of a copy from one look to the next. */
+export interface CopyProgress {
+  /** How often it began anew. */
+  restarts: number
+  /** The look before: milliseconds, bytes. */
+  at: number | null
+  doneBytes: number
+  /** Bytes per second, smoothed over some looks. */
+  rateBps: number
+}
+
+export const newCopyProgress = (): CopyProgress => ({ restarts: 0, at: null, doneBytes: 0, rateBps: 0 })
+
+/** How much of a new sample counts. */
+const weight = 0.3
+
+/** Pure: the look before and this one. */
+export function seenAt(before: CopyProgress, status: ImageCopyStatus, now: number): CopyProgress {
+  const lost = status.phase === 'absent' || status.phase === 'failed'
+  const restarts = before.restarts + (lost ? 1 : 0)
+  if (before.at === null || lost || status.doneBytes < before.doneBytes || now <= before.at) {
+    return { restarts, at: now, doneBytes: status.doneBytes, rateBps: before.rateBps }
+  }
+  const sample = ((status.doneBytes - before.doneBytes) * 1000) / (now - before.at)
+  const rateBps = before.rateBps === 0 ? sample : before.rateBps * (1 - weight) + sample * weight
+  return { restarts, at: now, doneBytes: status.doneBytes, rateBps: Math.round(rateBps) }
+}

@@ -1,0 +1,66 @@
+/** What the steps of a FlexVol's move do with the copy of an image that nobody writes to. */
+import { final, retryable } from '@volant/saga'
+import { newCopyProgress, seenAt, type CopyProgress } from '../domain/copy-progress.ts'
+import type { MigrationProgress } from '../domain/migration-progress.ts'
+import type { Copy } from '../domain/volume.ts'
+import type { Backend } from '../ports/backend.ts'
+import { callerOf } from './caller.ts'
+
+export interface ImageCopyPorts {
+  backend: Pick<Backend, 'copyStatus' | 'setCopyRate' | 'ensureCopyPaused'>
+  /** What copies under way look like. In memory: after a restart they are looked at anew. */
+  copying: Map<string, CopyProgress>
+  /** Milliseconds, from a clock that does not jump. */
+  monotonic(): number
+}
+
+interface Op {
+  id: string
+  fence: number
+  control: { rate: number | null; paused: boolean }
+}
+
+/** How often a copy may begin anew before the operation gives up. */
+const maxRestarts = 5
+
+/** One look of a wait: follows the operator's wishes, starts what was lost anew, and tells how far it is. */
+export async function lookAtImageCopy(
+  ports: ImageCopyPorts,
+  op: Op,
+  pair: { to: Copy; from: Copy },
+  start: () => Promise<void>,
+) {
+  const status = await ports.backend.copyStatus(pair)
+  const seen = seenAt(ports.copying.get(op.id) ?? newCopyProgress(), status, ports.monotonic())
+  ports.copying.set(op.id, seen)
+  const advance = [seen.restarts, status.phase, status.doneBytes]
+  if (status.phase === 'absent' || status.phase === 'failed') {
+    const reason = status.error ?? 'its agent was restarted'
+    if (seen.restarts > maxRestarts) {
+      throw final(`The copy failed ${maxRestarts} times, at last with: ${reason}`)
+    }
+    await start()
+    if (status.phase === 'failed') throw retryable(`The copy failed and was started again: ${reason}`)
+    return { done: false, advance }
+  }
+  const { paused } = op.control
+  if (status.phase !== 'done') {
+    const rate = op.control.rate ?? 0
+    if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), pair, rate)
+    if ((status.phase === 'paused') !== paused) {
+      await ports.backend.ensureCopyPaused(callerOf(op), pair, paused)
+    }
+  }
+  const leftBytes = Math.max(0, status.totalBytes - status.doneBytes)
+  const progress: MigrationProgress = {
+    phase: status.phase !== 'done' && paused ? 'paused' : 'copying',
+    doneBytes: status.doneBytes,
+    totalBytes: status.totalBytes,
+    leftBytes,
+    rateBps: seen.rateBps,
+    etaSeconds: seen.rateBps > 0 ? Math.ceil(leftBytes / seen.rateBps) : null,
+    clientLimitBps: null,
+    mirrorRestarts: seen.restarts,
+  }
+  return { done: status.phase === 'done', progress, advance }
+}

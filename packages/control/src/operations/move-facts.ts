@@ -1,0 +1,201 @@
+/** What the records say of a FlexVol's move: gathered anew at each look, so that a crash loses nothing. */
+import type { LogEntry, RunRecord } from '@volant/saga'
+import { hasEnded } from '@volant/saga'
+import { givingWay } from '../domain/giving-way.ts'
+import type { MigrationProgress } from '../domain/migration-progress.ts'
+import type { MoveFacts, MoveImage, MovePart } from '../domain/move-order.ts'
+import { keptForTheMove, type PartInput } from '../domain/relocation-part.ts'
+import type { AggregatePlace, Copy } from '../domain/volume.ts'
+import type { Backend } from '../ports/backend.ts'
+import type { OperationEngine } from '../ports/operations.ts'
+import type { AttachmentRecords, CopyRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
+
+export interface MoveFactsPorts {
+  volumes: Pick<VolumeRecords, 'find'>
+  snapshots: Pick<SnapshotRecords, 'ofFlexVol'>
+  copies: Pick<CopyRecords, 'ofFlexVol'>
+  attachments: Pick<AttachmentRecords, 'ofVolume'>
+  backend: Pick<Backend, 'imageInfo'>
+  engine: Pick<OperationEngine, 'partsOf' | 'underWay' | 'historyOf'>
+  /** What can't change any more, or is only shown. In memory: after a restart it is read anew. */
+  moving: Map<string, MoveMemory>
+}
+
+export interface MoveMemory {
+  /** Ended parts. */
+  parts: Map<string, MovePart>
+  volumes: Map<string, { name: string | null; snapshotId: string | null }>
+  /** Bytes that an image occupied when it was first seen. */
+  sizes: Map<string, number>
+  /** Ended parts whose failed cutovers were answered by the move's cutover action. */
+  answered: Set<string>
+}
+
+const newMemory = (): MoveMemory => ({
+  parts: new Map(),
+  volumes: new Map(),
+  sizes: new Map(),
+  answered: new Set(),
+})
+
+export function memoryOf(moving: Map<string, MoveMemory>, moveId: string): MoveMemory {
+  const found = moving.get(moveId)
+  if (found !== undefined) return found
+  const memory = newMemory()
+  moving.set(moveId, memory)
+  return memory
+}
+
+/** `at`: where the images belong now. */
+export async function gatherMove(
+  ports: MoveFactsPorts,
+  move: { id: string; flexvolId: string; held: boolean; shares: boolean; at: AggregatePlace; now: Date },
+): Promise<MoveFacts> {
+  const memory = memoryOf(ports.moving, move.id)
+  const parts: MovePart[] = []
+  for (const run of await ports.engine.partsOf(move.id)) parts.push(await partOf(ports, memory, run))
+  const copies = await ports.copies.ofFlexVol(move.flexvolId)
+  return {
+    at: move.at,
+    shares: move.shares,
+    images: await imagesOf(ports, memory, move.flexvolId, copies, parts),
+    retained: copies.filter(({ state }) => state === 'retained'),
+    parts,
+    otherReferences: await otherReferences(ports, move.id),
+    held: move.held,
+    now: move.now.getTime(),
+  }
+}
+
+async function imagesOf(
+  ports: MoveFactsPorts,
+  memory: MoveMemory,
+  flexvolId: string,
+  copies: readonly Copy[],
+  parts: readonly MovePart[],
+): Promise<MoveImage[]> {
+  const snapshots = await ports.snapshots.ofFlexVol(flexvolId)
+  const order = new Map(snapshots.map(({ id }, i) => [id, i]))
+  // What a part makes is no image of its own until it takes the place of another one.
+  const made = new Set(parts.map(({ targetImageId }) => targetImageId))
+  const images: MoveImage[] = []
+  for (const copy of copies) {
+    if (copy.state === 'retained') continue
+    if (copy.state === 'target' && isOfPart(copy, made, parts)) continue
+    const { volumeId, snapshotId } = copy
+    const volume = await volumeOf(ports, memory, volumeId)
+    const own = snapshots.filter((snapshot) => snapshot.volumeId === volumeId)
+    const until = snapshotId === null ? own.length : own.findIndex(({ id }) => id === snapshotId)
+    const ancestors = own
+      .slice(0, Math.max(0, until))
+      .map(({ id }) => id)
+      .toReversed()
+    if (volume?.snapshotId != null) ancestors.push(volume.snapshotId)
+    images.push({
+      key: snapshotId === null ? `volume/${volumeId}` : `snapshot/${snapshotId}`,
+      volumeId,
+      snapshotId,
+      imageId: copy.imageId,
+      place: { node: copy.node, aggregate: copy.aggregate },
+      isBeingMade: copy.state === 'target',
+      attached: snapshotId === null && (await isAttached(ports, volumeId)),
+      name:
+        snapshotId === null
+          ? (volume?.name ?? null)
+          : (snapshots.find(({ id }) => id === snapshotId)?.name ?? null),
+      allocatedBytes: await sizeOf(ports, memory, copy),
+      ancestors,
+    })
+  }
+  const rank = ({ snapshotId }: MoveImage): number =>
+    snapshotId === null ? Infinity : (order.get(snapshotId) ?? 0)
+  return images.toSorted((a, b) => rank(a) - rank(b) || 0)
+}
+
+/** Also the clone of a source that a part reads: it goes with the part. */
+const isOfPart = (copy: Copy, made: ReadonlySet<string>, parts: readonly MovePart[]): boolean =>
+  made.has(copy.imageId) || parts.some(({ id, state }) => id === copy.operationId && state === 'under-way')
+
+/** As the relocation itself sees it: a head is beside the host of the attachment. */
+async function isAttached(ports: MoveFactsPorts, volumeId: string): Promise<boolean> {
+  return (await ports.attachments.ofVolume(volumeId)).some(({ host }) => host !== null)
+}
+
+async function volumeOf(ports: MoveFactsPorts, memory: MoveMemory, volumeId: string) {
+  const known = memory.volumes.get(volumeId)
+  if (known !== undefined) return known
+  const volume = await ports.volumes.find(volumeId)
+  if (volume !== undefined) memory.volumes.set(volumeId, { name: volume.name, snapshotId: volume.snapshotId })
+  return volume
+}
+
+/** Only for show and for what is reckoned: a node that does not answer is no reason to stand still. */
+async function sizeOf(ports: MoveFactsPorts, memory: MoveMemory, copy: Copy): Promise<number> {
+  const known = memory.sizes.get(copy.imageId)
+  if (known !== undefined) return known
+  const bytes = await ports.backend.imageInfo(copy).then(
+    (info) => info?.allocatedBytes ?? 0,
+    () => undefined,
+  )
+  if (bytes !== undefined) memory.sizes.set(copy.imageId, bytes)
+  return bytes ?? 0
+}
+
+async function otherReferences(ports: MoveFactsPorts, moveId: string): Promise<Map<string, number>> {
+  const references = new Map<string, number>()
+  for (const run of await ports.engine.underWay(givingWay)) {
+    if (run.parentId === moveId) continue
+    const { from, to } = run.input as PartInput
+    for (const node of new Set([from.node, to.node])) references.set(node, (references.get(node) ?? 0) + 1)
+  }
+  return references
+}
+
+async function partOf(ports: MoveFactsPorts, memory: MoveMemory, run: RunRecord): Promise<MovePart> {
+  const known = memory.parts.get(run.id)
+  if (known !== undefined) return known
+  const ended = hasEnded(run.state)
+  // Of one under way only a cutover that was given up would be news, and it is told at the part's end.
+  const log = ended ? await ports.engine.historyOf(run.id) : []
+  const part = digest(run, log)
+  if (ended) memory.parts.set(run.id, part)
+  return part
+}
+
+function digest(run: RunRecord, log: readonly LogEntry[]): MovePart {
+  const input = run.input as PartInput
+  const progress = run.progress as MigrationProgress | null
+  const output = (step: string) =>
+    log.findLast((entry) => entry.step === step && entry.event === 'done')?.output as
+      | Record<string, unknown>
+      | null
+      | undefined
+  const pauseMs = output('cutover')?.['pauseMs']
+  const mark = output('settle')?.['mark']
+  const underWay = !hasEnded(run.state)
+  return {
+    id: run.id,
+    key: run.keys.find((key) => key === `snapshot/${input.snapshotId}`) ?? `volume/${input.volumeId}`,
+    keys: run.keys,
+    state: underWay ? 'under-way' : (run.state as 'succeeded' | 'failed' | 'cancelled'),
+    needsAttention: run.state === 'needs-attention',
+    from: input.from,
+    to: input.to,
+    sourceImageId: input.sourceImageId,
+    targetImageId: input.targetImageId,
+    endedAt: run.endedAt === null ? null : Date.parse(run.endedAt),
+    reason: run.failure === null ? null : `${run.failure.step}: ${run.failure.message}`,
+    cutoverFailures: log.filter(({ event, step }) => event === 'failed' && step === 'cutover').length,
+    mark: typeof mark === 'string' ? mark : null,
+    pauseMs: typeof pauseMs === 'number' ? Math.round(pauseMs * 100) / 100 : null,
+    inSync: underWay && run.step === 'inSync' && progress?.phase === 'in-sync',
+    atCutover: underWay && ['cutover', 'flip', 'settle'].includes(run.step ?? ''),
+    doneBytes: progress?.doneBytes ?? 0,
+    totalBytes: progress?.totalBytes ?? 0,
+    rateBps: underWay ? (progress?.rateBps ?? 0) : 0,
+  }
+}
+
+/** What a move leaves while it lasts. One FlexVol has one move at a time. */
+export const isKeptForTheMove = (copy: Copy): boolean =>
+  copy.state === 'retained' && copy.retainedUntil === keptForTheMove
