@@ -34,8 +34,6 @@ export interface Life {
   /** Those that come and go. */
   extras: Volume[]
   random(): number
-  /** Milliseconds of each deed. */
-  deeds: Map<string, number[]>
   problems: string[]
   say(text: string): void
 }
@@ -59,9 +57,7 @@ export async function live(life: Life, over: () => boolean): Promise<void> {
     const began = performance.now()
     try {
       await chosen.deed.do(life, volume)
-      const took = performance.now() - began
-      life.deeds.set(name, [...(life.deeds.get(name) ?? []), took])
-      life.say(`  ${name} ${volume.name}: ${took.toFixed(0)} ms`)
+      life.say(`  ${name} ${volume.name}: ${(performance.now() - began).toFixed(0)} ms`)
     } catch (error) {
       life.problems.push(`${name} ${volume.name} (${volume.id}): ${messageOf(error)}`)
       life.say(`  ${name} ${volume.name} FAILED: ${messageOf(error)}`)

@@ -19,7 +19,7 @@ import { live, randomOf, type Life } from './life.ts'
 import { endOf, moverOf, type Mover } from './mover.ts'
 import { aggregateNames, openPlace, rowsOf, usedBytes, type Guest, type Place } from './place.ts'
 import type { Report } from './report.ts'
-import { usersOf } from './users.ts'
+import { timedUsers, usersOf } from './users.ts'
 
 export interface ProofOptions {
   rounds: number
@@ -40,19 +40,23 @@ export async function prove(options: ProofOptions): Promise<Report> {
     moves: [],
     pauses: [],
     longestWriteMs: 0,
+    isMoving: false,
     deeds: new Map(),
     acknowledgedWrites: 0,
     snapshotsChecked: 0,
     problems: [],
   }
   try {
+    const users = timedUsers(usersOf(place.plane), (deed, ms) => {
+      // What is made before the first move waits for nothing.
+      if (report.isMoving) report.deeds.set(deed, [...(report.deeds.get(deed) ?? []), ms])
+    })
     const life: Life = {
       place,
-      users: usersOf(place.plane),
+      users,
       cast: [],
       extras: [],
       random: randomOf(options.seed),
-      deeds: report.deeds,
       problems: report.problems,
       say,
     }
@@ -114,9 +118,11 @@ async function moveOnce(
   let isOver = false
   say(`move ${round}, to ${to}`)
   await mover.start(to)
+  report.isMoving = true
   const living = live(life, () => isOver)
   const moved = await endOf(mover).finally(() => (isOver = true))
   await living
+  report.isMoving = false
   const seconds = (performance.now() - began) / 1000
   if (moved.state !== 'success') throw new Error(`move ${round} ended as ${moved.state}: ${moved.reason}`)
   report.pauses.push(...moved.images.flatMap(({ client_pause_ms }) => client_pause_ms ?? []))

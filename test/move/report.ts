@@ -18,7 +18,9 @@ export interface Report {
   pauses: number[]
   /** The longest request that a guest's probe saw, milliseconds. */
   longestWriteMs: number
-  /** Milliseconds that each deed of a user took, by its name. */
+  /** A move is under way. */
+  isMoving: boolean
+  /** Milliseconds that a user waited for each thing that was asked for while it moved, by its name. */
   deeds: Map<string, number[]>
   acknowledgedWrites: number
   snapshotsChecked: number
@@ -49,7 +51,9 @@ export function reportText(report: Report): string {
     '| | number | p50, ms | p99, ms | longest, ms |',
     '|---|---|---|---|---|',
     row('pause of a client at a cutover', pauses),
-    ...[...deeds].sort(([a], [b]) => (a < b ? -1 : 1)).map(([name, values]) => row(name, values)),
+    ...[...deeds]
+      .sort(([a], [b]) => (a < b ? -1 : 1))
+      .map(([name, values]) => row(`a user waits: ${name}`, values)),
     '',
     `The longest write that a guest saw: ${ms(report.longestWriteMs)} ms.`,
     '',

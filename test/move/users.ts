@@ -92,3 +92,18 @@ export function usersOf(plane: Plane) {
     },
   }
 }
+
+/** The same, telling how long the user waited for each. Milliseconds. */
+export const timedUsers = (users: Users, note: (deed: keyof Users, ms: number) => void): Users =>
+  new Proxy(users, {
+    get(target, key) {
+      const deed = key as keyof Users
+      const real = target[deed] as (...args: unknown[]) => Promise<unknown>
+      return async (...args: unknown[]) => {
+        const began = performance.now()
+        const result = await real(...args)
+        note(deed, performance.now() - began)
+        return result
+      }
+    },
+  })
