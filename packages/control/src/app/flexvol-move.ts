@@ -153,7 +153,15 @@ async function prepare(sources: FlexVolMoveSources, request: FlexVolMoveRequest)
     known: (await sources.aggregates.list())
       .filter(({ cluster }) => cluster === flexvol.cluster)
       .map(({ name }) => name),
-    target: view === undefined || to === null ? null : { place: to, state: view.state, reason: view.reason },
+    target:
+      view === undefined || to === null
+        ? null
+        : {
+            place: to,
+            state: view.state,
+            reason: view.reason,
+            ...(view.vacatedBy !== undefined && { vacatedBy: view.vacatedBy }),
+          },
     latest: await sources.moves.latestOf(flexvol.id),
     heldBy: await sources.engine.holderOf(`flexvol/${flexvol.id}`),
     needBytes: size.bytes,
@@ -266,6 +274,7 @@ async function abilities(sources: FlexVolMoveSources, hosts: readonly string[]):
 const codes: Record<string, ErrorCode> = {
   aggregate: 'notFound',
   'aggregate-online': 'unavailable',
+  'not-vacated': 'conflict',
   'not-moving': 'conflict',
   'not-busy': 'conflict',
   'source-up': 'unavailable',

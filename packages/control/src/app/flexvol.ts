@@ -4,7 +4,7 @@ import type { FlexVol } from '../domain/volume.ts'
 import { createFlexVol, requireFreeName } from '../operations/create-flexvol.ts'
 import { deleteFlexVol } from '../operations/delete-flexvol.ts'
 import { renameFlexVol } from '../operations/rename-flexvol.ts'
-import type { Aggregates } from '../ports/aggregates.ts'
+import type { Aggregates, AggregateView } from '../ports/aggregates.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { CopyRecords, FlexVolRecords, SnapshotRecords } from '../ports/records.ts'
@@ -90,6 +90,7 @@ export function createFlexVols(sources: FlexVolSources): FlexVols {
       requirePath(junctionPath)
       if (request.sizeBytes !== undefined) requireSize(request.sizeBytes)
       const aggregate = await requireFitting(sources, cluster.name, request.aggregate, request.sizeBytes ?? 0)
+      requireNotVacated(aggregate)
       const known = await flexvols.list()
       const lif = request.lif ?? lifFor(sources.topology, known, cluster.name, aggregate.node)
       const flexvol = {
@@ -174,7 +175,7 @@ async function requireFitting(
   cluster: string,
   name: string,
   sizeBytes: number,
-): Promise<{ node: string; name: string }> {
+): Promise<Pick<AggregateView, 'node' | 'name' | 'vacatedBy'>> {
   const aggregate = await aggregates.find(cluster, name)
   if (aggregate === undefined) {
     throw new DomainError('notFound', `Cluster ${cluster} has no aggregate named ${name}.`)
@@ -196,6 +197,14 @@ async function requireFitting(
     )
   }
   return aggregate
+}
+
+function requireNotVacated({ name, vacatedBy }: Pick<AggregateView, 'name' | 'vacatedBy'>): void {
+  if (vacatedBy === undefined) return
+  throw new DomainError(
+    'conflict',
+    `Aggregate ${name} is being emptied by operation ${vacatedBy}. Name another one, or cancel that.`,
+  )
 }
 
 function lifFor(topology: Topology, known: readonly FlexVol[], cluster: string, node: string): string {

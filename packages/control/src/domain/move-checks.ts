@@ -28,6 +28,8 @@ export interface MoveCheckFacts {
     place: AggregatePlace
     state: 'online' | 'deleting' | 'unavailable'
     reason: string | null
+    /** The operation that empties it; absent: none does. */
+    vacatedBy?: string
   } | null
   /** The latest move. */
   latest: FlexVolMove | undefined
@@ -62,6 +64,12 @@ const rules: Record<string, Rule> = {
     target === null || target.state === 'online'
       ? pass('the aggregate is online')
       : refuse(`Aggregate ${aggregate} is ${target.state}: ${target.reason ?? 'choose another one'}.`),
+  'not-vacated': ({ aggregate, target }) =>
+    target?.vacatedBy === undefined
+      ? pass('the aggregate is not being emptied')
+      : refuse(
+          `Aggregate ${aggregate} is being emptied by operation ${target.vacatedBy}. Name another one, or cancel that.`,
+        ),
   'another-aggregate': ({ flexvol, aggregate, target }) =>
     target === null || !isAt(target.place, flexvol)
       ? pass('source and destination are different aggregates')
