@@ -1,4 +1,4 @@
-import { DomainError } from '@volant/contract'
+import { DomainError, isDomainError } from '@volant/contract'
 import { nothingToUndo, operation } from '@volant/saga'
 import { poolName } from '../domain/topology.ts'
 import { newFlexVol, type FlexVol } from '../domain/volume.ts'
@@ -51,6 +51,11 @@ const flexVolOf = (input: CreateFlexVolInput, createdAt: string): FlexVol => ({
   id: input.flexvolId,
 })
 
+/** An aggregate that was deleted meanwhile has no folders either. */
+export function unlessGone(error: unknown): void {
+  if (!isDomainError(error) || error.code !== 'notFound') throw error
+}
+
 /** Makes a FlexVol: its folder on the aggregate, then its record, which makes it a pool. */
 export const createFlexVol = operation<CreateFlexVolInput, CreateFlexVolPorts>('flexvol.create', {
   version: 1,
@@ -72,7 +77,8 @@ export const createFlexVol = operation<CreateFlexVolInput, CreateFlexVolPorts>('
       return null
     },
     undo: async ({ op, input, ports }) => {
-      await ports.backend.ensureNoFlexVolAt(callerOf(op), flexVolOf(input, op.createdAt), input)
+      const flexvol = flexVolOf(input, op.createdAt)
+      await ports.backend.ensureNoFlexVolAt(callerOf(op), flexvol, input).catch(unlessGone)
     },
     skipUndo: 'an empty folder stays behind on the aggregate, which keeps the aggregate from being deleted',
   })

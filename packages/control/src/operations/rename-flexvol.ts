@@ -4,7 +4,7 @@ import type { FlexVol } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
-import { flexVolNameKeys, requireFreeName } from './create-flexvol.ts'
+import { flexVolNameKeys, requireFreeName, unlessGone } from './create-flexvol.ts'
 
 export interface RenameFlexVolInput {
   flexvolId: string
@@ -56,7 +56,8 @@ export const renameFlexVol = operation<RenameFlexVolInput, RenameFlexVolPorts>('
     },
     undo: async ({ op, input, ports }) => {
       if (input.name !== input.flexvol.name) {
-        await ports.backend.ensureNoFlexVolAt(callerOf(op), renamed(input), input.flexvol)
+        const { flexvol } = input
+        await ports.backend.ensureNoFlexVolAt(callerOf(op), renamed(input), flexvol).catch(unlessGone)
       }
     },
     skipUndo: 'an empty folder stays behind on the aggregate, which keeps the aggregate from being deleted',
