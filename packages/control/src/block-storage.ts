@@ -17,6 +17,7 @@ import { createVolumeReservations } from './app/volume-reservation.ts'
 import { createVolumeTypes } from './app/volume-type.ts'
 import { createVolumeUploads } from './app/volume-upload.ts'
 import { createVolumes } from './app/volume.ts'
+import { aggregateContents } from './db/repositories/aggregate-contents.ts'
 import { blockQuotaRecords } from './db/repositories/block-quota.ts'
 import { blockServiceRecords } from './db/repositories/block-service.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
@@ -122,6 +123,7 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
     ...records,
     services: own.services,
     sums: poolSums(db),
+    contents: aggregateContents(db),
     vacating: vacatingAggregates(db),
   })
   const ports = { ...parts, ...records, ...own, pools, copyRestarts: new Map<string, number>() }

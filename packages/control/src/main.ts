@@ -309,6 +309,7 @@ function buildMigrations(state: State, isBackendEnabled: (backend: string) => Pr
   return createMigrations({
     ...state.records,
     backend: state.backend,
+    contents: aggregateContents(state.db),
     agents: state.agents,
     engine: state.engine,
     topology: state.topology,

@@ -72,8 +72,8 @@ export function createAggregates(sources: AggregateSources): Aggregates {
       all.map(async (one): Promise<AggregateView> => {
         const place = { node: one.node, aggregate: one.name }
         const info = foundIn(nodes, one)
-        const space = typeof info === 'string' ? undefined : await spaces.now(place)
-        const reason = typeof info === 'string' ? info : (space?.down ?? null)
+        const space = typeof info === 'string' ? info : await spaces(place, 'now').catch(messageOf)
+        const reason = typeof space === 'string' ? space : null
         const isDeleted = deleted.has(aggregateKey(one.cluster, one.name))
         const held = reserved.get(placeKey(place)) ?? 0
         const vacatedBy = vacating.get(aggregateId(one.cluster, one.name))
@@ -88,9 +88,9 @@ export function createAggregates(sources: AggregateSources): Aggregates {
           state: isDeleted ? 'deleting' : reason === null ? 'online' : 'unavailable',
           reason,
           ...(vacatedBy !== undefined && { vacatedBy }),
-          reflink: typeof info === 'string' || reason !== null ? null : info.reflink,
+          reflink: typeof info === 'string' ? null : info.reflink,
           space:
-            space === undefined || reason !== null
+            typeof space === 'string'
               ? null
               : {
                   totalBytes: space.totalBytes,

@@ -13,11 +13,13 @@ import { poolName, type Topology } from '../domain/topology.ts'
 import type { UndoOf } from '../domain/undo.ts'
 import type { FlexVol, Volume } from '../domain/volume.ts'
 import { migrateVolume, reservationFor, type MigrateVolumeInput } from '../operations/migrate-volume.ts'
+import type { AggregateContents } from '../ports/aggregate-contents.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { MigrationStarter } from '../ports/migrations.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+import { createPoolSpaces } from './space.ts'
 
 export interface MigrationSettings {
   /** Bytes per second; 0: unlimited. */
@@ -55,6 +57,7 @@ export function createMigrations(options: {
   attachments: AttachmentRecords
   flexvols: FlexVolRecords
   backend: Backend
+  contents: Pick<AggregateContents, 'reserved'>
   agents: Agents
   engine: OperationEngine
   topology: Topology
@@ -185,9 +188,10 @@ async function gather(sources: Sources, volume: Volume, hostText: string): Promi
   }
 }
 
-async function freeBytes({ backend, copies }: Sources, flexvol: FlexVol): Promise<number> {
-  const space = await backend.space(flexvol)
-  return Math.max(0, space.freeBytes - (await copies.reservedBytes(flexvol.id)))
+async function freeBytes(sources: Sources, flexvol: FlexVol): Promise<number> {
+  const figures = (await createPoolSpaces(sources)([flexvol], 'now')).get(flexvol.id)
+  if (figures?.down !== undefined) throw new DomainError('unavailable', figures.down)
+  return figures?.freeBytes ?? 0
 }
 
 async function hostsDown(agents: Agents, attachments: { host: string | null }[]): Promise<string[]> {

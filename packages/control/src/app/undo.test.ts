@@ -321,7 +321,7 @@ test('refused where the former pool is full, disabled or away', async (t) => {
   rig.disabled.clear()
 
   const away = () => Promise.reject(new DomainError('unavailable', 'node lma-01 does not answer'))
-  const space = t.mock.method(rig.world.backend, 'space', away)
+  const space = t.mock.method(rig.world.backend, 'spaceAt', away)
   await assert.rejects(rig.undo(id), { code: 'unavailable', message: /lma-01 does not answer/ })
   space.mock.restore()
   assert.equal((await rig.undo(id)).run.state, 'succeeded')

@@ -1,4 +1,5 @@
 import { createPools } from '../app/pool.ts'
+import { aggregateContents } from '../db/repositories/aggregate-contents.ts'
 import { blockQuotaRecords } from '../db/repositories/block-quota.ts'
 import { blockServiceRecords } from '../db/repositories/block-service.ts'
 import { instanceActionRecords } from '../db/repositories/instance-action.ts'
@@ -27,6 +28,7 @@ export function blockStoragePorts(world: World) {
       topology: world.topology,
       services,
       sums: poolSums(world.db),
+      contents: aggregateContents(world.db),
       vacating: vacatingAggregates(world.db),
     }),
     images: {

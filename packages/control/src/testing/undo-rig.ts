@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
+import { aggregateContents } from '../db/repositories/aggregate-contents.ts'
 import { bind, Executor } from '@volant/saga'
 import { createMigrations } from '../app/migration.ts'
 import { operationEngine } from '../app/operation-engine.ts'
@@ -62,6 +63,7 @@ export async function openUndoRig(t: TestContext, options: { attached: boolean; 
   const migrations = createMigrations({
     ...world.records,
     backend: world.backend,
+    contents: aggregateContents(world.db),
     agents: world.agents,
     engine,
     topology: world.topology,

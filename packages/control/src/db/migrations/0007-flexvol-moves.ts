@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import { sql, type Kysely } from 'kysely'
 
 /** FlexVols that move, snapshots, aggregates made at run time, and operations that are part of another one. */
 export async function up(db: Kysely<unknown>): Promise<void> {
@@ -86,6 +86,15 @@ async function addColumns(db: Kysely<unknown>): Promise<void> {
     .on('copies')
     .columns(['flexvol_id', 'state', 'snapshot_id', 'size_bytes', 'reserved_bytes'])
     .execute()
+  // What is on the aggregates, and what is held back there, are read from an index alone.
+  await db.schema
+    .createIndex('copies_there')
+    .on('copies')
+    .columns(['node', 'aggregate', 'flexvol_id', 'state', 'retained_until'])
+    .execute()
+  await sql`create index copies_reserved on copies (node, aggregate, reserved_bytes) where reserved_bytes > 0`.execute(
+    db,
+  )
   await db.schema.alterTable('operations').addColumn('parent_id', 'text').execute()
   await db.schema
     .createIndex('operations_by_parent')

@@ -1,4 +1,4 @@
-import type { Kysely } from 'kysely'
+import { sql, type Kysely } from 'kysely'
 import { placeKey } from '../../domain/aggregate-space.ts'
 import type { AggregateContents } from '../../ports/aggregate-contents.ts'
 import type { Database } from '../schema.ts'
@@ -8,7 +8,8 @@ export function aggregateContents(db: Kysely<Database>): AggregateContents {
     const copies = await db
       .selectFrom('copies')
       .select((eb) => ['node', 'aggregate', eb.fn.sum<number>('reserved_bytes').as('bytes')])
-      .where('reserved_bytes', '>', 0)
+      // In the words of the index's own condition: a parameter would not do.
+      .where(sql<boolean>`reserved_bytes > 0`)
       .groupBy(['node', 'aggregate'])
       .execute()
     const moves = await db
