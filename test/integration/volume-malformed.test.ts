@@ -15,7 +15,16 @@ test('1,000 malformed requests against every endpoint give no 5xx', async () => 
   const made = await rig.call('POST', '/attachments', {
     body: { attachment: { volume_uuid: (await rig.create()).id } },
   })
-  const params = { project: projectId, volume, type, attachment: made.body.attachment.id, target: projectId }
+  const taken = await rig.call('POST', '/snapshots', { body: { snapshot: { volume_id: volume } } })
+  const snapshot = taken.body.snapshot.id
+  const params = {
+    project: projectId,
+    volume,
+    snapshot,
+    type,
+    attachment: made.body.attachment.id,
+    target: projectId,
+  }
   const routes = routesFor(params)
   const statuses = new Map<number, number>()
   for (const as of ['admin', 'member']) {
@@ -77,7 +86,11 @@ function routesFor(params: Record<string, string>): FuzzedRoute[] {
     get('/os-quota-sets/:target', ['usage']),
     get('/messages'),
     get('/messages/:id'),
-    get('/snapshots/detail'),
+    get('/snapshots', filters),
+    get('/snapshots/detail', filters),
+    get('/snapshots/:snapshot'),
+    get('/snapshots/:snapshot/metadata'),
+    get('/snapshots/:snapshot/metadata/:key'),
     get('/limits'),
     send('POST', '/volumes', {
       volume: {
@@ -89,10 +102,25 @@ function routesFor(params: Record<string, string>): FuzzedRoute[] {
         metadata: { k: 'v' },
         imageRef: null,
         source_volid: null,
+        snapshot_id: null,
         multiattach: false,
       },
     }),
     send('PUT', '/volumes/:volume', { volume: { name: 'n', description: 'd', metadata: { k: 'v' } } }),
+    send('POST', '/snapshots', {
+      snapshot: {
+        volume_id: params['volume'],
+        name: 'n',
+        description: 'd',
+        force: true,
+        metadata: { k: 'v' },
+      },
+    }),
+    send('PUT', '/snapshots/:snapshot', { snapshot: { name: 'n', description: 'd' } }),
+    send('POST', '/snapshots/:snapshot/metadata', { metadata: { k: 'v' } }),
+    send('PUT', '/snapshots/:snapshot/metadata/:key', { meta: { k: 'v' } }),
+    send('POST', '/snapshots/:snapshot/action', { 'os-reset_status': { status: 'available' } }),
+    action({ revert: { snapshot_id: params['snapshot'] } }),
     send('POST', '/volumes/:volume/metadata', { metadata: { k: 'v' } }),
     send('PUT', '/volumes/:volume/metadata/:key', { meta: { k: 'v' } }),
     action({ 'os-extend': { new_size: 2 } }),

@@ -1,5 +1,5 @@
 import { DomainError } from '@volant/contract'
-import { bind, Executor, type BoundOperation } from '@volant/saga'
+import { bind, Executor, type BoundOperation, type SagaStore } from '@volant/saga'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import { operationEngine } from '../../packages/control/src/app/operation-engine.ts'
@@ -58,6 +58,7 @@ export interface VolumeRig {
   recover(): Promise<{ recovered: string[] }>
   storage: BlockStorage
   executor: Executor
+  store: SagaStore
   images: Map<string, RegisteredImage>
   migrations: { started: unknown[] }
   call(
@@ -78,12 +79,17 @@ export async function openVolumeRig(
     machines?: Parameters<typeof openWorld>[0]
     /** Whether images can share blocks; absent: yes. */
     reflink?: boolean
+    /** Of a head's copies, which are led on by the test then. */
+    firstPhase?: 'copying'
     tokens?: TokenVerifier
     /** Further operations for the engine. */
     operations?: (world: World) => BoundOperation[]
   } = {},
 ): Promise<VolumeRig> {
-  const world = await openWorld(options.machines, { reflink: options.reflink ?? true })
+  const world = await openWorld(options.machines, {
+    reflink: options.reflink ?? true,
+    ...(options.firstPhase !== undefined && { firstPhase: options.firstPhase }),
+  })
   const log = pino({ level: 'silent' })
   const images = new Map<string, RegisteredImage>()
   const store = operationStore(world.db)
@@ -132,6 +138,7 @@ export async function openVolumeRig(
     recover,
     storage,
     executor,
+    store,
     images,
     migrations,
     call,

@@ -20,6 +20,7 @@ import { createVolumes } from './app/volume.ts'
 import { aggregateContents } from './db/repositories/aggregate-contents.ts'
 import { blockQuotaRecords } from './db/repositories/block-quota.ts'
 import { blockServiceRecords } from './db/repositories/block-service.ts'
+import { deletionClaims } from './db/repositories/deletion-claim.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { poolSums } from './db/repositories/pool-sum.ts'
 import { snapshotCreation } from './db/repositories/snapshot-creation.ts'
@@ -111,6 +112,7 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
     lists: volumeLists(db),
     creation: volumeCreation(db),
     births: snapshotCreation(db),
+    deletionClaims: deletionClaims(db, clock),
     snapshotLists: snapshotLists(db),
     types: volumeTypeRecords(db),
     quotas: blockQuotaRecords(db),

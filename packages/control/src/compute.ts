@@ -13,6 +13,7 @@ import { createServerCreation } from './app/server-create.ts'
 import { createServers } from './app/server.ts'
 import { createVolumeAttachments } from './app/volume-attachment.ts'
 import { createVolumeRemover } from './app/volume-removal.ts'
+import { deletionClaims } from './db/repositories/deletion-claim.ts'
 import { computeQuotaRecords } from './db/repositories/compute-quota.ts'
 import { computeServiceRecords } from './db/repositories/compute-service.ts'
 import { flavorRecords } from './db/repositories/flavor.ts'
@@ -113,7 +114,11 @@ function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeO
     topology,
     now: () => clock.now(),
   })
-  const remover = createVolumeRemover({ volumes: records.volumes, engine })
+  const remover = createVolumeRemover({
+    volumes: records.volumes,
+    deletionClaims: deletionClaims(db, clock),
+    engine,
+  })
   return {
     servers,
     actions,

@@ -14,6 +14,7 @@ export const PoolStatus = Type.Object({
   node: Type.String(),
   aggregate: Type.String(),
   volumes: Type.Integer({ minimum: 0 }),
+  snapshots: Type.Integer({ minimum: 0 }),
   ...Space,
 })
 export type PoolStatus = Static<typeof PoolStatus>

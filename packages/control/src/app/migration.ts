@@ -18,7 +18,13 @@ import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { MigrationStarter } from '../ports/migrations.ts'
 import type { OperationEngine } from '../ports/operations.ts'
-import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+import type {
+  AttachmentRecords,
+  CopyRecords,
+  FlexVolRecords,
+  SnapshotRecords,
+  VolumeRecords,
+} from '../ports/records.ts'
 import { createPoolSpaces } from './space.ts'
 
 export interface MigrationSettings {
@@ -56,6 +62,7 @@ export function createMigrations(options: {
   copies: CopyRecords
   attachments: AttachmentRecords
   flexvols: FlexVolRecords
+  snapshots: Pick<SnapshotRecords, 'ofVolume'>
   backend: Backend
   contents: Pick<AggregateContents, 'reserved'>
   agents: Agents
@@ -126,6 +133,9 @@ export function createMigrations(options: {
       )
     }
     try {
+      // From here on none is made: the volume is migrating.
+      const snapshots = (await options.snapshots.ofVolume(volume.id)).length
+      if (snapshots > 0) refuseFirst(checkMigration({ ...facts, snapshots }))
       const rate = request.rate ?? settings.rate
       const { id } = await engine.start(migrateVolume, input, { rate: rate === 0 ? null : rate })
       return { operationId: id }
@@ -170,6 +180,7 @@ async function gather(sources: Sources, volume: Volume, hostText: string): Promi
   return {
     volume,
     attachments,
+    snapshots: (await sources.snapshots.ofVolume(volume.id)).length,
     source,
     allocatedBytes: info?.allocatedBytes ?? 0,
     heldBy,

@@ -153,7 +153,8 @@ async function remove(
       `Snapshot ${snapshotId} cannot be deleted while operation ${holder.id} (${holder.kind}) is working on it.`,
     )
   }
-  if (!(await snapshots.updateIf(snapshotId, { status: [snapshot.status] }, { status: 'deleting' }))) {
+  const claim = { status: 'deleting', updatedAt: sources.clock.now().toISOString() } as const
+  if (!(await snapshots.updateIf(snapshotId, { status: [snapshot.status] }, claim))) {
     throw notDeletable(await snapshots.get(snapshotId))
   }
   try {
@@ -228,7 +229,8 @@ async function revert(
     )
   }
   try {
-    if (!(await snapshots.updateIf(latest.id, { status: ['available'] }, { status: 'restoring' }))) {
+    const claim = { status: 'restoring', updatedAt: sources.clock.now().toISOString() } as const
+    if (!(await snapshots.updateIf(latest.id, { status: ['available'] }, claim))) {
       throw new DomainError('conflict', `${cannot} Snapshot's status must be 'available'.`)
     }
     try {

@@ -17,7 +17,13 @@ import type { FlexVol } from '../domain/volume.ts'
 import type { AgentProcessState, Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { Sweep } from '../ports/sweep.ts'
-import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+import type {
+  AttachmentRecords,
+  CopyRecords,
+  FlexVolRecords,
+  SnapshotRecords,
+  VolumeRecords,
+} from '../ports/records.ts'
 
 export interface SystemStatusReader {
   system(principal: Principal): Promise<SystemStatus>
@@ -35,6 +41,7 @@ export function createStatusReader(options: {
   copies: Pick<CopyRecords, 'find'>
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   flexvols: FlexVolRecords
+  snapshots: Pick<SnapshotRecords, 'countInFlexVol'>
   countOperations: () => Promise<Record<string, number>>
   /** Since when, and why, the database takes no writes; null: it does. */
   storeTrouble: () => StoreTrouble | null
@@ -78,6 +85,7 @@ export function createStatusReader(options: {
     node: flexvol.node,
     aggregate: flexvol.aggregate,
     volumes: await options.flexvols.countVolumes(flexvol.id),
+    snapshots: await options.snapshots.countInFlexVol(flexvol.id),
     // Where its node is away; which one, and why, is said of the node.
     ...spaceView(await options.backend.space(flexvol).catch(() => noSpace)),
   })

@@ -6,7 +6,7 @@ import { extendVolume } from '../operations/extend-volume.ts'
 import type { BlockQuotaRecords } from '../ports/block-storage.ts'
 import type { MigrationStarter } from '../ports/migrations.ts'
 import type { OperationEngine } from '../ports/operations.ts'
-import type { AttachmentRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
+import type { AttachmentRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import { cancelOperationOn } from './operation-cancel.ts'
 import {
   administeredVolume,
@@ -49,6 +49,7 @@ export interface VolumeChangeSources {
   volumes: VolumeRecords
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   flexvols: Pick<FlexVolRecords, 'get'>
+  snapshots: Pick<SnapshotRecords, 'ofVolume'>
   quotas: Pick<BlockQuotaRecords, 'beginExtend' | 'finishExtend'>
   types: Pick<VolumeTypes, 'usable'>
   engine: OperationEngine
@@ -149,9 +150,13 @@ async function retype(
     const flexvol = await sources.flexvols.get(volume.flexvolId)
     const unmet = unmetSpecs(type.extraSpecs, { backend: flexvol.cluster, pool: poolName(flexvol) })
     if (unmet.length > 0) {
+      const snapshots = (await sources.snapshots.ofVolume(volumeId)).length
       throw invalidInput(
         `Volume type ${type.name} asks for ${unmet.join(' and ')}, and the volume is in ` +
-          `${flexvol.cluster}#${poolName(flexvol)}. A retype does not move a volume: migrate it first.`,
+          `${flexvol.cluster}#${poolName(flexvol)}. A retype does not move a volume: migrate it first.` +
+          (snapshots === 0
+            ? ''
+            : ` For that Volume ${volumeId} must not have snapshots; it has ${snapshots}.`),
       )
     }
   }

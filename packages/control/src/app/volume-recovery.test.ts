@@ -17,12 +17,14 @@ test('a migration that was claimed and never recorded leaves the volume usable',
   await volumes.update(attached.id, { migrationStatus: 'starting' })
   const underWay = await makeVolume(world, world.lma, { attached: true })
   await volumes.update(underWay.id, { migrationStatus: 'migrating' })
-  const { quotas, messages } = blockStoragePorts(world)
+  const { quotas, messages, snapshots, snapshotLists } = blockStoragePorts(world)
   const sources = {
     volumes,
     lists: volumeLists(world.db),
     quotas,
     messages,
+    snapshots,
+    snapshotLists,
     clock: systemClock,
     engine: {
       start: () => Promise.reject(new Error('nothing is to be started')),
@@ -49,13 +51,15 @@ test('later a claim is taken for abandoned only when the volume has been left al
   const { volumes } = world.records
   const volume = await makeVolume(world, world.lma, { attached: false })
   await volumes.update(volume.id, { migrationStatus: 'starting' })
-  const { quotas, messages } = blockStoragePorts(world)
+  const { quotas, messages, snapshots, snapshotLists } = blockStoragePorts(world)
   let later = 0
   const sources = {
     volumes,
     lists: volumeLists(world.db),
     quotas,
     messages,
+    snapshots,
+    snapshotLists,
     clock: { now: () => new Date(Date.now() + later) },
     engine: {
       start: () => Promise.reject(new Error('nothing is to be started')),

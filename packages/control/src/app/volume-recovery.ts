@@ -6,8 +6,9 @@ import type { BlockQuotaRecords, VolumeLists, VolumeMessageRecords } from '../po
 import type { Clock } from '../ports/clock.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { VolumeRecords } from '../ports/records.ts'
+import { recoverSnapshots, type SnapshotRecoverySources } from './snapshot-recovery.ts'
 
-export interface RecoverySources {
+export interface RecoverySources extends SnapshotRecoverySources {
   volumes: VolumeRecords
   lists: Pick<VolumeLists, 'page'>
   quotas: Pick<BlockQuotaRecords, 'finishExtend'>
@@ -32,7 +33,8 @@ export async function recoverVolumes(sources: RecoverySources, idleMs = 0): Prom
     await settle(sources, volume)
     recovered.push(volume.id)
   }
-  return { recovered: [...recovered, ...(await recoverMigrations(sources, idleMs))] }
+  const migrations = await recoverMigrations(sources, idleMs)
+  return { recovered: [...recovered, ...migrations, ...(await recoverSnapshots(sources, idleMs))] }
 }
 
 const isIdle = ({ clock }: RecoverySources, { updatedAt, createdAt }: Volume, idleMs: number): boolean =>
@@ -67,7 +69,7 @@ async function recoverMigrations(sources: RecoverySources, idleMs: number): Prom
 
 const unsettled = ({ lists }: RecoverySources): Promise<Volume[]> =>
   lists.page({
-    filter: { statuses: ['creating', 'downloading', 'deleting', 'extending'] },
+    filter: { statuses: ['creating', 'downloading', 'deleting', 'extending', 'reverting'] },
     sort: [{ key: 'created_at', direction: 'asc' }],
     limit: 100_000,
     offset: 0,
@@ -77,12 +79,18 @@ async function settle(sources: RecoverySources, volume: Volume): Promise<void> {
   const now = sources.clock.now()
   const requestId = `req-${randomUUID()}`
   switch (volume.status) {
-    case 'deleting':
+    case 'deleting': {
+      const snapshots = await sources.snapshots.ofVolume(volume.id)
       await sources.engine.start(deleteVolume, {
         volumeId: volume.id,
         projectId: volume.projectId,
         requestId,
+        snapshotIds: snapshots.filter(({ status }) => status === 'deleting').map(({ id }) => id),
       })
+      return
+    }
+    case 'reverting':
+      await sources.volumes.updateIf(volume.id, { status: ['reverting'] }, { status: 'available' })
       return
     case 'extending':
       await sources.quotas.finishExtend(volume.id, {

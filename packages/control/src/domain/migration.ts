@@ -19,6 +19,8 @@ export interface MigrationCheck {
 export interface MigrationFacts {
   volume: Volume
   attachments: Attachment[]
+  /** How many it has. */
+  snapshots: number
   source: FlexVol | undefined
   target: TargetFacts
   /** Bytes that the source image occupies. */
@@ -94,6 +96,13 @@ const rules: Record<string, Rule> = {
     v.imageId !== null && source !== undefined
       ? pass('the volume has an image')
       : refuse('Invalid volume: it has no data to move; it was never created whole.'),
+  'no-snapshots': ({ volume: v, snapshots }) =>
+    snapshots === 0
+      ? pass('the volume has no snapshots')
+      : refuse(
+          `Invalid volume: Volume ${v.id} must not have snapshots, and it has ${snapshots}, which would stay behind. ` +
+            'Delete them, or move its whole FlexVol to another aggregate: that takes them along.',
+        ),
   'one-attachment': ({ attachments }) =>
     attachments.length <= 1
       ? pass(attachments.length === 0 ? 'detached' : `attached to ${String(attachments[0]?.serverId)}`)

@@ -23,6 +23,7 @@ const none: OwnerRecords = {
   attachments: new Map(),
   servers: new Map(),
   volumes: new Map(),
+  snapshots: new Map(),
   operations: new Map(),
   unfinished: [],
   tombstones: new Map(),
@@ -238,6 +239,25 @@ describe('what the sweep makes of', () => {
     assert.equal(verdictOf(row, { copies, operations: succeeded }), 'stray-reported')
     const volumes = new Map([[id(50), { imageId: id(1) }]])
     assert.equal(verdictOf(row, { copies, operations, volumes }), 'stray-reported')
+  })
+
+  test('of a snapshot: its image is owned, its target swept, its truth never', () => {
+    const image = { place: storage, item: item('image', { imageId: id(1), ...at }) }
+    const row = {
+      place: { agent: 'database', name: 'database' } as const,
+      item: item('reservation', { imageId: id(1), volumeId: id(50) }),
+    }
+    const ofSnapshot = { snapshotId: id(80), operationId: id(70) }
+    const operations = new Map([[id(70), ended]])
+    const live = new Map([[id(1), copyOf(id(1), ofSnapshot)]])
+    assert.equal(verdictOf(image, { copies: live, operations }), 'owned')
+    const copies = new Map([[id(1), copyOf(id(1), { ...ofSnapshot, state: 'target' })]])
+    assert.equal(verdictOf(row, { copies, operations }), 'stray-removable')
+    const snapshots = new Map([[id(80), { imageId: id(1) }]])
+    assert.equal(verdictOf(row, { copies, operations, snapshots }), 'stray-reported')
+    // The snapshot's work is not known by its volume alone.
+    const unfinished = [{ id: id(71), kind: 'snapshot.delete', keys: [`snapshot/${id(80)}`], input: '{}' }]
+    assert.equal(verdictOf(row, { copies, operations, unfinished }), 'busy')
   })
 
   test('what it cannot put a name to: only told', () => {

@@ -53,6 +53,8 @@ export interface OwnerRecords {
   servers: ReadonlyMap<string, { host: string | null; deletedAt: string | null }>
   /** A volume's truth. */
   volumes: ReadonlyMap<string, { imageId: string | null }>
+  /** A snapshot's image. */
+  snapshots: ReadonlyMap<string, { imageId: string | null }>
   /** Operations by id: whether they have ended, and how. */
   operations: ReadonlyMap<string, { kind: string; state: string; hasEnded: boolean }>
   unfinished: readonly UnfinishedOperation[]
@@ -113,7 +115,7 @@ function ownerOf({ place, item }: Found, records: OwnerRecords): string | undefi
   switch (item.kind) {
     case 'image': {
       const copy = records.copies.get(imageId)
-      return copy && isAt(copy, place, item, records) ? `copy of volume ${copy.volumeId}` : undefined
+      return copy && isAt(copy, place, item, records) ? nameOf(copy) : undefined
     }
     case 'image-part':
       // The retention pass, or the deletion of the volume, begins and repeats its removal.
@@ -145,6 +147,9 @@ function ownerOf({ place, item }: Found, records: OwnerRecords): string | undefi
   }
 }
 
+const nameOf = (copy: Copy): string =>
+  copy.snapshotId === null ? `copy of volume ${copy.volumeId}` : `copy of snapshot ${copy.snapshotId}`
+
 const isAt = (copy: Copy, place: SweepPlace, item: Found['item'], records: OwnerRecords): boolean => {
   const flexvol = records.flexvols.get(copy.flexvolId)
   return (
@@ -160,7 +165,8 @@ function workingOn(item: Found['item'], records: OwnerRecords): UnfinishedOperat
   const copy = records.copies.get(imageId ?? '') ?? records.tombstones.get(`copy/${imageId}`)
   const attachment =
     records.attachments.get(holderId ?? '') ?? records.tombstones.get(`attachment/${holderId}`)
-  const volumes = [item.volumeId, copy?.volumeId, attachment?.volumeId]
+  const snapshot = copy !== undefined && 'snapshotId' in copy ? copy.snapshotId : null
+  const volumes = [item.volumeId, copy?.volumeId, attachment?.volumeId, snapshot]
   const servers = [serverId, attachment?.serverId]
   const aggregate = item.kind === 'aggregate' ? item.aggregate : undefined
   const ids = [imageId, holderId, serverId, operationOf(jobId), aggregate, ...volumes, ...servers].filter(
@@ -225,7 +231,7 @@ function judgeImage(item: Found['item'], records: OwnerRecords): Judgement {
   const copy = records.copies.get(imageId)
   if (copy !== undefined) {
     return reported(
-      `the copy of volume ${copy.volumeId} is on record at ${copy.node}/${copy.aggregate}, not here`,
+      `the ${nameOf(copy)} is on record at ${copy.node}/${copy.aggregate}, not here`,
       `compare both before you remove one; this one is ${item.id}`,
     )
   }
@@ -354,12 +360,16 @@ function judgeGuest(item: Found['item'], place: SweepPlace, records: OwnerRecord
 function judgeReservation(item: Found['item'], records: OwnerRecords): Judgement {
   const copy = records.copies.get(item.imageId ?? '')
   const operation = records.operations.get(copy?.operationId ?? '')
-  const isTruth = records.volumes.get(copy?.volumeId ?? '')?.imageId === item.imageId
+  const owner =
+    typeof copy?.snapshotId !== 'string'
+      ? records.volumes.get(copy?.volumeId ?? '')
+      : records.snapshots.get(copy.snapshotId)
+  const isTruth = owner?.imageId === item.imageId
   if (copy?.state === 'target' && !isTruth && operation !== undefined && hasFailed(operation)) {
     return (
       ifHeld(copy.imageId, records) ??
       removable(
-        `space that is held back in a pool for volume ${copy.volumeId}`,
+        `space that is held back in a pool for a ${nameOf(copy)}`,
         `operation ${copy.operationId} has ended (${operation.state})`,
       )
     )

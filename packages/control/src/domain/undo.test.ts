@@ -123,7 +123,7 @@ test('whether the volume can be brought back', () => {
   const elsewhere = { imageId: 'c' } as Volume
   const cases: [Partial<PlaceFacts>, RegExp][] = [
     [{ volume: undefined }, /does not exist any more/],
-    [{ volume: elsewhere }, /moved on since, and not by/],
+    [{ volume: elsewhere }, /another image since, and not by a move/],
     [{ volume: elsewhere, movedOnBy: { id: 'x', undoes: null } }, /Undo that one first: volant undo x/],
     [{ volume: elsewhere, movedOnBy: { id: 'x', undoes: 'op' } }, /undone already, by operation x/],
     [{ formerPool: null }, /pool that the volume was in does not exist/],

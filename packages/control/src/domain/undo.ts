@@ -146,7 +146,8 @@ export function whyNotBack(facts: PlaceFacts): string | undefined {
   const { run, move, volume, kept, formerPool, movedOnBy, now } = facts
   if (volume === undefined) return `Volume ${move.volumeId} does not exist any more.`
   if (volume.imageId !== move.targetImageId) {
-    if (movedOnBy === undefined) return 'The volume has moved on since, and not by an operation on record.'
+    if (movedOnBy === undefined)
+      return 'The volume has another image since, and not by a move on record: it was reverted to a snapshot, for example.'
     return movedOnBy.undoes === run.id
       ? `It was undone already, by operation ${movedOnBy.id}. To undo that one: volant undo ${movedOnBy.id}`
       : `The volume has moved on since, by operation ${movedOnBy.id}. Undo that one first: volant undo ${movedOnBy.id}`

@@ -8,6 +8,7 @@ import type { Volume } from '../domain/volume.ts'
 import { createSnapshot, type CreateSnapshotInput, type CreateSnapshotPorts } from './create-snapshot.ts'
 import { createVolume, type CreateVolumeInput, type CreateVolumePorts } from './create-volume.ts'
 import { deleteSnapshot, type DeleteSnapshotInput, type DeleteSnapshotPorts } from './delete-snapshot.ts'
+import { deleteVolume, type DeleteVolumeInput, type DeleteVolumePorts } from './delete-volume.ts'
 import { ensureHead } from './head.ts'
 import { revertVolume, type RevertVolumeInput, type RevertVolumePorts } from './revert-volume.ts'
 
@@ -112,6 +113,32 @@ everyStep<DeleteSnapshotInput, DeleteSnapshotPorts>(deleteSnapshot, {
         assert.equal((await world.records.volumes.get(volume.id)).status, 'available')
         if (run.state === 'succeeded') assert.deepEqual(await messagesOf(world, snapshot.id), [])
         await assertNoLitter(world, volume.imageId as string)
+      },
+      close: () => world.db.destroy(),
+    }
+  },
+})
+
+// With its snapshots.
+everyStep<DeleteVolumeInput, DeleteVolumePorts>(deleteVolume, {
+  fresh: async () => {
+    const world = await openWorld()
+    const other = await volumeWith(world, 'stays', false)
+    const volume = await volumeWith(world, 'goes', false)
+    const snapshots = [await makeSnapshot(world, volume), await makeSnapshot(world, volume)]
+    await world.records.volumes.update(volume.id, { status: 'deleting' })
+    for (const { id } of snapshots) await world.records.snapshots.update(id, { status: 'deleting' })
+    const snapshotIds = snapshots.map(({ id }) => id)
+    return {
+      input: { volumeId: volume.id, projectId: volume.projectId, requestId: 'req-1', snapshotIds },
+      ports: blockStoragePorts(world),
+      invariants: async ({ run }: Result) => {
+        const left = run.state === 'succeeded' ? undefined : 'error_deleting'
+        assert.equal((await world.records.volumes.find(volume.id))?.status, left)
+        for (const id of snapshotIds) {
+          assert.equal((await world.records.snapshots.find(id))?.status, left)
+        }
+        await assertNoLitter(world, other.imageId as string)
       },
       close: () => world.db.destroy(),
     }

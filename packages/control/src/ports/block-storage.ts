@@ -50,6 +50,31 @@ export interface VolumeCreation {
   abandon(volumeId: string, imageId: string, at: string): Promise<void>
 }
 
+/**
+ * The beginning of a volume's end, with its snapshots if that is wished; each method is one transaction, so that no
+ * snapshot is made of a volume that goes, and a crash never leaves one without the other.
+ */
+export interface DeletionClaims {
+  /** Volume and snapshots become `deleting`; nothing is changed where the answer is another than `claimed`. */
+  claim(
+    volume: Pick<Volume, 'id' | 'status'>,
+    options: { cascade: boolean },
+  ): Promise<
+    | { outcome: 'claimed'; snapshots: Pick<Snapshot, 'id' | 'status'>[] }
+    /** The volume has another status by now, or is being migrated. */
+    | { outcome: 'changed' }
+    /** It has snapshots, and they are not to go with it. */
+    | { outcome: 'has-snapshots'; count: number }
+    /** A snapshot is in no status for it, or a volume is being made of it. */
+    | { outcome: 'snapshot-busy'; snapshotId: string; reason: string }
+  >
+  /** Takes the claim back. */
+  release(
+    volume: Pick<Volume, 'id' | 'status'>,
+    snapshots: readonly Pick<Snapshot, 'id' | 'status'>[],
+  ): Promise<void>
+}
+
 export interface VolumeTypeRecords {
   /** Makes the default type where it is not there. */
   ensureDefault(now: string): Promise<void>

@@ -156,6 +156,7 @@ export interface SnapshotRecords {
   ofVolume(volumeId: string): Promise<Snapshot[]>
   /** Oldest first. */
   ofFlexVol(flexvolId: string): Promise<Snapshot[]>
+  countInFlexVol(flexvolId: string): Promise<number>
   update(snapshotId: string, fields: Partial<Omit<Snapshot, 'id'>>): Promise<void>
   /** Changes the snapshot only if it still has one of the statuses; tells whether it did. */
   updateIf(

@@ -7,8 +7,6 @@ export interface SnapshotLists {
   /** At most `limit`. Throws `notFound` for an unknown marker. */
   page(request: SnapshotPageRequest): Promise<Snapshot[]>
   count(filter: SnapshotFilter): Promise<number>
-  /** Snapshots in each FlexVol, by its id. */
-  countByFlexVol(): Promise<Map<string, number>>
   /** Volumes that are being made of the snapshot. */
   usersOf(snapshotId: string): Promise<string[]>
 }

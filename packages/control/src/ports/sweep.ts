@@ -13,6 +13,7 @@ export interface SweepRecords {
   /** Deleted ones, too. */
   servers(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['servers']>>>
   volumes(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['volumes']>>>
+  snapshots(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['snapshots']>>>
   operations(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['operations']>>>
   /** Those that were made at run time, as `NODE/NAME`. */
   aggregates(): Promise<ReadonlySet<string>>

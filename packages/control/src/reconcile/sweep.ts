@@ -195,6 +195,7 @@ async function readOwners(
     tombstones,
     servers: await owners.servers(idsOf((item) => item.serverId)),
     volumes: await owners.volumes(volumeIds),
+    snapshots: await owners.snapshots(targets.flatMap(({ snapshotId }) => snapshotId ?? [])),
     operations: await owners.operations(operationIds),
     unfinished: await owners.unfinished(),
     flexvols: new Map((await ports.flexvols.list()).map((flexvol) => [flexvol.id, flexvol])),

@@ -27,14 +27,6 @@ export function snapshotLists(db: Kysely<Database>): SnapshotLists {
         .executeTakeFirstOrThrow()
       return Number(row.count)
     },
-    async countByFlexVol() {
-      const rows = await db
-        .selectFrom('snapshots')
-        .select((eb) => ['flexvol_id', eb.fn.countAll<number>().as('count')])
-        .groupBy('flexvol_id')
-        .execute()
-      return new Map(rows.map(({ flexvol_id, count }) => [flexvol_id, Number(count)]))
-    },
     async usersOf(snapshotId) {
       const rows = await db
         .selectFrom('volumes')

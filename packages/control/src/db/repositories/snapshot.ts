@@ -70,6 +70,14 @@ export function snapshotRecords(db: Kysely<Database>): SnapshotRecords {
     },
     ofVolume: (volumeId) => listBy('volume_id', volumeId),
     ofFlexVol: (flexvolId) => listBy('flexvol_id', flexvolId),
+    async countInFlexVol(flexvolId) {
+      const row = await db
+        .selectFrom('snapshots')
+        .select((eb) => eb.fn.countAll<number>().as('count'))
+        .where('flexvol_id', '=', flexvolId)
+        .executeTakeFirstOrThrow()
+      return Number(row.count)
+    },
     async update(snapshotId, fields) {
       await db.updateTable('snapshots').set(snapshotColumns(fields)).where('id', '=', snapshotId).execute()
     },

@@ -38,6 +38,12 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
       )
       return new Map(rows.map(({ id, image_id }) => [id, { imageId: image_id }]))
     },
+    async snapshots(all) {
+      const rows = await inChunks(all, (ids) =>
+        db.selectFrom('snapshots').select(['id', 'image_id']).where('id', 'in', ids).execute(),
+      )
+      return new Map(rows.map(({ id, image_id }) => [id, { imageId: image_id }]))
+    },
     async operations(all) {
       const rows = await inChunks(all, (ids) =>
         db

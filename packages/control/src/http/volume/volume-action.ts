@@ -129,7 +129,8 @@ function recordActions({
       return accepted()
     },
     'os-force_delete': async (call, id) => {
-      await deletions.remove(call.principal, id, { force: true, requestId: call.requestId })
+      const { principal, requestId } = call
+      await deletions.remove(principal, id, { force: true, cascade: false, requestId })
       return accepted()
     },
     'os-set_bootable': async (call, id, value) => {

@@ -52,12 +52,13 @@ export function registerVolumes(routes: VolumeRoutes, services: VolumeRouteServi
     return ok({ volume: volumeDetail(viewerOf(call), facts) })
   })
   routes.delete('/volumes/:volume_id', async (call) => {
-    const force = booleanOf(queryText(call, 'force') ?? 'false')
-    if (force === undefined) throw new DomainError('invalid', 'force must be true or false.')
+    const force = queryFlag(call, 'force')
+    const cascade = queryFlag(call, 'cascade')
     if (force && !atLeast(call.version, '3.23')) {
       throw new DomainError('invalid', 'force needs the microversion 3.23 at least.')
     }
-    await deletions.remove(call.principal, param(call, 'volume_id'), { force, requestId: call.requestId })
+    const { principal, requestId } = call
+    await deletions.remove(principal, param(call, 'volume_id'), { force, cascade, requestId })
     return accepted()
   })
   registerMetadata(routes, {
@@ -72,6 +73,12 @@ export function registerVolumes(routes: VolumeRoutes, services: VolumeRouteServi
       volumes.setMetadata(call.principal, param(call, 'volume_id'), metadata, how),
     remove: (call, key) => volumes.removeMetadata(call.principal, param(call, 'volume_id'), key),
   })
+}
+
+function queryFlag(call: VolumeCall, name: string): boolean {
+  const value = booleanOf(queryText(call, name) ?? 'false')
+  if (value === undefined) throw new DomainError('invalid', `${name} must be true or false.`)
+  return value
 }
 
 async function list(services: VolumeRouteServices, call: VolumeCall, detail: boolean): Promise<Answer> {
