@@ -10,7 +10,7 @@ import { callerOf } from './caller.ts'
 import { ensureHead, type HeadPorts } from './head.ts'
 
 export interface ContentPorts extends Omit<HeadPorts, 'copies' | 'backend' | 'agents'> {
-  copies: Pick<CopyRecords, 'find' | 'get' | 'ofVolume' | 'reservedBytes'>
+  copies: Pick<CopyRecords, 'find' | 'get' | 'ofVolume' | 'reservedAt'>
   attachments: Pick<AttachmentRecords, 'get' | 'ofVolume'>
   agents: Pick<Agents, 'holders'>
   /** How often the copying of an operation was begun anew, by the operation's id; one map for the process. */
@@ -76,7 +76,7 @@ export async function planContent(
   const info = await ports.backend.imageInfo(from)
   const needed = info?.allocatedBytes ?? 0
   const { freeBytes } = await ports.backend.spaceAt(place)
-  const free = Math.max(0, freeBytes - (await ports.copies.reservedBytes(from.flexvolId)))
+  const free = Math.max(0, freeBytes - (await ports.copies.reservedAt(place)))
   if (needed > free) {
     throw new DomainError(
       'noCapacity',

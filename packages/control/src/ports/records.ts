@@ -83,6 +83,8 @@ export interface CopyRecords {
   keepAgain(imageId: string, operationId: string): Promise<void>
   /** Sum of `reservedBytes` in the FlexVol. */
   reservedBytes(flexvolId: string): Promise<number>
+  /** As `AggregateContents.reservedAt`: all that is held back on the aggregate. */
+  reservedAt(place: AggregatePlace): Promise<number>
 }
 
 export interface AttachmentRecords {

@@ -5,6 +5,7 @@ import type { CopyRecords } from '../../ports/records.ts'
 import { defined } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { CopyTable } from '../tables/storage.ts'
+import { aggregateContents } from './aggregate-contents.ts'
 import { removeCopy } from './tombstone.ts'
 
 /** Before every time at which something can be undone. */
@@ -152,6 +153,7 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
         .executeTakeFirst()
       return Number(row?.bytes ?? 0)
     },
+    reservedAt: aggregateContents(db).reservedAt,
   }
 }
 
