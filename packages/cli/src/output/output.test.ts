@@ -45,6 +45,39 @@ const operation = (changes: Partial<Operation> = {}): Operation => ({
   ...changes,
 })
 
+const move = (changes: Partial<Operation> = {}): Operation =>
+  operation({
+    kind: 'flexvol.move',
+    phase: 'replicating',
+    client_pause_ms: 2.5,
+    progress: {
+      ...operation().progress,
+      images: { total: 20, moved: 5, copying: 8, in_sync: 1, queued: 6, failed: 0 },
+    },
+    ...changes,
+  })
+
+describe('the progress of many', () => {
+  it('a move counts its images, and tells the longest pause so far; what is none is left out', () => {
+    const line = progressLine(move(), 200)
+    assert.match(
+      line,
+      /replicating .*5\/20 images, 8 copying, 1 in sync, 6 queued  .*ETA 0:11  pause 2\.5 ms/,
+    )
+    assert.doesNotMatch(line, /failed/)
+  })
+  it('a vacate counts FlexVols, too', () => {
+    const progress = {
+      ...move().progress,
+      flexvols: { total: 4, moved: 1, moving: 2, waiting: 0, stuck: 1 },
+    }
+    assert.match(progressLine(move({ progress }), 200), /1\/4 FlexVols, 2 moving, 1 stuck  5\/20 images/)
+    const text = outcomeText(move({ state: 'succeeded', progress, commands: [] }))
+    assert.match(text, /^succeeded: 1 FlexVols, 20 images, 473 MiB moved/)
+    assert.match(text, /longest client pause at a cutover: 2\.5 ms/)
+  })
+})
+
 describe('units', () => {
   it('keep three digits', () => {
     assert.deepEqual([0, 1023, 1536, 12.34 * mib, 999 * mib, 1024 ** 4].map(formatBytes), [

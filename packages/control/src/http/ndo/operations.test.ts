@@ -176,6 +176,8 @@ test('the history of one operation, and of all of them page by page', async (t) 
     const { id } = await executor.start(flow, { id: String(i) })
     await executor.ended(id)
     ids.unshift(id)
+    // Of one millisecond they would be ordered by their ids.
+    await new Promise((go) => setTimeout(go, 2))
   }
   const get = async (path: string) => {
     const answer = await call('GET', path)
@@ -215,4 +217,28 @@ test('the history of one operation, and of all of them page by page', async (t) 
   assert.equal((await get('/../history?limit=1000')).status, 400)
   assert.equal((await call('GET', `/${ids[0]}/history`, undefined, 'member')).status, 403)
   assert.equal((await call('GET', '/../history', undefined, 'member')).status, 403)
+})
+
+test('parts are listed below their parent, not beside it, unless they are asked for or need somebody', async (t) => {
+  const { given, executor, call } = await serve(t)
+  given.ports.script['equal'] = () => ({ done: false })
+  const parent = await executor.start(flow, { id: 'whole' })
+  await new Promise((go) => setTimeout(go, 2))
+  const part = await executor.start(flow, { id: 'part' }, { parent: parent.id })
+  const ids = async (query: string): Promise<string[]> => {
+    const { body } = await call('GET', query)
+    return (body['operations'] as Operation[]).map(({ id }) => id)
+  }
+  assert.deepEqual(await ids(''), [parent.id])
+  assert.deepEqual(await ids('?parts=false'), [parent.id])
+  assert.deepEqual(await ids('?parts=true'), [part.id, parent.id])
+  assert.deepEqual(await ids(`?parent=${parent.id}`), [part.id])
+  assert.deepEqual(await ids(`?kind=${flow.kind}`), [part.id, parent.id])
+  assert.equal((await call('GET', '?parts=yes')).status, 400)
+  const shown = (await call('GET', `/${part.id}`)).body['operation'] as Operation
+  assert.equal(shown.parent, parent.id)
+  given.ports.script['clear'] = broken
+  given.ports.script['equal'] = () => ({ done: true })
+  assert.equal((await executor.ended(part.id)).state, 'needs-attention')
+  assert.ok((await ids('?state=needs-attention')).includes(part.id))
 })
