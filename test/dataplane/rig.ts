@@ -67,6 +67,7 @@ export async function openRig(t: TestContext): Promise<Rig> {
     }
     for (const agent of storages) {
       for (const { exportId } of await agent.listExports()) await agent.ensureNoExport(caller, exportId)
+      agent.detach()
     }
     rmSync(folder, { recursive: true, force: true })
   })
@@ -129,7 +130,7 @@ export async function startWriter(
 }
 
 export const longestMs = (result: WriterResult): number =>
-  Math.max(0, ...result.latencies.map(({ ms }) => ms))
+  result.latencies.reduce((longest, { ms }) => Math.max(longest, ms), 0)
 
 /** Polls until `holds` is true; throws where it is not within `timeoutMs`. */
 export async function until(what: string, holds: () => Promise<boolean>, timeoutMs = 60_000): Promise<void> {

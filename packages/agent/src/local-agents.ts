@@ -45,7 +45,9 @@ export function createLocalAgents(options: {
     plan.storage.map((one) => {
       const { node, dataAddress, aggregates } = one
       const serverTlsFolder = (): Promise<string> => tls.serverFolder(node, dataAddress)
-      return [node, createStorageAgent({ ...placed(one), node, dataAddress, aggregates, serverTlsFolder })]
+      const clientTlsFolder = (): Promise<string> => tls.clientFolder(one.machine ?? node)
+      const folders = { serverTlsFolder, clientTlsFolder }
+      return [node, createStorageAgent({ ...placed(one), node, dataAddress, aggregates, ...folders })]
     }),
   )
   const holders = new Map(

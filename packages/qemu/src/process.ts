@@ -120,14 +120,17 @@ function signal(identity: ProcessIdentity, name: NodeJS.Signals): void {
 
 /**
  * Processes that have `word` as a whole word of their command line: finds a daemon whose starter died before it
- * could write the daemon's identity down. The word must be one that nothing else uses, such as a socket's path.
+ * could write the daemon's identity down. The word must be one that nothing else uses, such as a socket's path; a
+ * pattern is matched with each word.
  */
-export function findByCommandWord(word: string): ProcessIdentity[] {
+export function findByCommandWord(word: string | RegExp): ProcessIdentity[] {
+  const isMeant = (words: string[]): boolean =>
+    typeof word === 'string' ? words.includes(word) : words.some((one) => word.test(one))
   const found: ProcessIdentity[] = []
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue
     try {
-      if (!readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0').includes(word)) continue
+      if (!isMeant(readFileSync(`/proc/${name}/cmdline`, 'utf8').split('\0'))) continue
     } catch {
       continue // it ended meanwhile
     }

@@ -44,3 +44,16 @@ export async function waitUntilClosed(path: string, timeoutMs = 5000): Promise<v
     )
   }
 }
+
+/** QEMU locks one byte for each permission that it has on a file, from 100 on; the second is that to write. */
+const writeLock = 101
+
+/** Whether a storage daemon or converter of this machine may write to the file; one that only reads it may not. */
+export async function isWritableInQemu(path: string): Promise<boolean> {
+  const place = lockPlace(await stat(path))
+  const locks = (await readFile('/proc/locks', 'utf8')).matchAll(/OFDLCK .* (\S+:\d+) (\d+) (\d+|EOF)$/gm)
+  return [...locks].some(
+    ([, at, first, last]) =>
+      at === place && Number(first) <= writeLock && (last === 'EOF' || writeLock <= Number(last)),
+  )
+}

@@ -61,7 +61,7 @@ export async function writeNodeCredentials(
       from: await authority.serverFolder(node, dataAddress),
       to: serverFolder(node),
     })),
-    ...plan.holders.map(async ({ machine }) => ({
+    ...[...clientMachines(plan)].map(async (machine) => ({
       from: await authority.clientFolder(machine),
       to: clientFolder(machine),
     })),
@@ -73,6 +73,10 @@ export async function writeNodeCredentials(
   }
   ensureFile(join(folder, documentFile), Buffer.from(`${JSON.stringify(document, null, 2)}\n`))
 }
+
+/** Machines that open images of others: for holders, and to copy images at rest. */
+const clientMachines = ({ storage, holders }: AgentPlan): Set<string> =>
+  new Set([...storage.map(({ node, machine }) => machine ?? node), ...holders.map(({ machine }) => machine)])
 
 function makePrivate(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 })

@@ -7,6 +7,7 @@ import type {
   Caller,
   FileAccess,
   FlexVolUsage,
+  ImageCopyRequest,
   ImageCopyStatus,
   ImageInfo,
   ImageRef,
@@ -19,7 +20,7 @@ import { asDomainError } from '../daemon/errors.ts'
 import { isOpenInQemu } from '../daemon/file-locks.ts'
 import { silentLog } from '../daemon/log.ts'
 import type { Log } from '../daemon/log.ts'
-import { requireSafeId, requireShortRunDir, requireSize } from '../daemon/names.ts'
+import { requireSafeId, requireShortRunDir, requireSize, requireUuid } from '../daemon/names.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { endUnrecorded } from '../daemon/supervised-daemon.ts'
 import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
@@ -27,10 +28,20 @@ import type { FenceGuard } from '../fence-guard.ts'
 import { Aggregates } from './aggregates.ts'
 import { createImageFrom } from './convert.ts'
 import type { SourceImage } from './convert.ts'
+import { usageOf } from './copier.ts'
 import { exportIds, exportPaths, removeExportLog, ImageExport, readExportRecord } from './exports.ts'
 import type { ExportContext } from './exports.ts'
-import { createImage, growImage, ImageFolders, imageInfo, removeImage, setReadOnly } from './images.ts'
+import {
+  cloneImage,
+  createImage,
+  growImage,
+  ImageFolders,
+  imageInfo,
+  removeImage,
+  setReadOnly,
+} from './images.ts'
 import type { Aggregate, FlexVolRef } from './images.ts'
+import { ImageCopies, partOf } from './image-copies.ts'
 import { findStrayExport, removeStrayImage, storageInventory } from './inventory.ts'
 import type { StoragePlaces } from './inventory.ts'
 import { mountedFirst } from './mounted-first.ts'
@@ -52,6 +63,8 @@ export interface StorageAgentOptions {
   netns?: string
   /** Folder of this node's server certificate, asked for when the first export is made. */
   serverTlsFolder?: () => Promise<string>
+  /** Folder of this machine's client certificate, asked for when an image is copied to another node. */
+  clientTlsFolder?: () => Promise<string>
   log?: Log
 }
 
@@ -61,11 +74,9 @@ export interface LocalStorageAgent extends StorageAgent {
    * machine nothing is started here: whether an export still stands is then the caller's to say (`ensureExport`).
    */
   adopt(): Promise<void>
-  /** Leaves all export daemons to themselves, for the end of this process. */
+  /** Leaves all export daemons to themselves, and ends all copies, for the end of this process. */
   detach(): void
 }
-
-const notYet = (): DomainError => new DomainError('notImplemented', 'This is being built.')
 
 /** A revoked export whose daemon is still on its way out. */
 interface Ending {
@@ -88,6 +99,7 @@ class StorageNode implements LocalStorageAgent {
   readonly #context: ExportContext
   readonly #places: StoragePlaces
   readonly #guard: FenceGuard
+  readonly #copies: ImageCopies
   readonly #exports = new Map<string, ImageExport>()
   readonly #endings = new Set<Ending>()
   readonly #serial = createSerial()
@@ -116,6 +128,13 @@ class StorageNode implements LocalStorageAgent {
       ...(netns === undefined ? {} : { netns }),
       serverTlsFolder: options.serverTlsFolder ?? noTls,
     }
+    this.#copies = new ImageCopies({
+      log,
+      path: (image) => this.#folders.path(image),
+      canShare: async (name) => (await aggregates.list()).some((one) => one.name === name && one.reflink),
+      clientTlsFolder: options.clientTlsFolder ?? noTls,
+      ...(netns === undefined ? {} : { netns }),
+    })
   }
 
   async aggregateSpace(aggregate: string): Promise<AggregateSpace> {
@@ -135,39 +154,44 @@ class StorageNode implements LocalStorageAgent {
   }
 
   async ensureUnmounted(caller: Caller): Promise<void> {
-    return this.#change(caller, 'aggregates', () => this.#aggregates.unmount())
+    return this.#change(caller, 'aggregates', async () => {
+      await this.#copies.stop()
+      await this.#aggregates.unmount()
+    })
   }
 
-  async ensureNoFlexVol(): Promise<void> {
-    throw notYet()
+  async ensureNoFlexVol(caller: Caller, flexvol: FlexVolRef): Promise<void> {
+    return this.#change(caller, `flexvol ${flexvol.name}`, () => this.#folders.ensureNoFlexVol(flexvol))
   }
 
-  async flexVolUsage(): Promise<FlexVolUsage> {
-    throw notYet()
+  async flexVolUsage(flexvol: FlexVolRef): Promise<FlexVolUsage> {
+    return usageOf(this.#folders.folder(flexvol))
   }
 
-  async ensureClone(): Promise<ImageInfo> {
-    throw notYet()
+  async ensureClone(caller: Caller, image: ImageRef, from: ImageRef): Promise<ImageInfo> {
+    const { sizeBytes } = await this.#require(from)
+    const source = this.#folders.path(from)
+    return this.#create(caller, image, sizeBytes, (path) => cloneImage(path, source, sizeBytes))
   }
 
-  async ensureImageCopy(): Promise<void> {
-    throw notYet()
+  async ensureImageCopy(caller: Caller, request: ImageCopyRequest): Promise<void> {
+    return this.#change(caller, request.to.imageId, () => this.#copies.ensure(request))
   }
 
-  async imageCopyStatus(): Promise<ImageCopyStatus> {
-    throw notYet()
+  async imageCopyStatus(imageId: string): Promise<ImageCopyStatus> {
+    return this.#copies.status(imageId)
   }
 
-  async setImageCopyRate(): Promise<void> {
-    throw notYet()
+  async setImageCopyRate(caller: Caller, imageId: string, rate: number): Promise<void> {
+    return this.#change(caller, imageId, () => this.#copies.setRate(imageId, rate))
   }
 
-  async ensureImageCopyPaused(): Promise<void> {
-    throw notYet()
+  async ensureImageCopyPaused(caller: Caller, imageId: string, paused: boolean): Promise<void> {
+    return this.#change(caller, imageId, async () => this.#copies.setPaused(imageId, paused))
   }
 
-  async ensureNoImageCopy(): Promise<void> {
-    throw notYet()
+  async ensureNoImageCopy(caller: Caller, imageId: string): Promise<void> {
+    return this.#change(caller, imageId, () => this.#copies.ensureNone(requireUuid('image id', imageId)))
   }
 
   async ensureFlexVol(caller: Caller, flexvol: FlexVolRef): Promise<void> {
@@ -191,6 +215,7 @@ class StorageNode implements LocalStorageAgent {
     requireSize(sizeBytes)
     return this.#change(caller, image.imageId, async () => {
       const path = this.#folders.path(image)
+      this.#copies.requireNotCopied(image.imageId)
       const found = await this.#require(image)
       if (sizeBytes < found.sizeBytes) {
         throw new DomainError(
@@ -213,6 +238,7 @@ class StorageNode implements LocalStorageAgent {
   async ensureNoImage(caller: Caller, image: ImageRef): Promise<void> {
     return this.#change(caller, image.imageId, async () => {
       const path = this.#folders.path(image)
+      await this.#copies.forget(image.imageId)
       await this.#ended(({ imageId }) => imageId === image.imageId)
       const exported = (await this.listExports()).some((one) => one.imageId === image.imageId)
       if (exported || (await isOpenInQemu(path))) {
@@ -222,7 +248,7 @@ class StorageNode implements LocalStorageAgent {
         )
       }
       await removeImage(path)
-      await removeImage(`${path}.new`)
+      await removeImage(partOf(path))
     })
   }
 
@@ -308,6 +334,7 @@ class StorageNode implements LocalStorageAgent {
       const path = this.#folders.path({ imageId, aggregate, flexvol })
       const end = kind === 'image' ? '' : item.isBeingRemoved === true ? '.gone' : '.new'
       return this.#change(caller, imageId, async () => {
+        this.#copies.requireNotCopied(imageId)
         const exported = (await this.listExports()).some((one) => one.imageId === imageId)
         if (exported) throw new DomainError('conflict', `Image ${imageId} is exported; end that first.`)
         await removeStrayImage(item, `${path}${end}`)
@@ -344,6 +371,7 @@ class StorageNode implements LocalStorageAgent {
   }
 
   detach(): void {
+    void this.#copies.stop()
     for (const one of this.#exports.values()) one.daemon.detach()
   }
 
@@ -380,6 +408,7 @@ class StorageNode implements LocalStorageAgent {
     requireSize(sizeBytes)
     return this.#change(caller, image.imageId, async () => {
       const path = this.#folders.path(image)
+      this.#copies.requireNotCopied(image.imageId)
       const found = await imageInfo(path, image.imageId)
       if (found && found.sizeBytes !== sizeBytes) {
         throw new DomainError(

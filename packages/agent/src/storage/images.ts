@@ -1,6 +1,7 @@
 import { constants } from 'node:fs'
 import {
   chmod,
+  copyFile,
   mkdir,
   open,
   readdir,
@@ -55,6 +56,25 @@ export class ImageFolders {
       const folder = this.folder(flexvol)
       await mkdir(folder, { recursive: true, mode: 0o700 })
       if (filesystem === 'xfs') await requireOnMount(folder, path)
+      await syncFolder(dirname(folder))
+    })
+  }
+
+  async ensureNoFlexVol(flexvol: FlexVolRef): Promise<void> {
+    await this.#aggregates.inTurn(flexvol.aggregate, async () => {
+      const folder = this.folder(flexvol)
+      try {
+        await rmdir(folder)
+      } catch (error) {
+        if (isMissing(error)) return
+        if (!['ENOTEMPTY', 'EEXIST'].includes((error as NodeJS.ErrnoException).code ?? '')) throw error
+        const names = await readdir(folder)
+        throw new DomainError(
+          'conflict',
+          `FlexVol ${flexvol.name} still holds ${names.length} files on aggregate ${flexvol.aggregate}, ` +
+            `among them ${names[0] ?? 'one that was just removed'}; move or remove them first.`,
+        )
+      }
       await syncFolder(dirname(folder))
     })
   }
@@ -147,6 +167,29 @@ export async function createImage(
   } finally {
     await file.close()
   }
+}
+
+/** What the kernel says where two files cannot share blocks. */
+const cannotShare = ['ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'ENOTTY', 'EXDEV', 'EINVAL', 'EPERM']
+
+/** Makes an image that shares all blocks with `from`, as that is at one instant, whoever writes to it. */
+export async function cloneImage(path: string, from: string, sizeBytes: number): Promise<void> {
+  await createImage(path, sizeBytes, async (hidden) => {
+    try {
+      await copyFile(from, hidden, constants.COPYFILE_FICLONE_FORCE)
+    } catch (error) {
+      const { code = '' } = error as NodeJS.ErrnoException
+      if (code === 'ENOSPC')
+        throw new DomainError('noCapacity', `There is no space left for a clone of ${from}.`)
+      if (!cannotShare.includes(code)) throw error
+      throw new DomainError(
+        'notImplemented',
+        `Images in ${dirname(path)} and ${dirname(from)} cannot share blocks (${code}); copy it instead.`,
+      )
+    }
+    // The source's are copied with it, and that may be a kept one.
+    await chmod(hidden, 0o600)
+  })
 }
 
 export async function growImage(path: string, sizeBytes: number): Promise<void> {

@@ -11,6 +11,7 @@ import { processesNaming } from '../inventory/processes.ts'
 import type { FoundProcess } from '../inventory/processes.ts'
 import { fileItem, processItem, requireUnchanged, unclaimedItems } from '../inventory/unclaimed.ts'
 import { aggregateItems } from './aggregate-inventory.ts'
+import { copiedImage } from './copier.ts'
 import { readExportRecord } from './exports.ts'
 import { finishRemoval, removeImage } from './images.ts'
 import type { Aggregates } from './aggregates.ts'
@@ -66,7 +67,9 @@ export async function storageInventory(places: StoragePlaces): Promise<Inventory
   items.push(...(await aggregateItems(places.aggregates)))
   const converters = processes.filter(isConverter)
   items.push(...converters.map((one) => converterItem(aggregates, one)))
-  const claimed = [...converters, ...daemons.flatMap((parts) => parts.processes)]
+  const copiers = processes.filter(isCopier)
+  items.push(...copiers.map(copierItem))
+  const claimed = [...converters, ...copiers, ...daemons.flatMap((parts) => parts.processes)]
   // Holders of this machine have images open as files; their own agent tells of them.
   const naming = processes.filter(({ words }) =>
     words.some((word) => own.some((folder) => word.includes(`${folder}/`))),
@@ -126,6 +129,14 @@ function converterItem(aggregates: readonly Aggregate[], one: FoundProcess): Inv
   const isOurs = aggregates.some(({ path }) => target.startsWith(`${path}/`))
   const imageId = partName.exec(target.slice(target.lastIndexOf('/') + 1))?.[1]
   return { ...processItem(one), ...(isOurs && imageId !== undefined ? { imageId } : {}) }
+}
+
+/** Copies an image at rest: a child of the agent, which ends with it. */
+const isCopier = ({ words }: FoundProcess): boolean => /\/volant-copy-[0-9a-f]+$/.test(words[0] ?? '')
+
+function copierItem(one: FoundProcess): InventoryItem {
+  const imageId = copiedImage(one.words)
+  return { ...processItem(one), ...(imageId === undefined ? {} : { imageId }) }
 }
 
 /** Removes an image's file, or a part of one, that is still what was seen. `path` is where the agent itself has it. */

@@ -19,6 +19,8 @@ interface PlaceOfAgent {
 
 export interface StoragePlan extends PlaceOfAgent {
   node: string
+  /** Whose client certificate it copies images to other nodes with; absent: called as the node. */
+  machine?: string
   /** Address of the export daemons. */
   dataAddress: string
   aggregates: AggregateDefinition[]

@@ -32,7 +32,10 @@ export interface AggregateInfo extends AggregateDefinition {
  */
 export interface ImageCopyRequest {
   from: ImageRef
-  /** On another aggregate of the node, or on the same. It is made where it is not there, thin and of equal size. */
+  /**
+   * On another aggregate of the node, or on the same. It is made where it is not there, thin and of equal size; without
+   * `ontoOpen` and `toExport` one that is there is complete, so nobody else makes it.
+   */
   to: ImageRef
   /**
    * Two images of equal content, which nobody writes to: `from` beside the source, `to` beside the target. Where the
@@ -117,7 +120,10 @@ export interface StorageAgent extends Inventoried {
    * blocks: in milliseconds. Both on one aggregate with reflink; else `notImplemented`, and `ensureImageCopy` is the way.
    */
   ensureClone(caller: Caller, image: ImageRef, from: ImageRef): Promise<ImageInfo>
-  /** Starts the copying, or finds it. What an agent that died left half-done is begun anew. */
+  /**
+   * Starts the copying, or finds it. What an agent that died left half-done is begun anew, and so is one that failed.
+   * `conflict`: `from` or `base.from` is open for writing, or the target is there with another size.
+   */
   ensureImageCopy(caller: Caller, request: ImageCopyRequest): Promise<void>
   /** `imageId` is the target's. */
   imageCopyStatus(imageId: string): Promise<ImageCopyStatus>

@@ -77,7 +77,7 @@ function partsOf(topology: Topology, machine: string): { storage: AgentPlan; com
     if (node.machine !== machine) continue
     const { name, dataAddress, aggregates, netns } = node
     const place = { state: `nodes/${name}`, run: `s${index}`, ...netnsOf(netns) }
-    storage.storage.push({ ...place, node: name, dataAddress, aggregates })
+    storage.storage.push({ ...place, node: name, machine, dataAddress, aggregates })
   }
   for (const [index, host] of topology.computeHosts.entries()) {
     if (host.machine !== machine) continue

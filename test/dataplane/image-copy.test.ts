@@ -1,0 +1,205 @@
+import assert from 'node:assert/strict'
+import { execFileSync } from 'node:child_process'
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { isDomainError } from '@volant/contract'
+import type { ImageRef } from '@volant/contract'
+import { blockBytes, copiersOf, hashOf, openCopyRig, randomOf, scribble, write } from './copy-rig.ts'
+import { caller, MiB, until } from './rig.ts'
+import { settleXfs, skipXfs } from './xfs.ts'
+
+const refused = (code: string, message?: RegExp) => (error: unknown) =>
+  isDomainError(error) && error.code === code && (message?.test(error.message) ?? true)
+const allocated = (path: string): number => statSync(path).blocks * 512
+const fv = (aggregate: string) => ({ aggregate, name: 'fv1' })
+
+test(
+  'snapshots that differ by 10 MiB each move as what differs, and stay shared',
+  { skip: skipXfs },
+  async (t) => {
+    const { storage, newImage, clone, at, copied, pathOf } = await openCopyRig(t)
+    const size = 256 * MiB
+    const live = await newImage('one', size)
+    write(pathOf(live), 0, 200 * MiB)
+    const snapshots: ImageRef[] = []
+    for (let i = 0; i < 5; i += 1) {
+      snapshots.push(await clone(live))
+      write(pathOf(live), (20 + 30 * i) * MiB, 10 * MiB)
+    }
+    settleXfs(join(pathOf(live), '../..'))
+
+    let moved = 0
+    let base: { from: ImageRef; to: ImageRef } | undefined
+    for (const from of [...snapshots, live]) {
+      const to = at('two')
+      const { doneBytes } = await copied({ from, to, rate: 0, ...(base && { base }) })
+      moved += doneBytes
+      base = { from, to }
+      assert.equal(hashOf(pathOf(to)), hashOf(pathOf(from)))
+    }
+    const [source, target] = [await storage.flexVolUsage(fv('one')), await storage.flexVolUsage(fv('two'))]
+    t.diagnostic(`moved ${moved / MiB} MiB; ${JSON.stringify({ source, target })}`)
+    assert.ok(moved <= 1.02 * 250 * MiB, `${moved} bytes were read`)
+    assert.ok(moved >= 240 * MiB)
+    assert.equal(target.images, 6)
+    assert.ok(Math.abs(target.allocatedBytes / source.allocatedBytes - 1) < 0.05)
+    assert.ok(Math.abs(target.uniqueBytes / source.uniqueBytes - 1) < 0.05)
+    assert.ok(source.uniqueBytes < 1.05 * 250 * MiB)
+  },
+)
+
+for (const seed of [1, 2, 3, 4]) {
+  test(
+    `what was written, trimmed, zeroed and reserved between snapshots is the same at the target (seed ${seed})`,
+    { skip: skipXfs },
+    async (t) => {
+      const { newImage, storage, clone, at, copied, pathOf } = await openCopyRig(t)
+      const size = 32 * MiB
+      const next = randomOf(seed)
+      const live = await newImage('one', size)
+      let base: { from: ImageRef; to: ImageRef } | undefined
+      for (let i = 0; i < 4; i += 1) {
+        scribble(pathOf(live), size, next)
+        const from = await clone(live)
+        const to = at('two')
+        await copied({ from, to, rate: 0, ...(base && { base }) })
+        assert.equal(hashOf(pathOf(to)), hashOf(pathOf(from)), `image ${i}`)
+        const [thin, source] = [allocated(pathOf(to)), allocated(pathOf(from))]
+        assert.ok(thin <= source, `image ${i}: ${thin} bytes at the target, ${source} at the source`)
+        base = { from, to }
+      }
+      // A base that grew since, and one on a file system that shares nothing with it.
+      await storage.ensureImageSize(caller, live, size + 8 * MiB)
+      write(pathOf(live), size + 4 * MiB, 64 * blockBytes)
+      const to = at('two')
+      await copied({ from: live, to, rate: 0, ...(base && { base }) })
+      assert.equal(hashOf(pathOf(to)), hashOf(pathOf(live)))
+      const stranger = at('plain')
+      await copied({ from: live, to: stranger, rate: 0 })
+      const another = at('two')
+      await copied({ from: live, to: another, rate: 0, base: { from: stranger, to } })
+      assert.equal(hashOf(pathOf(another)), hashOf(pathOf(live)))
+      const plain = at('plain')
+      await copied({ from: live, to: plain, rate: 0, base: { from: live, to: stranger } })
+      assert.equal(hashOf(pathOf(plain)), hashOf(pathOf(live)))
+    },
+  )
+}
+
+test(
+  'a copy holds its rate, pauses, goes on, and ends at once when it is told to',
+  { skip: skipXfs },
+  async (t) => {
+    const { storage, newImage, at, pathOf } = await openCopyRig(t)
+    const from = await newImage('one', 64 * MiB)
+    write(pathOf(from), 0, 48 * MiB)
+    const to = at('two')
+    const status = () => storage.imageCopyStatus(to.imageId)
+    const began = performance.now()
+    await storage.ensureImageCopy(caller, { from, to, rate: 4 * MiB })
+    await until('8 MiB are copied', async () => (await status()).doneBytes >= 8 * MiB)
+    const seconds = (performance.now() - began) / 1000
+    assert.ok(seconds > 1.5, `8 MiB at 4 MiB/s took only ${seconds.toFixed(2)} s`)
+    await assert.rejects(storage.ensureNoImage(caller, from), refused('conflict', /being copied/))
+    await assert.rejects(storage.ensureNoImage(caller, to), refused('conflict', /being copied/))
+    await assert.rejects(storage.ensureImage(caller, to, 64 * MiB), refused('conflict'))
+    await assert.rejects(storage.ensureNoFlexVol(caller, fv('two')), refused('conflict'))
+
+    await storage.ensureImageCopyPaused(caller, to.imageId, true)
+    await sleep(500) // what was under way
+    const paused = await status()
+    assert.equal(paused.phase, 'paused')
+    await storage.setImageCopyRate(caller, to.imageId, 0)
+    await sleep(1000)
+    assert.deepEqual(await status(), { ...paused, rate: 0 })
+    const items = (await storage.inventory()).filter(({ imageId }) => imageId === to.imageId)
+    assert.deepEqual(items.map(({ kind }) => kind).toSorted(), ['image-part', 'process'])
+    for (const item of items.filter(({ kind }) => kind === 'image-part')) {
+      await assert.rejects(storage.removeStray(caller, item), refused('conflict'))
+    }
+
+    assert.equal(copiersOf(to).length, 1)
+    await storage.ensureNoImageCopy(caller, to.imageId)
+    assert.deepEqual(copiersOf(to), [])
+    assert.equal((await status()).phase, 'absent')
+    assert.equal(existsSync(`${pathOf(to)}.new`), false)
+    assert.equal(await storage.imageInfo(to), undefined)
+
+    await storage.ensureImageCopy(caller, { from, to, rate: 0 })
+    await storage.ensureImageCopyPaused(caller, to.imageId, true)
+    await storage.ensureImageCopyPaused(caller, to.imageId, false)
+    await until('done', async () => (await status()).phase === 'done')
+    assert.equal(hashOf(pathOf(to)), hashOf(pathOf(from)))
+    assert.deepEqual(await status(), { phase: 'done', doneBytes: 48 * MiB, totalBytes: 48 * MiB, rate: 0 })
+    // Of every 16 blocks written at once the last was zero; here one in 48 MiB.
+    assert.ok(allocated(pathOf(to)) <= allocated(pathOf(from)))
+    await storage.ensureNoImage(caller, to)
+    assert.equal((await status()).phase, 'absent')
+    await storage.ensureNoFlexVol(caller, fv('two'))
+    await storage.ensureNoFlexVol(caller, fv('two'))
+    assert.equal(existsSync(join(pathOf(to), '..')), false)
+  },
+)
+
+test(
+  'a copier that is killed at a random moment leaves no target, and is begun anew',
+  { skip: skipXfs },
+  async (t) => {
+    const { storage, newImage, at, pathOf } = await openCopyRig(t)
+    const from = await newImage('one', 64 * MiB)
+    write(pathOf(from), 0, 40 * MiB)
+    const to = at('two')
+    const status = () => storage.imageCopyStatus(to.imageId)
+    for (let i = 0; i < 8; i += 1) {
+      await storage.ensureImageCopy(caller, { from, to, rate: 200 * MiB })
+      await sleep(Math.random() * 150)
+      for (const pid of copiersOf(to)) process.kill(pid, 'SIGKILL')
+      await until('it has ended', async () => !['copying', 'paused'].includes((await status()).phase))
+      const { phase, error } = await status()
+      assert.equal(existsSync(pathOf(to)), phase === 'done')
+      if (phase === 'done') break
+      assert.match(error ?? '', /was not copied/)
+      assert.equal(existsSync(`${pathOf(to)}.new`), false)
+    }
+    await storage.ensureImageCopy(caller, { from, to, rate: 0 })
+    await until('done', async () => (await status()).phase === 'done')
+    assert.equal(hashOf(pathOf(to)), hashOf(pathOf(from)))
+  },
+)
+
+test(
+  'a target without room fails in words, leaves nothing, and more room lets it begin anew',
+  { skip: skipXfs },
+  async (t) => {
+    const { rig, newImage, pathOf } = await openCopyRig(t)
+    const from = await newImage('plain', 64 * MiB)
+    write(pathOf(from), 0, 24 * MiB)
+    const small = mkdtempSync(join(tmpdir(), 'vd-small-'))
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=8m', 'none', small])
+    t.after(() => {
+      execFileSync('umount', [small])
+      rmSync(small, { recursive: true })
+    })
+    const node = rig.storageAgent({
+      stateDir: join(rig.folder, 'sn'),
+      aggregates: [
+        { name: 'plain', path: join(rig.folder, 'plain') },
+        { name: 'small', path: small },
+      ],
+    })
+    await node.ensureFlexVol(caller, fv('small'))
+    const to = { ...from, imageId: crypto.randomUUID(), aggregate: 'small' }
+    const status = () => node.imageCopyStatus(to.imageId)
+    await node.ensureImageCopy(caller, { from, to, rate: 0 })
+    await until('it has failed', async () => (await status()).phase === 'failed')
+    assert.match((await status()).error ?? '', /the target cannot be written: there is no space left/)
+    assert.deepEqual(await node.flexVolUsage(fv('small')), { images: 0, allocatedBytes: 0, uniqueBytes: 0 })
+    execFileSync('mount', ['-o', 'remount,size=64m', small])
+    await node.ensureImageCopy(caller, { from, to, rate: 0 })
+    await until('done', async () => (await status()).phase === 'done')
+    assert.equal(hashOf(join(small, 'fv1', to.imageId)), hashOf(pathOf(from)))
+  },
+)
