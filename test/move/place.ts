@@ -82,6 +82,7 @@ export async function openPlace(options: PlaceOptions): Promise<Place> {
     return problems
   }
   try {
+    await liftQuotas(plane)
     const image = await registerQuietProbe(plane)
     const guests: Guest[] = []
     for (let i = 0; i < options.guests; i++) {
@@ -99,6 +100,15 @@ export async function openPlace(options: PlaceOptions): Promise<Place> {
     await close().catch(() => [])
     throw error
   }
+}
+
+/** The usual ones are of ten volumes and snapshots. */
+async function liftQuotas({ client: { session } }: Plane): Promise<void> {
+  const project = await session.projectId()
+  const quota_set = { volumes: -1, snapshots: -1, gigabytes: -1 }
+  await session.json('PUT', `/volume/v3/${project}/os-quota-sets/${project}`, { body: { quota_set } })
+  const compute = { instances: -1, cores: -1, ram: -1 }
+  await session.json('PUT', `/compute/v2.1/os-quota-sets/${project}`, { body: { quota_set: compute } })
 }
 
 const flexVolId = (stateDir: string): string =>

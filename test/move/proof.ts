@@ -3,6 +3,7 @@
  * do what users do. Nothing may be lost, refused, late without end, or left over.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ApiError } from '@volant/client'
 import { messageOf } from '@volant/contract/errors.ts'
 import { stopControlPlane } from '@volant/cli/instance/stop.ts'
 import {
@@ -20,6 +21,9 @@ import { endOf, moverOf, type Mover } from './mover.ts'
 import { aggregateNames, openPlace, rowsOf, usedBytes, type Guest, type Place } from './place.ts'
 import type { Report } from './report.ts'
 import { timedUsers, usersOf } from './users.ts'
+
+/** Bytes per second, 0: unlimited. A slow move is one in which much happens. */
+const rates = [0, 40 * 2 ** 20, 15 * 2 ** 20]
 
 export interface ProofOptions {
   rounds: number
@@ -116,10 +120,14 @@ async function moveOnce(
   const usedBefore = usedBytes(place.folderOf(from))
   const began = performance.now()
   let isOver = false
-  say(`move ${round}, to ${to}`)
-  await mover.start(to)
+  const rate = rates[Math.floor(life.random() * rates.length)] ?? 0
+  say(`move ${round}, to ${to}${rate === 0 ? '' : `, at ${rate / 2 ** 20} MiB/s`}`)
+  // Something is always under way when it begins.
   report.isMoving = true
   const living = live(life, () => isOver)
+  await sleep(500 * life.random())
+  await mover.start(to)
+  if (rate > 0) await setRate(place, rate)
   const moved = await endOf(mover).finally(() => (isOver = true))
   await living
   report.isMoving = false
@@ -137,6 +145,19 @@ async function moveOnce(
   })
   await checkAll(life, report)
   say(`move ${round} took ${seconds.toFixed(1)} s, ${moved.images.length} images`)
+}
+
+/** For those of an operator: ONTAP's API has no such word. One that has ended already takes none. */
+async function setRate({ plane, flexvolId }: Place, rate: number): Promise<void> {
+  const [move] = rowsOf(
+    plane.stateDir,
+    "select id from flexvol_moves where flexvol_id = ? and state = 'running'",
+    flexvolId,
+  )
+  if (move === undefined) return
+  await plane.client.ndo.setRate(String(move['id']), rate).catch((error: unknown) => {
+    if (!(error instanceof ApiError) || error.status !== 409) throw error
+  })
 }
 
 /** When the kept sources are gone, all that is on record is at the destination. */
