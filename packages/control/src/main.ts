@@ -412,6 +412,7 @@ async function listen(
     topology: state.topology,
     agents: state.agents,
     backend: state.backend,
+    madeAggregates: state.madeAggregates,
     countOperations: () => operations.counts(),
     storeTrouble: () => executor.storeTrouble,
     sweep,

@@ -12,12 +12,13 @@ import type { StoreTrouble } from '@volant/saga'
 import { hostStringOf } from '../domain/migration.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
-import type { Cluster, ComputeHost, Topology } from '../domain/topology.ts'
+import type { Cluster, ComputeHost, StorageNode, Topology } from '../domain/topology.ts'
 import type { FlexVol } from '../domain/volume.ts'
 import type { AgentProcessState, Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { Sweep } from '../ports/sweep.ts'
 import type {
+  AggregateRecords,
   AttachmentRecords,
   CopyRecords,
   FlexVolRecords,
@@ -42,6 +43,7 @@ export function createStatusReader(options: {
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   flexvols: FlexVolRecords
   snapshots: Pick<SnapshotRecords, 'countInFlexVol'>
+  madeAggregates: Pick<AggregateRecords, 'list'>
   countOperations: () => Promise<Record<string, number>>
   /** Since when, and why, the database takes no writes; null: it does. */
   storeTrouble: () => StoreTrouble | null
@@ -56,28 +58,28 @@ export function createStatusReader(options: {
     name: cluster.name,
     management_url: options.managementUrl(cluster.name),
     nodes: await Promise.all(
-      cluster.nodes.map(async (node) => {
-        try {
-          const aggregates = await Promise.all(
-            node.aggregates.map(async ({ name }) => ({
-              name,
-              ...spaceView(await agents.storage(node.name).aggregateSpace(name)),
-            })),
-          )
-          return { name: node.name, machine: node.machine, up: true, reason: null, aggregates }
-        } catch (error) {
-          return {
-            name: node.name,
-            machine: node.machine,
-            up: false,
-            reason: messageOf(error),
-            aggregates: [],
-          }
-        }
-      }),
+      cluster.nodes.map(async (node) => nodeStatus(node, await options.madeAggregates.list())),
     ),
     pools: await Promise.all(flexvols.filter((f) => f.cluster === cluster.name).map(poolStatus)),
   })
+
+  /** It is up where one of its aggregates can be used; why another can't is said of that. */
+  const nodeStatus = async (
+    { name, machine, aggregates }: StorageNode,
+    made: readonly { node: string; name: string }[],
+  ): Promise<ClusterStatus['nodes'][number]> => {
+    const own = [...aggregates, ...made.filter(({ node }) => node === name)].map((one) => one.name)
+    const asked = await Promise.allSettled(
+      [...new Set(own)].map(async (aggregate) => ({
+        name: aggregate,
+        ...spaceView(await agents.storage(name).aggregateSpace(aggregate)),
+      })),
+    )
+    const found = asked.filter((one) => one.status === 'fulfilled').map(({ value }) => value)
+    const up = found.length > 0
+    const failed = asked.find((one) => one.status === 'rejected')
+    return { name, machine, up, reason: up ? null : messageOf(failed?.reason), aggregates: found }
+  }
 
   const poolStatus = async (flexvol: FlexVol): Promise<PoolStatus> => ({
     host: hostStringOf(topology.host, flexvol),
