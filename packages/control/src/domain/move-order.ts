@@ -155,7 +155,11 @@ function baseOf(facts: MoveFacts, image: MoveImage): ShareBase | null | 'wait' {
 
 /** A snapshot is never written to, so any kept copy will do; of a volume the one that its last move left. */
 function keptOf(facts: MoveFacts, image: MoveImage): NextImage['kept'] {
-  const there = facts.retained.filter((copy) => isAt(copy, facts.at) && copy.state === 'retained')
+  // One that could not be taken back once, for somebody has written since, can't be ever.
+  const refused = facts.parts.filter(({ state }) => state === 'failed').map((part) => part.targetImageId)
+  const there = facts.retained.filter(
+    (copy) => isAt(copy, facts.at) && copy.state === 'retained' && !refused.includes(copy.imageId),
+  )
   if (image.snapshotId !== null) {
     const copy = there.find(({ snapshotId }) => snapshotId === image.snapshotId)
     return copy === undefined ? null : { imageId: copy.imageId, mark: null }

@@ -154,6 +154,7 @@ const proven: ProofFacts = {
   newestOnVolume: { id: 'op', kind: 'volume.migrate' },
   volume: { updatedAt: 't' },
   attachments: [],
+  isAtHome: true,
   source: info('a', 'ma', true),
   target: info('b', 'mb', false),
 }
@@ -169,6 +170,7 @@ test('the proof holds only as a whole, and its first gap is the reason for a mig
     ['no-operation-since', { newestOnVolume: { id: 'x', kind: 'volume.extend' } }],
     ['record-untouched', { volume: { updatedAt: 'u' } }],
     ['record-untouched', { volume: { updatedAt: null } }],
+    ['same-place', { isAtHome: false }],
     ['source-as-left', { source: 'the node is away' }],
     ['source-as-left', { source: { ...info('a', 'ma', true), info: undefined } }],
     ['source-as-left', { source: info('a', 'mx', true) }],

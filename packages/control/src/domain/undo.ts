@@ -193,6 +193,8 @@ export interface ProofFacts {
   newestOnVolume: { id: string; kind: string } | undefined
   volume: Pick<Volume, 'updatedAt'>
   attachments: Attachment[]
+  /** The former image is where its FlexVol is, or moves to. */
+  isAtHome: boolean
   /** What the storage nodes say of both images; a text: why they don't. */
   source: ImageFacts | string
   target: ImageFacts | string
@@ -232,6 +234,10 @@ const proof: Record<string, Rule> = {
     seal != null && volume.updatedAt === seal.volumeUpdatedAt
       ? pass("the volume's record is as the move left it")
       : fail("The volume's record has changed since; somebody may have used the volume."),
+  'same-place': ({ isAtHome }) =>
+    isAtHome
+      ? pass('the former image is where its pool is')
+      : fail('The pool of the former image has moved to another aggregate since.'),
   'source-as-left': ({ seal, source }) => asLeft('former source', source, seal?.sourceMark, true),
   'target-unwritten': ({ seal, target }) => asLeft('present image', target, seal?.targetMark, false),
 }

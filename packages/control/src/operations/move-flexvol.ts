@@ -319,6 +319,9 @@ async function startParts(
   at: AggregatePlace,
   images: readonly NextImage[],
 ): Promise<number> {
+  if (images.length === 0) return 0
+  // Whoever tidies up after an earlier move may have taken the empty folder away.
+  await ports.backend.ensureFlexVolAt(callerOf(op), await ports.flexvols.get(flexvolId), at)
   let started = 0
   for (const next of images) {
     try {

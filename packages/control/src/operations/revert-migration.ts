@@ -17,7 +17,7 @@ import { proveUnwritten, type Move, type MoveSeal, type UndoOf } from '../domain
 import type { Backend } from '../ports/backend.ts'
 import type { CopyRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
-import { gatherProof, sealMove, type ProofPorts } from './seal-move.ts'
+import { gatherProof, isAtHome, sealMove, type ProofPorts } from './seal-move.ts'
 
 /** `source…` is the truth when it starts, `target…` the kept image that becomes the truth again. */
 export interface RevertMigrationInput extends Move {
@@ -70,6 +70,10 @@ export const revertMigration = operation<RevertMigrationInput, RevertMigrationPo
     do: async ({ op, input, ports, now }) => {
       if (!(await ports.copies.takeBack(input.targetImageId, op.id, now().toISOString()))) {
         throw final('The retention time has just ended, and with it the time to undo.')
+      }
+      // From here on its FlexVol cannot arrive elsewhere: a move waits for every image that is about to be a truth.
+      if (!(await isAtHome(ports, input.targetImageId))) {
+        throw final('The pool of the former image has just moved to another aggregate.')
       }
       await ports.backend.ensureReadOnly(callerOf(op), await ports.copies.get(input.targetImageId), false)
       return null

@@ -1,15 +1,17 @@
 /** How the move of a detached volume is sealed at its end, and how the seal is looked at when it is to be undone. */
 import { messageOf } from '@volant/contract'
+import { isAt } from '../domain/move-order.ts'
 import type { ImageFacts, Move, MoveSeal, ProofFacts } from '../domain/undo.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { OperationEngine } from '../ports/operations.ts'
-import type { AttachmentRecords, CopyRecords, VolumeRecords } from '../ports/records.ts'
+import type { AttachmentRecords, CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
 
 export interface ProofPorts {
   volumes: Pick<VolumeRecords, 'get'>
-  copies: Pick<CopyRecords, 'get'>
+  copies: Pick<CopyRecords, 'get' | 'find'>
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   backend: Pick<Backend, 'imageInfo'>
+  flexvols: Pick<FlexVolRecords, 'find'>
   engine: Pick<OperationEngine, 'latestOf' | 'historyOf'>
 }
 
@@ -54,9 +56,21 @@ export async function gatherProof(
     newestOnVolume: newest.find((run) => run.id !== claimedBy),
     volume: claimed ? { updatedAt: seal.volumeUpdatedAt } : await ports.volumes.get(move.volumeId),
     attachments: await ports.attachments.ofVolume(move.volumeId),
+    isAtHome: await isAtHome(ports, move.sourceImageId),
     source: await imageFacts(ports, move.sourceImageId),
     target: await imageFacts(ports, move.targetImageId),
   }
+}
+
+/** A truth is where its FlexVol is, or moves to: nothing else would ever bring it there. */
+export async function isAtHome(
+  { copies, flexvols }: Pick<ProofPorts, 'copies' | 'flexvols'>,
+  imageId: string,
+): Promise<boolean> {
+  const copy = await copies.find(imageId)
+  const flexvol = copy && (await flexvols.find(copy.flexvolId))
+  if (copy === undefined || flexvol === undefined) return false
+  return [flexvol, flexvol.destination].some((place) => place !== null && isAt(copy, place))
 }
 
 async function imageFacts(

@@ -93,9 +93,20 @@ export const simulatedAggregates = (world: { topology: Topology } & Pick<World, 
 }
 
 /** Moves of FlexVols over simulated nodes, with the real records and engine. */
-export async function openMoveRig(options: { machines?: Machines; reflink?: boolean } = {}) {
-  const world = await openWorld(options.machines, { reflink: options.reflink ?? true })
-  const { executor, engine, ports } = partsEngine(world)
+export async function openMoveRig(
+  options: {
+    machines?: Machines
+    reflink?: boolean
+    firstPhase?: 'copying'
+    /** Users' operations. */
+    more?: (world: World) => BoundOperation[]
+  } = {},
+) {
+  const world = await openWorld(options.machines, {
+    reflink: options.reflink ?? true,
+    ...(options.firstPhase !== undefined && { firstPhase: options.firstPhase }),
+  })
+  const { executor, engine, ports } = partsEngine(world, options.more?.(world))
   await executor.begin()
   const moves = createFlexVolMoves({
     ...ports,

@@ -163,7 +163,11 @@ export type World = Awaited<ReturnType<typeof openWorld>>
 export async function makeVolume(
   world: World,
   flexvol: FlexVol,
-  options: { attached: boolean },
+  options: {
+    attached: boolean
+    /** The control plane's, where there is one; 0 where absent. */
+    fence?: number
+  },
 ): Promise<Volume> {
   const { records, backend } = world
   const id = crypto.randomUUID()
@@ -208,7 +212,7 @@ export async function makeVolume(
     createdAt,
   }
   await records.copies.create(copy)
-  await backend.ensureImage({ fence: 0 }, copy)
+  await backend.ensureImage({ fence: options.fence ?? 0 }, copy)
   if (options.attached) await records.attachments.create(attachmentOf(volume))
   return volume
 }
