@@ -86,4 +86,5 @@ after=$(ask GET "/storage/volumes/$uuid?fields=aggregates.name,nas.path,movement
 [ "$(printf %s "$after" | jq -r '.aggregates[0].name')" = "$aggregate" ] || fail 'it is not where it should be'
 [ "$(printf %s "$after" | jq -r .nas.path)" = "$path" ] || fail 'its junction path has changed'
 [ "$(printf %s "$after" | jq -r .movement.state)" = success ] || fail 'its movement is not a success'
+printf %s "$after" | jq -r '"  " + .movement.state'
 echo "$flexvol is on $aggregate; its name, UUID and junction path are what they were"
