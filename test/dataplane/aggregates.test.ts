@@ -5,7 +5,6 @@ import {
   closeSync,
   existsSync,
   mkdirSync,
-  mkdtempSync,
   openSync,
   readdirSync,
   readFileSync,
@@ -15,28 +14,18 @@ import {
   truncateSync,
   writeFileSync,
 } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { createStorageAgent, requireXfsPossible, type LocalStorageAgent } from '@volant/agent'
 import type { AggregateDefinition, ImageRef } from '@volant/contract'
 import { isDomainError } from '@volant/contract'
+import { loopsIn, mountsIn, openFolder } from './aggregate-place.ts'
 import { caller, MiB } from './rig.ts'
 
 const GiB = 1024 * MiB
 const skip = process.getuid?.() === 0 ? false : 'only root can mount'
 const refused = (code: string, message?: RegExp) => (error: unknown) =>
   isDomainError(error) && error.code === code && (message?.test(error.message) ?? true)
-
-/** What the kernel has of files in this folder. */
-const loopsIn = (folder: string): string[] =>
-  execFileSync('losetup', ['--list', '--noheadings', '--output', 'BACK-FILE'], { encoding: 'utf8' })
-    .split('\n')
-    .filter((line) => line.includes(folder))
-const mountsIn = (folder: string): string[] =>
-  readFileSync('/proc/self/mountinfo', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(folder))
 
 interface Place {
   folder: string
@@ -46,21 +35,7 @@ interface Place {
 }
 
 function openPlace(t: TestContext): Place {
-  const folder = mkdtempSync(join(tmpdir(), 'va-'))
-  t.after(() => {
-    for (const line of mountsIn(folder).toReversed()) {
-      execFileSync('umount', [line.split(' ')[4] ?? ''], { stdio: 'pipe' })
-    }
-    for (const name of readdirSync(folder).filter((one) => one.endsWith('.xfs'))) {
-      const found = execFileSync('losetup', ['-n', '-O', 'NAME', '-j', join(folder, name)], {
-        encoding: 'utf8',
-      })
-      for (const device of found.split('\n').filter((one) => one !== '')) {
-        execFileSync('losetup', ['-d', device])
-      }
-    }
-    rmSync(folder, { recursive: true, force: true })
-  })
+  const folder = openFolder(t)
   const path = join(folder, 'aggr1')
   return {
     folder,
