@@ -6,13 +6,15 @@ import {
   type MigrationCheck,
   type MigrationFacts,
 } from '../domain/migration.ts'
+import { aggregateKey } from '../domain/aggregate-name.ts'
 import { parseHostString } from '../domain/host-string.ts'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
 import { poolName, type Topology } from '../domain/topology.ts'
 import type { UndoOf } from '../domain/undo.ts'
-import type { FlexVol, Volume } from '../domain/volume.ts'
+import { placeForNew, type FlexVol, type Volume } from '../domain/volume.ts'
 import { migrateVolume, reservationFor, type MigrateVolumeInput } from '../operations/migrate-volume.ts'
+import { vacateAggregate } from '../operations/vacate-aggregate.ts'
 import type { AggregateContents } from '../ports/aggregate-contents.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
@@ -194,9 +196,15 @@ async function gather(sources: Sources, volume: Volume, hostText: string): Promi
       knownPools: all.filter((f) => f.cluster === asked.backend).map(poolName),
       flexvol: target,
       enabled: !isKnown || (await sources.isBackendEnabled(asked.backend)),
+      vacatedBy: target === undefined ? null : await vacatedBy(sources, target),
       freeBytes: target === undefined ? 0 : await freeBytes(sources, target),
     },
   }
+}
+
+async function vacatedBy({ engine }: Sources, flexvol: FlexVol): Promise<string | null> {
+  const holder = await engine.holderOf(aggregateKey(flexvol.cluster, placeForNew(flexvol).aggregate))
+  return holder?.kind === vacateAggregate.kind ? holder.id : null
 }
 
 async function freeBytes(sources: Sources, flexvol: FlexVol): Promise<number> {

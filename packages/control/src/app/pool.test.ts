@@ -1,25 +1,20 @@
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
-import { DomainError } from '@volant/contract'
 import { bind, Executor } from '@volant/saga'
 import { operationStore } from '../db/repositories/operation.ts'
 import { newFlexVol } from '../domain/volume.ts'
-import { vacateAggregate, type VacateAggregatePorts } from '../operations/vacate-aggregate.ts'
+import { vacateAggregate } from '../operations/vacate-aggregate.ts'
 import { blockStoragePorts } from '../testing/block-storage.ts'
+import { standingVacatePorts } from '../testing/vacate.ts'
 import { makeVolume, openWorld, type World } from '../testing/world.ts'
 
 const mib = 2 ** 20
 
-/** An engine whose vacates find their moves not answering: they hold their keys, and do nothing. */
 async function standstill(t: TestContext, world: World): Promise<Executor> {
-  const partsOf = async (): Promise<never> => {
-    throw new DomainError('unavailable', 'not now')
-  }
-  const ports = { engine: { partsOf } } as unknown as VacateAggregatePorts
   const executor = new Executor({
     store: operationStore(world.db),
     owner: 'test',
-    operations: [bind(vacateAggregate, ports)],
+    operations: [bind(vacateAggregate, standingVacatePorts())],
   })
   await executor.begin()
   t.after(() => executor.stop())

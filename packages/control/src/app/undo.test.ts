@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DomainError } from '@volant/contract'
 import { migrateVolume } from '../operations/migrate-volume.ts'
+import { vacateAggregate } from '../operations/vacate-aggregate.ts'
 import { assertVolumeClean } from '../testing/invariants.ts'
 import { migrationInput } from '../testing/world.ts'
 import { administrator, openUndoRig } from '../testing/undo-rig.ts'
@@ -319,6 +320,19 @@ test('refused where the former pool is full, disabled or away', async (t) => {
   rig.disabled.add('cinder-lma')
   await rig.refused(id, /cinder-lma is disabled/)
   rig.disabled.clear()
+
+  const { executor } = rig
+  const emptying = await executor.start(vacateAggregate, {
+    cluster: 'cinder-lma',
+    node: 'lma-01',
+    name: 'aggr1',
+    whole: false,
+    aggregates: ['aggr1'],
+    to: null,
+  })
+  await rig.refused(id, new RegExp(`being emptied by operation ${emptying.id}`))
+  await executor.cancel(emptying.id)
+  await executor.ended(emptying.id)
 
   const away = () => Promise.reject(new DomainError('unavailable', 'node lma-01 does not answer'))
   const space = t.mock.method(rig.world.backend, 'spaceAt', away)

@@ -46,6 +46,8 @@ export interface TargetFacts {
   knownPools: string[]
   flexvol: FlexVol | undefined
   enabled: boolean
+  /** The operation that empties the aggregate where the volume would go; null: none does. */
+  vacatedBy: string | null
   /** Bytes that can still be written, reservations taken off. */
   freeBytes: number
 }
@@ -74,6 +76,12 @@ const rules: Record<string, Rule> = {
     t.enabled
       ? pass('the service is enabled and up')
       : refuse(`The service ${t.host}@${t.backend} is disabled. 'cinder service-enable' enables it.`),
+  'target-not-vacated': ({ target: t }) =>
+    t.vacatedBy === null
+      ? pass('its aggregate is not being emptied')
+      : refuse(
+          `The aggregate of pool ${t.pool} is being emptied by operation ${t.vacatedBy}. Name another pool, or wait.`,
+        ),
   'another-pool': ({ source, target: t }) =>
     source === undefined || t.flexvol === undefined || source.id !== t.flexvol.id
       ? pass('source and target are different pools')

@@ -14,6 +14,8 @@ import { detachVolume } from '../operations/detach-volume.ts'
 import { ensureHead } from '../operations/head.ts'
 import { migrateVolume } from '../operations/migrate-volume.ts'
 import { revertMigration } from '../operations/revert-migration.ts'
+import { vacateAggregate } from '../operations/vacate-aggregate.ts'
+import { standingVacatePorts } from './vacate.ts'
 import { attachmentOf, makeVolume, openWorld } from './world.ts'
 
 export const administrator: Principal = {
@@ -43,6 +45,7 @@ export async function openUndoRig(t: TestContext, options: { attached: boolean; 
       bind(revertMigration, { ...world.ports, engine }),
       bind(attachVolume, world.ports),
       bind(detachVolume, world.ports),
+      bind(vacateAggregate, standingVacatePorts()),
     ],
     policy: {
       longestBackoff: '1ms',

@@ -6,6 +6,15 @@ import type { VacateAggregatePorts } from '../operations/vacate-aggregate.ts'
 import type { AggregateView } from '../ports/aggregates.ts'
 import type { FlexVolMoveRequest } from '../ports/flexvol-moves.ts'
 
+/** Of vacates that find nothing out, and so hold their keys and do nothing, until they are cancelled. */
+export const standingVacatePorts = (): VacateAggregatePorts =>
+  ({
+    aggregates: { list: () => Promise.reject(new DomainError('unavailable', 'not now')) },
+    engine: { get: async () => ({ progress: null }), partsOf: async () => [] },
+    flexvols: { list: async () => [] },
+    moves: { movements: async () => new Map() },
+  }) as unknown as VacateAggregatePorts
+
 const place = (aggregate: string): AggregatePlace => ({ node: 'n1', aggregate })
 
 /**
