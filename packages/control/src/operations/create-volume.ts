@@ -10,6 +10,7 @@ import type { ImageRegistry } from '../ports/images.ts'
 import type { CopyRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { noteFailure, type FailureNotes } from './failure-note.ts'
+import { ensureGrownClone } from './grown-clone.ts'
 
 export interface CreateVolumeInput {
   /** The row is there, `creating`. */
@@ -215,21 +216,6 @@ async function makeImage(
   }
   if (source.kind === 'volume') await requireAtRest(ports, source.volumeId)
   await ports.backend.ensureImageFrom(caller, copy, await originFile(ports, origin))
-}
-
-/** A clone is as large as its origin, and grown then. One that has grown already is left as it is. */
-async function ensureGrownClone(
-  ports: CreateVolumePorts,
-  caller: Caller,
-  copy: Copy,
-  origin: Copy,
-): Promise<void> {
-  const found = await ports.backend.imageInfo(copy)
-  if (found === undefined || found.sizeBytes < copy.sizeBytes) {
-    const clone = { ...copy, sizeBytes: origin.sizeBytes }
-    await ports.backend.ensureClone(caller, clone, origin)
-    await ports.backend.ensureImageSize(caller, clone, copy.sizeBytes)
-  }
 }
 
 /** A copy takes its time: nobody may write meanwhile. */

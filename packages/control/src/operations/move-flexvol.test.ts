@@ -69,3 +69,27 @@ for (const [machines, aggregate] of [
     })
   }
 }
+
+test('an attached volume that has grown since its snapshot moves all the same', async (t) => {
+  const rig = await rigOf(t)
+  const { world } = rig
+  const volume = await attachedVolume(world)
+  await makeSnapshot(world, volume)
+  const { imageId } = await world.records.volumes.get(volume.id)
+  const copy = await world.records.copies.get(imageId as string)
+  const sizeBytes = 2 * copy.sizeBytes
+  await world.ports.backend.ensureImageSize({ fence: 0 }, copy, sizeBytes)
+  const [attachment] = await world.records.attachments.ofVolume(volume.id)
+  await world.agents.holders('m1').ensureSize({ fence: 0 }, String(attachment?.id), sizeBytes)
+  await world.records.copies.update(copy.imageId, { sizeBytes })
+  const moveId = await rig.moved('aggr2')
+  const parts = await rig.engine.partsOf(moveId)
+  assert.deepEqual(
+    parts.map(({ state, failure }) => [state, failure?.message]),
+    [
+      ['succeeded', undefined],
+      ['succeeded', undefined],
+    ],
+  )
+  await assertWorldSound(world)
+})

@@ -22,6 +22,7 @@ import { keptForTheMove, partKeys, type PartInput } from '../domain/relocation-p
 import type { Copy } from '../domain/volume.ts'
 import type { CopyRecords, FlexVolMoveRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
+import { ensureGrownClone } from './grown-clone.ts'
 import { lookAtImageCopy, type ImageCopyPorts } from './image-copy.ts'
 import {
   endCopy,
@@ -68,7 +69,8 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
     do: async ({ op, input, ports }) => {
       const target = await ports.copies.get(input.targetImageId)
       if (input.base === null) await ports.backend.ensureImage(callerOf(op), target)
-      else await ports.backend.ensureClone(callerOf(op), target, await ports.copies.get(input.base.toImageId))
+      // The volume may have grown since the snapshot.
+      else await ensureGrownClone(ports, callerOf(op), target, await ports.copies.get(input.base.toImageId))
       return null
     },
     undo: async ({ op, input, ports }) => {
