@@ -20,10 +20,15 @@ export const mountedFirst = <Agent extends object>(agent: Agent, aggregates: Agg
     },
   })
 
-/** Arguments are plain JSON; whatever names an aggregate of its own calls it so. */
+/**
+ * Arguments are plain JSON; whatever names an aggregate of its own calls it so. Where a copy goes to an export, its target
+ * is another node's.
+ */
 function* aggregatesIn(value: unknown): Generator<string> {
   if (typeof value !== 'object' || value === null) return
+  const isElsewhere = 'toExport' in value && value.toExport !== undefined
   for (const [key, one] of Object.entries(value)) {
+    if (key === 'to' && isElsewhere) continue
     if (key === 'aggregate' && typeof one === 'string') yield one
     else yield* aggregatesIn(one)
   }
