@@ -93,3 +93,17 @@ test('an attached volume that has grown since its snapshot moves all the same', 
   )
   await assertWorldSound(world)
 })
+
+test('the head of a volume whose server is being deleted is left alone', async (t) => {
+  const rig = await rigOf(t)
+  const { world, engine } = rig
+  const volume = await attachedVolume(world)
+  const [attachment] = await world.records.attachments.ofVolume(volume.id)
+  await world.records.attachments.update(String(attachment?.id), { status: 'detaching' })
+  const { operationId } = await rig.moves.start({ flexvolId: world.lma.id, aggregate: 'aggr2' })
+  const reasons = async () => (await engine.partsOf(operationId)).map(({ failure }) => failure?.message)
+  while (!(await reasons()).includes('It is being detached.')) await new Promise((r) => setTimeout(r, 5))
+  await world.records.attachments.update(String(attachment?.id), { status: 'attached' })
+  assert.equal((await engine.settled(operationId)).state, 'succeeded')
+  await assertWorldSound(world)
+})

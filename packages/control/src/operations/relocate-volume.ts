@@ -234,6 +234,8 @@ async function movableSource(ports: RelocateVolumePorts, input: RelocateVolumeIn
   }
   const attachments = await ports.attachments.ofVolume(input.volumeId)
   if (attachments.every(({ host }) => host === null)) throw final('It has been detached since.')
+  // A server's deletion closes heads without the volume's key: it looks for a part after it has said so here.
+  if (attachments.some(({ status }) => status === 'detaching')) throw final('It is being detached.')
   if (input.base !== null) {
     for (const imageId of [input.base.fromImageId, input.base.toImageId]) {
       if ((await ports.copies.find(imageId)) !== undefined) continue
