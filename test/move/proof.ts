@@ -69,7 +69,7 @@ export async function prove(options: ProofOptions): Promise<Report> {
     for (let round = 1; round <= options.rounds && report.problems.length === 0; round++) {
       await moveOnce(life, mover, report, round, say)
     }
-    await atRest(life, report, say)
+    await atRest(life, mover, report, say)
   } catch (error) {
     report.problems.push(messageOf(error))
     say(`FAILED: ${error instanceof Error ? (error.stack ?? error.message) : String(error)}`)
@@ -188,8 +188,29 @@ async function checkAll(life: Life, report: Report): Promise<void> {
   if (saw.errors > 0) report.problems.push(`a guest saw ${saw.errors} errors or wrong blocks`)
 }
 
+/** Nobody writes: what the images take at the destination is what they took at the source, but for its file system's own. */
+async function moveAtRest(life: Life, mover: Mover, report: Report): Promise<void> {
+  const { place } = life
+  const from = aggregateNames[report.moves.length % 2] as string
+  const to = aggregateNames[(report.moves.length + 1) % 2] as string
+  const usedBefore = usedBytes(place.folderOf(from))
+  const began = performance.now()
+  await mover.start(to)
+  const moved = await endOf(mover)
+  const seconds = (performance.now() - began) / 1000
+  if (moved.state !== 'success') throw new Error(`the last move ended as ${moved.state}: ${moved.reason}`)
+  await whereAllIs(place, to)
+  const usedAfter = usedBytes(place.folderOf(to))
+  const images = moved.images.length
+  report.moves.push({ round: report.moves.length + 1, to, seconds, images, usedBefore, usedAfter })
+  if (usedAfter > 1.05 * usedBefore + 16 * 2 ** 20) {
+    report.problems.push(`what took ${usedBefore} bytes takes ${usedAfter} at the destination`)
+  }
+  await checkAll(life, report)
+}
+
 /** Everything is detached, verified as it lies, and deleted; nothing may be left for the sweep. */
-async function atRest(life: Life, report: Report, say: (text: string) => void): Promise<void> {
+async function atRest(life: Life, mover: Mover, report: Report, say: (text: string) => void): Promise<void> {
   const { place, users } = life
   for (const volume of [...life.cast, ...life.extras]) {
     if (volume.guest !== null) await detach(place, users, volume)
@@ -197,6 +218,8 @@ async function atRest(life: Life, report: Report, say: (text: string) => void): 
   }
   await checkAll(life, report)
   say('all is detached and verified')
+  await moveAtRest(life, mover, report)
+  say('moved once more, and verified')
   const { strays, unreachable } = await place.plane.client.ndo.sweep({ dryRun: true, graceSeconds: 0 })
   report.problems.push(
     ...strays.map(({ kind, what, reason }) => `the sweep finds ${kind} ${what}: ${reason}`),
