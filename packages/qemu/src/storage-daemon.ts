@@ -6,6 +6,9 @@ export const daemonNames = {
   throttleGroup: 'tg0',
   /** The throttle filter: the export stands on it always, and a mirror's source is this node. */
   throttleNode: 't0',
+  /** Of a copy of an instant: the filter below the throttle, and the image as it was at that instant. */
+  copyBeforeWrite: 'before-write',
+  instant: 'instant',
   tlsCredentials: 'tls0',
   tlsAuthorization: 'authz0',
   monitor: 'qmp0',
@@ -28,16 +31,18 @@ export interface BlockdevOptions {
   aio: AioMode
   /** Seconds; NBD only. */
   reconnectDelaySeconds: number
+  /** The same daemon has the image open already, and with it the file's lock. */
+  isSecondOpen?: boolean
 }
 
-/** The `blockdev-add` arguments that open an image. The format is named, never probed; locking stays on. */
+/** The `blockdev-add` arguments that open an image. The format is named, never probed; what is open is locked. */
 export function imageBlockdev(image: ImageAccess, options: BlockdevOptions): Record<string, unknown> {
   if (image.kind === 'file') {
     const file = {
       driver: 'file',
       filename: image.path,
       aio: options.aio,
-      locking: 'on',
+      locking: options.isSecondOpen === true ? 'off' : 'on',
       discard: 'unmap',
       cache: { direct: true },
     }
@@ -167,6 +172,25 @@ export const throttleBlockdev = (child: string): Record<string, unknown> => ({
   'node-name': daemonNames.throttleNode,
   'throttle-group': daemonNames.throttleGroup,
   file: child,
+})
+
+/** Seconds that a client's write waits at most for a target to take what it replaces; after it the copy is given up. */
+const copyBeforeWriteSeconds = 3
+
+/** Keeps what a write replaces, as long as the target takes it: the client's write succeeds either way. */
+export const copyBeforeWriteBlockdev = (image: string, target: string): Record<string, unknown> => ({
+  driver: 'copy-before-write',
+  'node-name': daemonNames.copyBeforeWrite,
+  file: image,
+  target,
+  'on-cbw-error': 'break-snapshot',
+  'cbw-timeout': copyBeforeWriteSeconds,
+})
+
+export const instantBlockdev = (): Record<string, unknown> => ({
+  driver: 'snapshot-access',
+  'node-name': daemonNames.instant,
+  file: daemonNames.copyBeforeWrite,
 })
 
 export const tlsCredentials = (folder: string, endpoint: 'client' | 'server'): Record<string, unknown> => ({

@@ -13,6 +13,7 @@ import type {
   IoLimits,
   MirrorRequest,
   MirrorStatus,
+  PointCopyRequest,
   PointCopyStatus,
   Pending,
 } from '@volant/contract'
@@ -36,6 +37,7 @@ import type { HolderContext } from './holder.ts'
 import { findStrayHolder, holderInventory, removeStrayRegister } from './inventory.ts'
 import type { HolderPlaces } from './inventory.ts'
 import { dropMirror, mirrorStatus, pauseMirror, setMirrorRate, startMirror } from './mirror.ts'
+import { dropPointCopy, pointCopyStatus, requireNoPointCopy, startPointCopy } from './point-copy.ts'
 import { openHolderRecords } from './record.ts'
 
 export interface HolderAgentOptions {
@@ -183,7 +185,10 @@ class HostHolders implements LocalHolderAgent {
   async ensureMirror(caller: Caller, request: MirrorRequest): Promise<void> {
     requireSafeId('job id', request.jobId)
     requireUuid('image id', request.target.imageId)
-    return this.#changeHolder(caller, request.holderId, (holder) => startMirror(holder, request))
+    return this.#changeHolder(caller, request.holderId, async (holder) => {
+      await requireNoPointCopy(holder)
+      await startMirror(holder, request)
+    })
   }
 
   async ensureNoMirror(caller: Caller, holderId: string, jobId: string): Promise<void> {
@@ -197,16 +202,29 @@ class HostHolders implements LocalHolderAgent {
     else if (holder.record.mirror?.jobId === jobId && !holder.record.cutover) await holder.forget('mirror')
   }
 
-  async ensurePointCopy(): Promise<void> {
-    throw new DomainError('notImplemented', 'This is being built.')
+  async ensurePointCopy(caller: Caller, request: PointCopyRequest): Promise<void> {
+    requireSafeId('job id', request.jobId)
+    requireUuid('image id', request.target.imageId)
+    return this.#changeHolder(caller, request.holderId, (holder) => startPointCopy(holder, request))
   }
 
-  async pointCopyStatus(): Promise<PointCopyStatus> {
-    throw new DomainError('notImplemented', 'This is being built.')
+  /** In its turn: a look may bring the copy to its end. */
+  async pointCopyStatus(holderId: string, jobId: string): Promise<PointCopyStatus> {
+    return this.#serial(holderId, () =>
+      asDomainError(async () => {
+        const holder = this.#find(holderId)
+        if (!holder) return { phase: 'absent', doneBytes: 0, totalBytes: 0 } as const
+        return pointCopyStatus(await this.#reach(holderId), jobId)
+      }),
+    )
   }
 
-  async ensureNoPointCopy(): Promise<void> {
-    throw new DomainError('notImplemented', 'This is being built.')
+  async ensureNoPointCopy(caller: Caller, holderId: string, jobId: string): Promise<void> {
+    return this.#change(caller, holderId, () => this.#endPointCopy(holderId, jobId))
+  }
+
+  async #endPointCopy(holderId: string, jobId: string): Promise<void> {
+    if (this.#find(holderId)) await dropPointCopy(await this.#reach(holderId), jobId)
   }
 
   async mirrorStatus(holderId: string, jobId: string): Promise<MirrorStatus> {
@@ -278,7 +296,10 @@ class HostHolders implements LocalHolderAgent {
       if (kind === 'register') return removeStrayRegister(this.#places, this.#context.records, item)
       const parts = await findStrayHolder(this.#places, this.#context.records, item)
       if (parts === undefined) return
-      if (kind === 'mirror') return this.#endMirror(holderId, jobId ?? '')
+      if (kind === 'mirror') {
+        await this.#endPointCopy(holderId, jobId ?? '')
+        return this.#endMirror(holderId, jobId ?? '')
+      }
       await (parts.record && this.#find(holderId)?.stop())
       this.#holders.delete(holderId)
       await removeParts(parts)

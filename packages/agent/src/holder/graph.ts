@@ -9,7 +9,7 @@ interface RawGraph {
 /** The block graph of a holder's daemon, as far as relocations need it. */
 export interface BlockGraph {
   nodeNames: string[]
-  /** The image node below the throttle filter: what the export stands on. */
+  /** The image node below the filters: what the export stands on. */
   standsOn: string | undefined
 }
 
@@ -17,10 +17,14 @@ export interface BlockGraph {
 export async function readGraph(qmp: QmpClient): Promise<BlockGraph> {
   const raw = (await qmp.execute('x-debug-query-block-graph')) as RawGraph
   const throttle = raw.nodes.find((node) => node.name === daemonNames.throttleNode)
-  const edge = raw.edges.find((candidate) => candidate.parent === throttle?.id && candidate.name === 'file')
+  const below = (id: number | undefined) => {
+    const edge = raw.edges.find((candidate) => candidate.parent === id && candidate.name === 'file')
+    return raw.nodes.find((node) => node.id === edge?.child)
+  }
+  const child = below(throttle?.id)
   return {
     nodeNames: raw.nodes.filter((node) => node.type === 'block-driver').map((node) => node.name),
-    standsOn: raw.nodes.find((node) => node.id === edge?.child)?.name,
+    standsOn: (child?.name === daemonNames.copyBeforeWrite ? below(child.id) : child)?.name,
   }
 }
 

@@ -3,6 +3,7 @@ import type { ImageAccess } from '@volant/contract'
 import { growImage } from '../storage/images.ts'
 import { checkImage } from './image-access.ts'
 import type { Holder } from './holder.ts'
+import { pointCopyUnderWay } from './point-copy.ts'
 
 /** All that can fail is done while the client is still served. */
 async function offerSize(holder: Holder, image: ImageAccess, sizeBytes: number): Promise<void> {
@@ -37,6 +38,9 @@ export async function growHolder(holder: Holder, sizeBytes: number): Promise<voi
       'conflict',
       `Holder ${holder.id} is copying for ${mirror?.jobId}; it cannot grow now.`,
     )
+  }
+  if (await pointCopyUnderWay(holder)) {
+    throw new DomainError('conflict', `Holder ${holder.id} copies an instant; it cannot grow now.`)
   }
   await offerSize(holder, image, sizeBytes)
   await holder.daemon.replace(holder.stopGraceMs)

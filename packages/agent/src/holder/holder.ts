@@ -137,7 +137,7 @@ export class Holder {
   }
 
   /** With its cutover go the attempt's guard and register, after the mark: without it they mean nothing. */
-  async forget(...keys: ('mirror' | 'cutover' | 'growTo')[]): Promise<void> {
+  async forget(...keys: ('mirror' | 'cutover' | 'growTo' | 'pointCopy')[]): Promise<void> {
     const over = keys.includes('cutover') ? this.#record.cutover : undefined
     const rest = { ...this.#record }
     for (const key of keys) delete rest[key]
@@ -215,7 +215,7 @@ export class Holder {
     const { cutover } = this.#record
     if (cutover) await endGuard(this.#registerOf(cutover).path, cutover.guard)
     await this.daemon.stop(this.stopGraceMs)
-    for (const image of [this.#record.image, this.#record.mirror?.target]) {
+    for (const image of [this.#record.image, this.#record.mirror?.target, this.#record.pointCopy?.target]) {
       if (image?.kind === 'file') await waitUntilClosed(image.path)
     }
     await this.#file.remove()

@@ -18,6 +18,8 @@ export interface ImageNetwork {
 export interface ImageProbe {
   /** Reads the first block and flushes. Throws `unavailable` where that fails or takes longer than `timeoutMs`. */
   probe(timeoutMs: number): Promise<void>
+  /** Makes durable what was written by whatever way. Throws `unavailable` likewise. */
+  flush(timeoutMs: number): Promise<void>
   close(): Promise<void>
 }
 
@@ -66,6 +68,7 @@ export async function openProbe(image: ImageAccess, network: ImageNetwork): Prom
     }
     return {
       probe: (timeoutMs) => bounded(image, ask, timeoutMs),
+      flush: (timeoutMs) => bounded(image, () => client.flush(), timeoutMs),
       close: async () => client.close(),
     }
   }
@@ -76,10 +79,14 @@ export async function openProbe(image: ImageAccess, network: ImageNetwork): Prom
   const ask = async (): Promise<void> => {
     await file.read(Buffer.alloc(4096), 0, 4096, 0)
   }
-  return { probe: (timeoutMs) => bounded(image, ask, timeoutMs), close: () => file.close() }
+  return {
+    probe: (timeoutMs) => bounded(image, ask, timeoutMs),
+    flush: (timeoutMs) => bounded(image, () => file.sync(), timeoutMs),
+    close: () => file.close(),
+  }
 }
 
-async function bounded(image: ImageAccess, ask: () => Promise<void>, timeoutMs: number): Promise<void> {
+async function bounded(image: ImageAccess, ask: () => Promise<unknown>, timeoutMs: number): Promise<void> {
   const bound = new AbortController()
   const late = sleep(timeoutMs, undefined, { signal: bound.signal }).then(() => {
     throw new Error(`it did not answer within ${timeoutMs} ms`)

@@ -63,25 +63,28 @@ function holderItems(
 ): InventoryItem[] {
   const item = daemonItem(form, parts)
   if (record === undefined) return [item]
-  const { volumeId, image, mirror, cutover } = record
+  const { volumeId, image, mirror, pointCopy, cutover } = record
   const holder = { ...item, volumeId, imageId: image.imageId }
-  if (mirror === undefined) return [holder]
+  const copies = [
+    ...(mirror ? [{ ...mirror, isAtCutover: cutover !== undefined }] : []),
+    ...(pointCopy ? [{ ...pointCopy, isAtCutover: false }] : []),
+  ]
   return [
     holder,
-    {
+    ...copies.map(({ jobId, target, isAtCutover }): InventoryItem => ({
       kind: 'mirror',
-      id: `${parts.id} ${mirror.jobId}`,
-      what: `copy ${mirror.jobId} of holder ${parts.id} to image ${mirror.target.imageId}`,
+      id: `${parts.id} ${jobId}`,
+      what: `copy ${jobId} of holder ${parts.id} to image ${target.imageId}`,
       identity: item.identity,
       ageSeconds: item.ageSeconds,
       sizeBytes: 0,
       pids: [],
       holderId: parts.id,
       volumeId,
-      jobId: mirror.jobId,
-      imageId: mirror.target.imageId,
-      isAtCutover: cutover !== undefined,
-    },
+      jobId,
+      imageId: target.imageId,
+      isAtCutover,
+    })),
   ]
 }
 

@@ -177,7 +177,7 @@ export async function dropMirror(holder: Holder, jobId: string): Promise<void> {
 }
 
 /** Closes the nodes of an image that the export does not stand on. */
-async function closeImage(holder: Holder, imageId: string): Promise<void> {
+export async function closeImage(holder: Holder, imageId: string): Promise<void> {
   const graph = await readGraph(holder.qmp)
   for (const name of graph.nodeNames) {
     if (!isNodeOf(name, imageId) || name === graph.standsOn) continue
@@ -186,7 +186,13 @@ async function closeImage(holder: Holder, imageId: string): Promise<void> {
   }
 }
 
-async function cancelAndWait(holder: Holder, id: string, timeoutMs: number): Promise<void> {
+/** `block-job-cancel`, without force, is the good end of a mirror that is ready. */
+export async function cancelAndWait(
+  holder: Holder,
+  id: string,
+  timeoutMs: number,
+  how: 'job-cancel' | 'block-job-cancel' = 'job-cancel',
+): Promise<void> {
   const { qmp } = holder
   const concluded = qmp.expect(
     'JOB_STATUS_CHANGE',
@@ -194,7 +200,7 @@ async function cancelAndWait(holder: Holder, id: string, timeoutMs: number): Pro
     timeoutMs,
   )
   try {
-    await qmp.execute('job-cancel', { id })
+    await qmp.execute(how, how === 'job-cancel' ? { id } : { device: id })
     await concluded.event
   } catch (error) {
     // A job that has already concluded refuses to be cancelled.
@@ -210,7 +216,7 @@ async function cancelAndWait(holder: Holder, id: string, timeoutMs: number): Pro
   }
 }
 
-const tolerateMissing = (error: unknown): void => {
+export const tolerateMissing = (error: unknown): void => {
   if (!(error instanceof QmpError)) throw error
 }
 
@@ -237,7 +243,7 @@ export async function mirrorStatus(holder: Holder, jobId: string): Promise<Mirro
   }
 }
 
-function errorOf(job: BlockJob): string | undefined {
+export function errorOf(job: BlockJob): string | undefined {
   if (job.error !== undefined) return job.error
   if (job['io-status'] === 'nospace') return 'The target has no space left.'
   if (job['io-status'] === 'failed') return 'The target does not accept writes.'

@@ -27,6 +27,8 @@ export interface HolderRecord {
     /** It begins at rest, and nobody has had it go on: whoever starts it again finds it at rest. */
     isToRest?: true
   }
+  /** A copy of an instant that was started and not yet ended, and what came of it; no outcome: it is under way, or lost. */
+  pointCopy?: { jobId: string; target: ImageAccess; outcome?: 'done' | { error: string } }
   /**
    * Completion was asked for and the caller has not said how it ended. While this stands, the decision register of
    * the attempt says which copy is the truth, and a dead daemon is not started again without the caller's word.
