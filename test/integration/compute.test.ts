@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
+import { makeSnapshot } from '../../packages/control/src/testing/snapshots.ts'
 import { diskImage, kernelImage, openComputeRig, probeImage, type ComputeRig } from './compute-rig.ts'
 
 describe('servers', () => {
@@ -102,6 +103,52 @@ describe('servers', () => {
       const one = await rig.call('GET', `/servers/${id}/os-instance-actions/${detach.request_id}`)
       return one.body.instanceAction.events[0].result === 'Success'
     })
+  })
+
+  test('a server starts from a snapshot in a new volume, which goes with it', async () => {
+    const origin = await rig.volume({ size: 2 })
+    await rig.world.records.volumes.update(origin, { bootable: true })
+    const volume = await rig.world.records.volumes.get(origin)
+    const snapshot = await makeSnapshot(rig.world, volume, 1)
+    const server = (mapping: Record<string, unknown>) => ({
+      name: 'bfs',
+      flavorRef: '1',
+      imageRef: '',
+      networks: 'none',
+      block_device_mapping_v2: [
+        {
+          uuid: snapshot.id,
+          source_type: 'snapshot',
+          destination_type: 'volume',
+          boot_index: 0,
+          delete_on_termination: true,
+          ...mapping,
+        },
+      ],
+    })
+    const boot = (mapping: Record<string, unknown> = {}) =>
+      rig.call('POST', '/servers', { body: { server: server(mapping) } })
+    const unknown = await boot({ uuid: crypto.randomUUID() })
+    assert.match(unknown.body.badRequest.message, /failed to get snapshot/)
+    const small = await boot({ volume_size: 1 })
+    assert.match(small.body.badRequest.message, /has 2 GiB, which is more than volume_size 1/)
+    await rig.world.records.volumes.update(origin, { bootable: false })
+    assert.match((await boot()).body.badRequest.message, /is not bootable/)
+    await rig.world.records.volumes.update(origin, { bootable: true })
+
+    const made = await boot()
+    assert.equal(made.status, 202, JSON.stringify(made.body))
+    const { id } = made.body.server
+    assert.equal((await rig.settle(id, 'ACTIVE'))?.['status'], 'ACTIVE')
+    const [root] = await rig.world.records.attachments.ofServer(id)
+    const disk = await rig.world.records.volumes.get(root?.volumeId ?? '')
+    assert.deepEqual([disk.snapshotId, disk.sizeGib, disk.bootable], [snapshot.id, 2, true])
+    await rig.call('DELETE', `/servers/${id}`)
+    await rig.settle(id, 'DELETED')
+    await rig.until('root volume gone', async () => {
+      return (await rig.world.records.volumes.find(disk.id)) === undefined
+    })
+    assert.equal((await rig.world.records.snapshots.get(snapshot.id)).status, 'available')
   })
 
   test('a server starts from an image in a new volume, which goes with it', async () => {

@@ -39,7 +39,7 @@ import type { ServerImages } from './ports/compute-images.ts'
 import type { MigrationStarter } from './ports/migrations.ts'
 import type { OperationEngine } from './ports/operations.ts'
 import type { Places } from './ports/places.ts'
-import type { AttachmentRecords, CopyRecords, VolumeRecords } from './ports/records.ts'
+import type { AttachmentRecords, CopyRecords, SnapshotRecords, VolumeRecords } from './ports/records.ts'
 import type { VolumeCreator } from './ports/volumes.ts'
 import { createGuestWatch } from './reconcile/guests.ts'
 import { createServerRecovery } from './reconcile/servers.ts'
@@ -49,7 +49,12 @@ const firstLookMs = 1000
 
 export interface ComputeOptions {
   db: Kysely<Database>
-  records: { volumes: VolumeRecords; copies: CopyRecords; attachments: AttachmentRecords }
+  records: {
+    volumes: VolumeRecords
+    copies: CopyRecords
+    attachments: AttachmentRecords
+    snapshots: SnapshotRecords
+  }
   backend: Backend
   agents: Agents
   places: Places

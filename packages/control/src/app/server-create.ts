@@ -11,7 +11,7 @@ import { createServer, type CreateServerInput } from '../operations/create-serve
 import type { Clock } from '../ports/clock.ts'
 import type { ServerImages } from '../ports/compute-images.ts'
 import type { OperationEngine } from '../ports/operations.ts'
-import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
+import type { AttachmentRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import type {
   ComputeQuotaRecords,
   FlavorRecords,
@@ -61,6 +61,7 @@ interface Options {
   quotas: Pick<ComputeQuotaRecords, 'of'>
   actions: Pick<InstanceActionRecords, 'create'>
   volumes: Pick<VolumeRecords, 'find' | 'updateIf'>
+  snapshots: Pick<SnapshotRecords, 'find'>
   attachments: Pick<AttachmentRecords, 'create' | 'remove'>
   claims: VolumeClaims
   images: ServerImages
@@ -304,7 +305,7 @@ async function makeVolume(
   options: Options,
   principal: Principal,
   mapping: VolumeMapping,
-  source: { sizeGib: number; imageId?: string },
+  source: { sizeGib: number | null; imageId?: string; snapshotId?: string },
   undo: (() => Promise<unknown>)[],
 ): Promise<string> {
   const { id } = await options.creator.createVolume(principal, {
@@ -312,6 +313,7 @@ async function makeVolume(
     description: '',
     sizeGib: source.sizeGib,
     ...(source.imageId === undefined ? {} : { imageId: source.imageId }),
+    ...(source.snapshotId === undefined ? {} : { snapshotId: source.snapshotId }),
     ...(mapping.volumeType === undefined ? {} : { volumeType: mapping.volumeType }),
   })
   undo.push(() => options.remover.removeVolume(id))

@@ -10,11 +10,12 @@ import type { Principal } from '../domain/principal.ts'
 import { maxDisks } from '../domain/server.ts'
 import type { Volume } from '../domain/volume.ts'
 import type { ServerImages } from '../ports/compute-images.ts'
-import type { VolumeRecords } from '../ports/records.ts'
+import type { SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import { bootFromImage, bootFromVolume, usableImage, type Boot } from './server-boot.ts'
 
 export interface DiskSources {
   volumes: Pick<VolumeRecords, 'find'>
+  snapshots: Pick<SnapshotRecords, 'find'>
   images: ServerImages
 }
 
@@ -75,6 +76,11 @@ async function volumeBoot(
     const volume = await options.volumes.find(source.volumeId)
     return bootFromVolume(options.images, principal, { imageMetadata: volume?.imageMetadata ?? {} })
   }
+  if ('snapshotId' in source) {
+    const snapshot = await options.snapshots.find(source.snapshotId)
+    const volume = await options.volumes.find(snapshot?.volumeId ?? '')
+    return bootFromVolume(options.images, principal, { imageMetadata: volume?.imageMetadata ?? {} })
+  }
   if (!('imageId' in source)) {
     throw new DomainError('invalid', 'Block Device Mapping is Invalid: A blank volume is not bootable.')
   }
@@ -91,6 +97,7 @@ async function checkVolumes(
   const seen = new Set<string>()
   for (const { source, bootIndex } of mappings) {
     if ('imageId' in source) await usableImage(options.images, principal, source.imageId, flavor)
+    if ('snapshotId' in source) await checkSnapshot(options, principal, source, bootIndex)
     if (!('volumeId' in source)) continue
     const volume = await options.volumes.find(source.volumeId)
     if (volume === undefined || volume.projectId !== principal.projectId || seen.has(volume.id)) {
@@ -104,6 +111,31 @@ async function checkVolumes(
       throw new DomainError('invalid', `Block Device ${volume.id} is not bootable.`)
     }
     requireAvailable(volume)
+  }
+}
+
+async function checkSnapshot(
+  options: DiskSources,
+  principal: Principal,
+  { snapshotId, sizeGib }: { snapshotId: string; sizeGib: number | null },
+  bootIndex: number | null,
+): Promise<void> {
+  const refuse = (details: string): never => {
+    throw new DomainError('invalid', `Block Device Mapping is Invalid: ${details}`)
+  }
+  const snapshot = await options.snapshots.find(snapshotId)
+  if (snapshot === undefined || snapshot.projectId !== principal.projectId) {
+    return refuse(`failed to get snapshot ${snapshotId}.`)
+  }
+  if (snapshot.status !== 'available') {
+    refuse(`snapshot ${snapshotId} must be available, but it is ${snapshot.status}.`)
+  }
+  if (sizeGib !== null && sizeGib < snapshot.sizeGib) {
+    refuse(`snapshot ${snapshotId} has ${snapshot.sizeGib} GiB, which is more than volume_size ${sizeGib}.`)
+  }
+  const volume = await options.volumes.find(snapshot.volumeId)
+  if (bootIndex === 0 && volume?.bootable !== true) {
+    throw new DomainError('invalid', `Block Device ${snapshotId} is not bootable.`)
   }
 }
 

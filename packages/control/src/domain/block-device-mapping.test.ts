@@ -34,9 +34,16 @@ test('volumes that are to be made need a size, and what is not there is refused 
     [{ sourceType: 'blank', destinationType: 'volume', uuid: 'x', sizeGib: 1 }, /Invalid device UUID/],
     [{ sourceType: 'blank', destinationType: 'local', sizeGib: 1 }, /Ephemeral disks/],
     [{ sourceType: 'volume' }, /Missing device UUID/],
-    [{ sourceType: 'snapshot', uuid: 's' }, /failed to get snapshot s/],
+    [{ sourceType: 'snapshot' }, /Missing device UUID/],
+    [{ sourceType: 'snapshot', uuid: 's', destinationType: 'local' }, /snapshot to local is not supported/],
     [{}, /Invalid source_type/],
   ]
   for (const [fields, message] of cases) assert.throws(() => volumeMappings([entry(fields)], 'i'), message)
   assert.deepEqual(volumeMappings([entry({ noDevice: true })], 'i'), [])
+  const snapshot = entry({ sourceType: 'snapshot', destinationType: 'volume', uuid: 's' })
+  assert.deepEqual(volumeMappings([snapshot], 'i')[0]?.source, { snapshotId: 's', sizeGib: null })
+  assert.deepEqual(volumeMappings([{ ...snapshot, sizeGib: 2 }], 'i')[0]?.source, {
+    snapshotId: 's',
+    sizeGib: 2,
+  })
 })

@@ -17,7 +17,11 @@ export interface BlockDeviceEntry {
 /** A disk that the server gets from a volume. */
 export interface VolumeMapping {
   /** An existing volume, or what to make one of. */
-  source: { volumeId: string } | { imageId: string; sizeGib: number } | { sizeGib: number }
+  source:
+    | { volumeId: string }
+    | { imageId: string; sizeGib: number }
+    | { snapshotId: string; /** Null: the snapshot's. */ sizeGib: number | null }
+    | { sizeGib: number }
   volumeType?: string
   /** 0: the server boots from it. */
   bootIndex: number | null
@@ -96,8 +100,11 @@ function volumeMapping(entry: BlockDeviceEntry): VolumeMapping {
         entry.sizeGib ?? refuse("Blank volumes (source: 'blank', dest: 'volume') need to have non-zero size")
       return { ...common, source: { sizeGib } }
     }
-    case 'snapshot':
-      return refuse(`failed to get snapshot ${entry.uuid ?? ''}.`)
+    case 'snapshot': {
+      if (entry.destinationType === 'local') refuse('Mapping snapshot to local is not supported.')
+      const snapshotId = entry.uuid ?? refuse('Missing device UUID.')
+      return { ...common, source: { snapshotId, sizeGib: entry.sizeGib ?? null } }
+    }
     default:
       return refuse("Invalid source_type field. Expected one of 'volume', 'image', 'snapshot', 'blank'.")
   }

@@ -31,7 +31,7 @@ export async function addSnapshot(
 }
 
 /** A whole snapshot, whose image holds what the volume's does now. */
-export async function makeSnapshot(world: World, volume: Volume): Promise<Snapshot> {
+export async function makeSnapshot(world: World, volume: Volume, fence = 0): Promise<Snapshot> {
   const truth = await world.records.copies.get(volume.imageId as string)
   const copy: Copy = { ...truth, imageId: crypto.randomUUID() }
   const snapshot = await addSnapshot(world, volume, {
@@ -40,10 +40,10 @@ export async function makeSnapshot(world: World, volume: Volume): Promise<Snapsh
     method: 'clone',
   })
   await world.records.copies.create({ ...copy, snapshotId: snapshot.id })
-  await world.backend.ensureImage({ fence: 0 }, copy)
+  await world.backend.ensureImage({ fence }, copy)
   const image = imageIn(world, copy.imageId)
   if (image !== undefined) image.content = contentOf(world, truth.imageId) ?? ''
-  await world.backend.ensureReadOnly({ fence: 0 }, copy, true)
+  await world.backend.ensureReadOnly({ fence }, copy, true)
   return snapshot
 }
 
