@@ -248,6 +248,31 @@ describe('changing and deleting a volume', () => {
     assert.equal((await get(path)).size, 40 * 2 ** 20)
   })
 
+  test('a limit may be taken away again', async () => {
+    const path = `${volumes}/${rig.world.lma.id}`
+    await rig.call('PATCH', path, { body: { size: '40MB' } })
+    assert.equal((await rig.call('PATCH', path, { body: { size: null } })).status, 200)
+    assert.equal((await get(path)).size, 2 ** 40)
+  })
+
+  test('what cannot be validated is refused, and not carried out', async () => {
+    const path = await second()
+    const flag = '?validate_only=true'
+    for (const answer of [
+      await rig.call('POST', `${volumes}${flag}`, { body: made({ name: 'third' }) }),
+      await rig.call('POST', volumes, { body: made({ name: 'third', validate_only: true }) }),
+      await rig.call('POST', `/api/storage/aggregates${flag}`, { body: { name: 'aggr7' } }),
+      await rig.call('DELETE', path + flag),
+      await rig.call('DELETE', `/api/storage/aggregates/${aggregateUuid('aggr2')}${flag}`),
+    ]) {
+      assert.deepEqual(refusal(answer), [400, '262179', 'validate_only'])
+    }
+    assert.equal((await get(path)).name, 'second')
+    assert.equal((await pools()).length, 3)
+    const sized = await rig.call('PATCH', path + flag, { body: { size: '40MB' } })
+    assert.deepEqual([sized.status, (await get(path)).size], [200, 2 ** 30])
+  })
+
   test('its name and junction path while it is empty', async () => {
     const path = await second()
     const body = { name: 'third', nas: { path: '/third' } }

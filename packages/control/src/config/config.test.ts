@@ -56,6 +56,16 @@ describe('the embedded default', () => {
     assert.deepEqual(parseConfig(configDocument(config), options), config)
   })
 
+  it('may have management addresses, one for each cluster, and their document says so', () => {
+    const one = valid.replace('# management: 127.0.0.1:8443', 'management: "[::1]:8443"')
+    const config = parseConfig(one, options)
+    assert.deepEqual(config.topology.clusters[0]?.management, { host: '::1', port: 8443 })
+    assert.equal(config.topology.clusters[1]?.management, undefined)
+    assert.deepEqual(parseConfig(configDocument(config), options), config)
+    const both = one.replace('# management: 127.0.0.1:8443', 'management: "[::1]:8443"')
+    assert.throws(() => parseConfig(both, options), /the management address '::1:8443' is there twice/)
+  })
+
   it('has the two clusters, pools and compute hosts of the documentation', () => {
     const { topology } = defaultConfig({ stateDir: '/s', hostname: 'h' })
     const pools = topology.clusters.map(
@@ -106,6 +116,20 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
       'data_address: 127.0.0.256',
       /no IP address/,
       '127.0.0.256',
+    ],
+    [
+      'a management address without a port',
+      '# management: 127.0.0.1:8443',
+      'management: 127.0.0.1',
+      /must be an address and a port/,
+      '127.0.0.1',
+    ],
+    [
+      'a management address of the network',
+      '# management: 127.0.0.1:8443',
+      'management: 10.0.0.1:8443',
+      /no loopback address: the REST API has no TLS yet/,
+      '10.0.0.1',
     ],
     ['a junction path', 'junction_path: /cinder', 'junction_path: cinder', /must begin with '\/'/, 'cinder'],
     ['a size', '# size: 100GiB', 'size: 100 parsecs', /write it like 100GiB/, '100 parsecs'],

@@ -143,7 +143,9 @@ function requireFixed(fields: Fields): void {
   }
 }
 
-function wantedSize(fields: Fields): number | undefined {
+/** Null: no limit, as large as the aggregate. */
+function wantedSize(fields: Fields): number | null | undefined {
+  if (['size', 'space.size'].some((name) => fields.get(name) === null)) return null
   const size = sizeField(fields, 'size')
   const spaceSize = sizeField(fields, 'space.size')
   if (size !== undefined && spaceSize !== undefined && size !== spaceSize) {
@@ -216,7 +218,7 @@ async function createVolume(
     name,
     aggregate,
     ...(junctionPath !== undefined && { junctionPath }),
-    ...(sizeBytes !== undefined && { sizeBytes }),
+    ...(sizeBytes !== undefined && sizeBytes !== null && { sizeBytes }),
   })
   return { jobs: [operationId], uuid: flexvolId }
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import { OntapError } from './error.ts'
-import { fieldsOf, parseOntapQuery, project, select, type OntapRecord } from './query.ts'
+import { fieldsOf, looksAt, parseOntapQuery, project, select, type OntapRecord } from './query.ts'
 
 const volumes: OntapRecord[] = [
   volume('flex1', 10, 'online', ['aggr1'], '/flex1'),
@@ -84,12 +84,38 @@ describe('what is shown of a record', () => {
     assert.deepEqual(shown('fields=space.size,space.used')['space'], { size: 10, used: 5 })
     assert.deepEqual(shown('fields=aggregates.name')['aggregates'], [{ name: 'aggr1' }])
     assert.deepEqual(shown('fields=*'), volumes[0])
+    assert.deepEqual(shown('fields=space.*')['space'], { size: 10, used: 5 })
+  })
+
+  test('all but what is left out', () => {
+    const { space: _, ...rest } = volumes[0] ?? {}
+    assert.deepEqual(shown('fields=*,!space'), rest)
+    assert.deepEqual(shown('fields=space,!space.used')['space'], { size: 10 })
+    assert.deepEqual(shown('fields=aggregates,!aggregates.uuid')['aggregates'], [{ name: 'aggr1' }])
   })
 
   test('what is filtered on and ordered by', () => {
     assert.equal(shown('state=online')['state'], 'online')
     assert.deepEqual(shown('order_by=space.size')['space'], { size: 10 })
   })
+})
+
+test('what a query looks at, so that figures nobody asks for are not counted', () => {
+  const looks = (text: string, field: string): boolean => looksAt(ask(text), field)
+  assert.ok(looks('fields=*', 'space'))
+  assert.ok(looks('fields=space.size', 'space'))
+  assert.ok(looks('fields=space', 'space.size'))
+  assert.ok(looks('space.size=>1', 'space'))
+  assert.ok(looks('order_by=space.used', 'space'))
+  assert.ok(!looks('', 'space'))
+  assert.ok(!looks('fields=name,state&name=a', 'space'))
+})
+
+test('unknown fields may be ignored', () => {
+  const query = parseOntapQuery(new URLSearchParams('nonsense=1&fields=nonsense,size,name'), known, {
+    ignoreUnknown: true,
+  })
+  assert.deepEqual([query.filters, query.fields], [[], ['name']])
 })
 
 describe('what is refused', () => {

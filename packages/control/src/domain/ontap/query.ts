@@ -15,6 +15,8 @@ export interface OntapQuery {
   filters: Filter[]
   /** What was asked for beside the identity (`uuid`, `name`); `*`: all but the costly; `**`: all. */
   fields: string[]
+  /** `!field`: what is left out of it. */
+  excluded: string[]
   orderBy: { field: string; descending: boolean }[]
   maxRecords: number
   /** Only `num_records`, not the records. */
@@ -52,6 +54,7 @@ export function parseOntapQuery(
   const query: OntapQuery = {
     filters: [],
     fields: [],
+    excluded: [],
     orderBy: [],
     maxRecords: defaultMaxRecords,
     returnRecords: true,
@@ -69,7 +72,10 @@ export function parseOntapQuery(
       const wanted = listOf(value).filter(
         (field) => !ignoreUnknown || isKnown(plainField(field), knownFields),
       )
-      query.fields.push(...wanted.map((field) => requireField(field, 'fields', knownFields)))
+      for (const field of wanted) {
+        const list = field.startsWith('!') ? query.excluded : query.fields
+        list.push(requireField(field, 'fields', knownFields))
+      }
     } else if (name === 'order_by') {
       query.orderBy.push(...listOf(value).map((term) => orderOf(term, knownFields)))
     } else if (name === 'max_records') {
@@ -124,8 +130,12 @@ export function select(
 /** The record's identity and the fields that were asked for, filtered on or ordered by, as ONTAP answers. */
 export function project(
   record: OntapRecord,
-  query: Pick<OntapQuery, 'fields' | 'filters' | 'orderBy'>,
+  query: Pick<OntapQuery, 'fields' | 'excluded' | 'filters' | 'orderBy'>,
 ): OntapRecord {
+  if (query.excluded.length > 0) {
+    const whole = project(record, { ...query, excluded: [] })
+    return query.excluded.reduce((rest, field) => without(rest, field.split('.')), whole)
+  }
   const wanted = [...query.fields, ...query.filters.map((f) => f.field), ...query.orderBy.map((o) => o.field)]
   if (wanted.includes('*') || wanted.includes('**')) return record
   const result: OntapRecord = {}
@@ -157,6 +167,16 @@ export function fieldsOf(example: OntapRecord): Set<string> {
   }
   visit(example, '')
   return names
+}
+
+/** A copy without the field, which may be within lists. */
+function without(record: OntapRecord, [head = '', ...rest]: string[]): OntapRecord {
+  const value = record[head]
+  if (value === undefined) return record
+  const { [head]: _, ...others } = record
+  if (rest.length === 0) return others
+  const part = (inner: Json): Json => (isObject(inner) ? without(inner, rest) : inner)
+  return { ...record, [head]: Array.isArray(value) ? value.map(part) : part(value) }
 }
 
 function copyField(from: Json | undefined, to: OntapRecord, path: string[]): void {

@@ -1,5 +1,5 @@
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
-import { OntapError } from '../../domain/ontap/error.ts'
+import { OntapError, ontapCodes } from '../../domain/ontap/error.ts'
 import {
   flag,
   parseOntapQuery,
@@ -44,6 +44,17 @@ export function parseCall(
     validateOnly: flagOf('validate_only'),
     ignoreUnknown,
   }
+}
+
+/** For what cannot be tried out: it would be carried out. */
+export function refuseValidation(validateOnly: boolean | null): void {
+  if (validateOnly !== true) return
+  throw new OntapError(
+    400,
+    ontapCodes.unexpectedArgument,
+    'Unexpected argument "validate_only": only a volume\'s movement and size can be validated.',
+    'validate_only',
+  )
 }
 
 export interface Collection {

@@ -3,7 +3,7 @@ import { fieldsOfBody, textField } from '../../domain/ontap/body.ts'
 import { OntapError } from '../../domain/ontap/error.ts'
 import { knownFields } from '../../domain/ontap/fields.ts'
 import { project, select } from '../../domain/ontap/query.ts'
-import { parseCall, paramsOf, sendRecord, serveCollection } from './call.ts'
+import { parseCall, paramsOf, refuseValidation, sendRecord, serveCollection } from './call.ts'
 import type { OntapParts } from './server.ts'
 
 /** `/cluster`, its nodes and jobs, SVMs, interfaces, and what a cluster of this kind has none of. */
@@ -65,7 +65,8 @@ function jobRoutes(app: FastifyInstance, { cluster, changes }: OntapParts): void
     one: async (uuid) => cluster.jobView(await cluster.job(uuid)),
   })
   app.patch('/cluster/jobs/:uuid', async (request, reply) => {
-    const { own } = parseCall(request, knownFields.jobs, ['action'])
+    const { own, validateOnly } = parseCall(request, knownFields.jobs, ['action'])
+    refuseValidation(validateOnly)
     const fields = fieldsOfBody(request.body)
     const action = own.get('action') ?? textField(fields, 'action')
     if (action === undefined) throw OntapError.missingField('action', 'cancel, pause or resume')

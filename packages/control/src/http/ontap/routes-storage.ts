@@ -4,7 +4,7 @@ import { booleanField, fieldsOfBody } from '../../domain/ontap/body.ts'
 import { OntapError, ontapCodes } from '../../domain/ontap/error.ts'
 import { knownFields } from '../../domain/ontap/fields.ts'
 import { select } from '../../domain/ontap/query.ts'
-import { parseCall, paramsOf, serveCollection, type OntapCall } from './call.ts'
+import { parseCall, paramsOf, refuseValidation, serveCollection, type OntapCall } from './call.ts'
 import { notOffered } from './fault.ts'
 import { sendBegun } from './job.ts'
 import type { OntapParts } from './server.ts'
@@ -38,6 +38,7 @@ function aggregateRoutes(app: FastifyInstance, { cluster, changes, jobs }: Ontap
   app.post(path, async (request, reply) => {
     const call = parseCall(request, known)
     const { fields, options } = changeOf(request, call)
+    refuseValidation(options.validateOnly)
     const begun = await changes.createAggregate(fields, options)
     return sendBegun(reply, jobs, begun, {
       waitSeconds: call.query.returnTimeoutSeconds,
@@ -45,7 +46,8 @@ function aggregateRoutes(app: FastifyInstance, { cluster, changes, jobs }: Ontap
     })
   })
   app.delete(`${path}/:uuid`, async (request, reply) => {
-    const { query } = parseCall(request, known)
+    const { query, validateOnly } = parseCall(request, known)
+    refuseValidation(validateOnly)
     const begun = await changes.deleteAggregate(uuidOf(request))
     return sendBegun(reply, jobs, begun, { waitSeconds: query.returnTimeoutSeconds })
   })
@@ -69,6 +71,7 @@ function volumeRoutes(app: FastifyInstance, parts: OntapParts): void {
   app.post(path, async (request, reply) => {
     const call = parseCall(request, known)
     const { fields, options } = changeOf(request, call)
+    refuseValidation(options.validateOnly)
     const begun = await changes.createVolume(fields, options)
     const { query } = call
     const record = async () => (await cluster.volumes({ ...query, fields: ['*'] }, begun.uuid ?? '')).at(0)
@@ -92,7 +95,8 @@ function volumeRoutes(app: FastifyInstance, parts: OntapParts): void {
     return sendBegun(reply, jobs, begun, { waitSeconds: call.query.returnTimeoutSeconds })
   })
   app.delete(`${path}/:uuid`, async (request, reply) => {
-    const { query } = parseCall(request, known, ['force'])
+    const { query, validateOnly } = parseCall(request, known, ['force'])
+    refuseValidation(validateOnly)
     const begun = await changes.deleteVolume(uuidOf(request))
     return sendBegun(reply, jobs, begun, { waitSeconds: query.returnTimeoutSeconds })
   })
