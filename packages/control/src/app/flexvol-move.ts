@@ -122,7 +122,7 @@ export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
       if (move === undefined) throw new DomainError('notFound', `There is no move ${moveId}.`)
       const run = await runOf(moveId)
       const isBack = move.state === 'aborted' || move.state === 'failed' || isTurningBack(run)
-      const facts = await gatherMove(sources, {
+      const { facts } = await gatherMove(sources, {
         id: move.id,
         flexvolId: move.flexvolId,
         held: move.cutover === 'held',

@@ -33,6 +33,7 @@ const part = (more: Partial<MovePart> & { key: string }): MovePart => ({
   to,
   sourceImageId: 's',
   targetImageId: 't',
+  startedAt: 0,
   endedAt: null,
   reason: null,
   cutoverFailures: 0,

@@ -23,6 +23,8 @@ export interface MovePart {
   to: AggregatePlace
   sourceImageId: string
   targetImageId: string
+  /** Epoch milliseconds. */
+  startedAt: number
   /** Epoch milliseconds; null: under way. */
   endedAt: number | null
   reason: string | null

@@ -14,16 +14,18 @@ export interface MoveFactsPorts {
   volumes: Pick<VolumeRecords, 'find'>
   snapshots: Pick<SnapshotRecords, 'ofFlexVol'>
   copies: Pick<CopyRecords, 'ofFlexVol'>
-  attachments: Pick<AttachmentRecords, 'ofVolume'>
+  attachments: Pick<AttachmentRecords, 'ofVolume' | 'withHead'>
   backend: Pick<Backend, 'imageInfo'>
-  engine: Pick<OperationEngine, 'partsOf' | 'underWay' | 'historyOf'>
+  engine: Pick<OperationEngine, 'partsOf' | 'underWay' | 'get' | 'historyOf'>
   /** What can't change any more, or is only shown. In memory: after a restart it is read anew. */
   moving: Map<string, MoveMemory>
 }
 
 export interface MoveMemory {
-  /** Ended parts. */
-  parts: Map<string, MovePart>
+  /** Ended parts; null: nobody has asked for all of them yet. */
+  ended: Map<string, MovePart> | null
+  /** Parts that had not ended when they were last seen. */
+  going: Set<string>
   volumes: Map<string, { name: string | null; snapshotId: string | null }>
   /** Bytes that an image occupied when it was first seen. */
   sizes: Map<string, number>
@@ -32,7 +34,8 @@ export interface MoveMemory {
 }
 
 const newMemory = (): MoveMemory => ({
-  parts: new Map(),
+  ended: null,
+  going: new Set(),
   volumes: new Map(),
   sizes: new Map(),
   answered: new Set(),
@@ -46,25 +49,62 @@ export function memoryOf(moving: Map<string, MoveMemory>, moveId: string): MoveM
   return memory
 }
 
-/** `at`: where the images belong now. */
+/** What there is to decide from, and the parts that it may steer. `at`: where the images belong now. */
 export async function gatherMove(
   ports: MoveFactsPorts,
   move: { id: string; flexvolId: string; held: boolean; shares: boolean; at: AggregatePlace; now: Date },
-): Promise<MoveFacts> {
+): Promise<{ facts: MoveFacts; going: RunRecord[] }> {
   const memory = memoryOf(ports.moving, move.id)
-  const parts: MovePart[] = []
-  for (const run of await ports.engine.partsOf(move.id)) parts.push(await partOf(ports, memory, run))
+  const unfinished = await ports.engine.underWay(givingWay)
+  const { parts, going } = await partsOf(ports, memory, move.id, unfinished)
   const copies = await ports.copies.ofFlexVol(move.flexvolId)
-  return {
+  const facts: MoveFacts = {
     at: move.at,
     shares: move.shares,
     images: await imagesOf(ports, memory, move.flexvolId, copies, parts),
     retained: copies.filter(({ state }) => state === 'retained'),
     parts,
-    otherReferences: await otherReferences(ports, move.id),
+    otherReferences: otherReferences(unfinished, move.id),
     held: move.held,
     now: move.now.getTime(),
   }
+  return { facts, going }
+}
+
+/**
+ * A move of a thousand images has a thousand parts: what has ended is read once. Whoever starts a part notes it in `going`,
+ * for it may have ended by the next look.
+ */
+async function partsOf(
+  ports: MoveFactsPorts,
+  memory: MoveMemory,
+  moveId: string,
+  unfinished: readonly RunRecord[],
+): Promise<{ parts: MovePart[]; going: RunRecord[] }> {
+  const own = unfinished.filter(({ parentId }) => parentId === moveId).map(({ id }) => id)
+  // Live, as the engine has them: their progress is stored late.
+  const runs =
+    memory.ended === null
+      ? await ports.engine.partsOf(moveId)
+      : await Promise.all([...new Set([...memory.going, ...own])].map((id) => ports.engine.get(id)))
+  const ended = memory.ended ?? new Map<string, MovePart>()
+  const going: RunRecord[] = []
+  const live: MovePart[] = []
+  for (const run of runs) {
+    if (ended.has(run.id)) continue
+    if (hasEnded(run.state)) {
+      ended.set(run.id, digest(run, await ports.engine.historyOf(run.id)))
+      memory.going.delete(run.id)
+    } else {
+      // Of one under way a cutover that was given up is told at its end.
+      live.push(digest(run, []))
+      going.push(run)
+      memory.going.add(run.id)
+    }
+  }
+  memory.ended = ended
+  const parts = [...ended.values(), ...live].toSorted((a, b) => b.startedAt - a.startedAt)
+  return { parts, going }
 }
 
 async function imagesOf(
@@ -78,6 +118,9 @@ async function imagesOf(
   const order = new Map(snapshots.map(({ id }, i) => [id, i]))
   // What a part makes is no image of its own until it takes the place of another one.
   const made = new Set(parts.map(({ targetImageId }) => targetImageId))
+  const heads = new Set((await ports.attachments.withHead()).map(({ volumeId }) => volumeId))
+  // Newest first: the first of a key is its latest.
+  const latest = new Map(parts.toReversed().map((part) => [part.key, part]))
   const images: MoveImage[] = []
   for (const copy of copies) {
     if (copy.state === 'retained') continue
@@ -98,7 +141,8 @@ async function imagesOf(
       imageId: copy.imageId,
       place: { node: copy.node, aggregate: copy.aggregate },
       isBeingMade: copy.state === 'target',
-      attached: snapshotId === null && (await isAttached(ports, volumeId)),
+      attached:
+        snapshotId === null && (await isAttached(ports, volumeId, heads, latest.get(`volume/${volumeId}`))),
       name:
         snapshotId === null
           ? (volume?.name ?? null)
@@ -116,8 +160,17 @@ async function imagesOf(
 const isOfPart = (copy: Copy, made: ReadonlySet<string>, parts: readonly MovePart[]): boolean =>
   made.has(copy.imageId) || parts.some(({ id, state }) => id === copy.operationId && state === 'under-way')
 
-/** As the relocation itself sees it: a head is beside the host of the attachment. */
-async function isAttached(ports: MoveFactsPorts, volumeId: string): Promise<boolean> {
+/**
+ * As the relocation itself sees it: a head is beside the host of the attachment. One query answers it for all; where a part
+ * has found it otherwise, the volume's own attachments do.
+ */
+async function isAttached(
+  ports: MoveFactsPorts,
+  volumeId: string,
+  heads: ReadonlySet<string>,
+  latest: MovePart | undefined,
+): Promise<boolean> {
+  if (latest?.state !== 'failed') return heads.has(volumeId)
   return (await ports.attachments.ofVolume(volumeId)).some(({ host }) => host !== null)
 }
 
@@ -141,25 +194,14 @@ async function sizeOf(ports: MoveFactsPorts, memory: MoveMemory, copy: Copy): Pr
   return bytes ?? 0
 }
 
-async function otherReferences(ports: MoveFactsPorts, moveId: string): Promise<Map<string, number>> {
+function otherReferences(unfinished: readonly RunRecord[], moveId: string): Map<string, number> {
   const references = new Map<string, number>()
-  for (const run of await ports.engine.underWay(givingWay)) {
+  for (const run of unfinished) {
     if (run.parentId === moveId) continue
     const { from, to } = run.input as PartInput
     for (const node of new Set([from.node, to.node])) references.set(node, (references.get(node) ?? 0) + 1)
   }
   return references
-}
-
-async function partOf(ports: MoveFactsPorts, memory: MoveMemory, run: RunRecord): Promise<MovePart> {
-  const known = memory.parts.get(run.id)
-  if (known !== undefined) return known
-  const ended = hasEnded(run.state)
-  // Of one under way only a cutover that was given up would be news, and it is told at the part's end.
-  const log = ended ? await ports.engine.historyOf(run.id) : []
-  const part = digest(run, log)
-  if (ended) memory.parts.set(run.id, part)
-  return part
 }
 
 function digest(run: RunRecord, log: readonly LogEntry[]): MovePart {
@@ -183,6 +225,7 @@ function digest(run: RunRecord, log: readonly LogEntry[]): MovePart {
     to: input.to,
     sourceImageId: input.sourceImageId,
     targetImageId: input.targetImageId,
+    startedAt: Date.parse(run.createdAt),
     endedAt: run.endedAt === null ? null : Date.parse(run.endedAt),
     reason: run.failure === null ? null : `${run.failure.step}: ${run.failure.message}`,
     cutoverFailures: log.filter(({ event, step }) => event === 'failed' && step === 'cutover').length,

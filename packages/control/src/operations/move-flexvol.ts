@@ -52,7 +52,7 @@ export interface MoveFlexVolPorts extends MoveFactsPorts {
   backend: Pick<Backend, 'imageInfo' | 'ensureFlexVolAt' | 'ensureNoFlexVolAt' | 'ensureNoImage'>
   engine: Pick<
     OperationEngine,
-    'start' | 'partsOf' | 'underWay' | 'historyOf' | 'pause' | 'resume' | 'setRate' | 'cancel'
+    'start' | 'get' | 'partsOf' | 'underWay' | 'historyOf' | 'pause' | 'resume' | 'setRate' | 'cancel'
   >
   /** Milliseconds, from a clock that does not jump. */
   monotonic(): number
@@ -103,11 +103,11 @@ export const moveFlexVol = operation<MoveFlexVolInput, MoveFlexVolPorts>('flexvo
     until: async ({ op, input, ports, now }) => {
       const move = await requireMove(ports, op.id)
       await turn(ports, input, input.to)
-      const facts = await gather(ports, op, input, move, input.to, now())
+      const { facts, going } = await gather(ports, op, input, move, input.to, now())
       await answerFailures(ports, op, move, facts)
       const order = nextImages(facts)
       const { paused } = op.control
-      await steer(ports, op, facts)
+      await steer(ports, op, facts, going)
       const started = paused ? 0 : await startParts(ports, op, input.flexvolId, facts.at, order.start)
       const progress = moveProgress(facts, {
         move,
@@ -128,9 +128,10 @@ export const moveFlexVol = operation<MoveFlexVolInput, MoveFlexVolPorts>('flexvo
         const move = await requireMove(ports, op.id)
         // First: whatever is made from here on is made at home.
         await turn(ports, input, null, 0)
-        const facts = await gather(ports, op, input, { ...move, cutover: 'automatic' }, input.from, now())
-        const onward = await giveUp(ports, op.id, input)
-        await steer(ports, { ...op, control: { ...op.control, paused: false } }, facts)
+        const automatic = { ...move, cutover: 'automatic' as const }
+        const { facts, going } = await gather(ports, op, input, automatic, input.from, now())
+        const onward = await giveUp(ports, input, going)
+        await steer(ports, op, facts, going)
         const order = nextImages(facts)
         if (onward === 0) await startParts(ports, op, input.flexvolId, facts.at, order.start)
         const more = { move, paused: false, isBack: true, estimateBytes: 0 }
@@ -239,7 +240,7 @@ const gather = (
   move: Pick<FlexVolMove, 'cutover'>,
   at: AggregatePlace,
   now: Date,
-): Promise<MoveFacts> =>
+): ReturnType<typeof gatherMove> =>
   gatherMove(ports, {
     id: op.id,
     flexvolId: input.flexvolId,
@@ -274,8 +275,12 @@ async function answerFailures(
 }
 
 /** Brings the operator's pause to the parts, and shares the rate among those that copy. */
-async function steer(ports: MoveFlexVolPorts, op: Op, facts: MoveFacts): Promise<void> {
-  const going = (await ports.engine.partsOf(op.id)).filter((run) => run.endedAt === null)
+async function steer(
+  ports: MoveFlexVolPorts,
+  op: Op,
+  facts: MoveFacts,
+  going: readonly RunRecord[],
+): Promise<void> {
   const inSync = new Set(facts.parts.filter((part) => part.inSync).map(({ id }) => id))
   const copying = going.filter(({ id }) => !inSync.has(id)).length
   const { rate, paused } = op.control
@@ -300,10 +305,12 @@ async function unlessOver(wish: () => Promise<void>): Promise<void> {
 }
 
 /** Cancels what still goes to the destination; how many of those are under way. */
-async function giveUp(ports: MoveFlexVolPorts, moveId: string, { to }: MoveFlexVolInput): Promise<number> {
-  const onward = (await ports.engine.partsOf(moveId)).filter(
-    (run: RunRecord) => run.endedAt === null && isAt((run.input as PartInput).to, to),
-  )
+async function giveUp(
+  ports: MoveFlexVolPorts,
+  { to }: MoveFlexVolInput,
+  going: readonly RunRecord[],
+): Promise<number> {
+  const onward = going.filter((run) => isAt((run.input as PartInput).to, to))
   for (const run of onward) {
     if (run.control.cancelRequested || !run.cancellable) continue
     await unlessOver(() => ports.engine.cancel(run.id))
@@ -353,13 +360,14 @@ async function startPart(
     base: kept === null ? base : null,
   }
   const wishes = { parent: op.id, ...(op.control.rate !== null && { rate: op.control.rate }) }
-  await (image.attached
+  const { id } = await (image.attached
     ? ports.engine.start(relocateVolume, { ...part, cloneImageId: crypto.randomUUID() }, wishes)
     : ports.engine.start(
         relocateImage,
         { ...part, kept: kept === null ? null : { mark: kept.mark } },
         wishes,
       ))
+  memoryOf(ports.moving, op.id).going.add(id)
 }
 
 /** Removes the FlexVol's folder where no image of it is left; what is kept there takes it along when it goes. */
