@@ -1,9 +1,9 @@
 import { execFileSync } from 'node:child_process'
-import { createHash, randomUUID } from 'node:crypto'
+import { createCipheriv, createHash, randomUUID } from 'node:crypto'
 import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
-import type { LocalStorageAgent } from '@volant/agent'
+import type { LocalStorageAgent, StorageAgentOptions } from '@volant/agent'
 import type { ImageCopyRequest, ImageRef } from '@volant/contract'
 import { findByCommandWord } from '@volant/qemu/process.ts'
 import { caller, MiB, openRig, until } from './rig.ts'
@@ -27,13 +27,13 @@ export function randomOf(seed: number): (below: number) => number {
 export interface CopyRig {
   rig: Rig
   storage: LocalStorageAgent
+  /** Those of `storage`, for another agent of the same node. */
+  options: Pick<StorageAgentOptions, 'node' | 'stateDir' | 'runDir' | 'aggregates' | 'dataAddress'>
   /** Its folders of the aggregates `one`, `two` (both XFS) and `plain` (whatever the temporary folder is on). */
   pathOf(image: ImageRef): string
   ref(aggregate: string): ImageRef
   newImage(aggregate: string, sizeBytes: number): Promise<ImageRef>
   clone(from: ImageRef): Promise<ImageRef>
-  /** The same, on another aggregate. */
-  at(aggregate: string): ImageRef
   /** Returns when it is done; throws with its error. */
   copied(request: ImageCopyRequest): Promise<{ doneBytes: number; totalBytes: number }>
 }
@@ -47,10 +47,14 @@ export async function openCopyRig(t: TestContext, sizeBytes = 1024 * MiB): Promi
     plain: join(rig.folder, 'plain'),
   }
   mkdirSync(paths.plain)
-  const storage = rig.storageAgent({
+  const options = {
+    node: 'node1',
     stateDir: join(rig.folder, 'sc'),
+    runDir: join(rig.folder, 'r'),
     aggregates: Object.entries(paths).map(([name, path]) => ({ name, path })),
-  })
+    dataAddress: '127.0.0.1',
+  }
+  const storage = rig.storageAgent(options)
   for (const aggregate of Object.keys(paths)) await storage.ensureFlexVol(caller, { aggregate, name: 'fv1' })
   const ref = (aggregate: string): ImageRef => ({ imageId: randomUUID(), aggregate, flexvol: 'fv1' })
   const pathOf = ({ aggregate, flexvol, imageId }: ImageRef): string =>
@@ -58,9 +62,9 @@ export async function openCopyRig(t: TestContext, sizeBytes = 1024 * MiB): Promi
   return {
     rig,
     storage,
+    options,
     pathOf,
     ref,
-    at: ref,
     async newImage(aggregate, size) {
       const image = ref(aggregate)
       await storage.ensureImage(caller, image, size)
@@ -91,8 +95,9 @@ export const hashOf = (path: string): string => createHash('sha256').update(read
 
 /** Writes random bytes; every 16th block of what is longer is of zeroes. */
 export function write(path: string, at: number, bytes: number, next = randomOf(at + bytes)): void {
-  const data = Buffer.alloc(bytes)
-  for (let i = 0; i < bytes; i += 4) data.writeUInt32LE(next(2 ** 32 - 1), i)
+  const key = Buffer.alloc(16)
+  for (let i = 0; i < 16; i += 4) key.writeUInt32LE(next(2 ** 32 - 1), i)
+  const data = createCipheriv('aes-128-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(bytes))
   if (bytes >= 16 * blockBytes) data.fill(0, 15 * blockBytes, 16 * blockBytes)
   const file = openSync(path, 'r+')
   try {

@@ -8,6 +8,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { isDomainError } from '@volant/contract'
 import type { ImageRef } from '@volant/contract'
 import { blockBytes, copiersOf, hashOf, openCopyRig, randomOf, scribble, write } from './copy-rig.ts'
+import { startCopyingAgent } from './copy-agent.ts'
 import { caller, MiB, until } from './rig.ts'
 import { settleXfs, skipXfs } from './xfs.ts'
 
@@ -20,7 +21,7 @@ test(
   'snapshots that differ by 10 MiB each move as what differs, and stay shared',
   { skip: skipXfs },
   async (t) => {
-    const { storage, newImage, clone, at, copied, pathOf } = await openCopyRig(t)
+    const { storage, newImage, clone, ref, copied, pathOf } = await openCopyRig(t)
     const size = 256 * MiB
     const live = await newImage('one', size)
     write(pathOf(live), 0, 200 * MiB)
@@ -34,7 +35,7 @@ test(
     let moved = 0
     let base: { from: ImageRef; to: ImageRef } | undefined
     for (const from of [...snapshots, live]) {
-      const to = at('two')
+      const to = ref('two')
       const { doneBytes } = await copied({ from, to, rate: 0, ...(base && { base }) })
       moved += doneBytes
       base = { from, to }
@@ -56,7 +57,7 @@ for (const seed of [1, 2, 3, 4]) {
     `what was written, trimmed, zeroed and reserved between snapshots is the same at the target (seed ${seed})`,
     { skip: skipXfs },
     async (t) => {
-      const { newImage, storage, clone, at, copied, pathOf } = await openCopyRig(t)
+      const { newImage, storage, clone, ref, copied, pathOf } = await openCopyRig(t)
       const size = 32 * MiB
       const next = randomOf(seed)
       const live = await newImage('one', size)
@@ -64,7 +65,7 @@ for (const seed of [1, 2, 3, 4]) {
       for (let i = 0; i < 4; i += 1) {
         scribble(pathOf(live), size, next)
         const from = await clone(live)
-        const to = at('two')
+        const to = ref('two')
         await copied({ from, to, rate: 0, ...(base && { base }) })
         assert.equal(hashOf(pathOf(to)), hashOf(pathOf(from)), `image ${i}`)
         const [thin, source] = [allocated(pathOf(to)), allocated(pathOf(from))]
@@ -74,15 +75,15 @@ for (const seed of [1, 2, 3, 4]) {
       // A base that grew since, and one on a file system that shares nothing with it.
       await storage.ensureImageSize(caller, live, size + 8 * MiB)
       write(pathOf(live), size + 4 * MiB, 64 * blockBytes)
-      const to = at('two')
+      const to = ref('two')
       await copied({ from: live, to, rate: 0, ...(base && { base }) })
       assert.equal(hashOf(pathOf(to)), hashOf(pathOf(live)))
-      const stranger = at('plain')
+      const stranger = ref('plain')
       await copied({ from: live, to: stranger, rate: 0 })
-      const another = at('two')
+      const another = ref('two')
       await copied({ from: live, to: another, rate: 0, base: { from: stranger, to } })
       assert.equal(hashOf(pathOf(another)), hashOf(pathOf(live)))
-      const plain = at('plain')
+      const plain = ref('plain')
       await copied({ from: live, to: plain, rate: 0, base: { from: live, to: stranger } })
       assert.equal(hashOf(pathOf(plain)), hashOf(pathOf(live)))
     },
@@ -93,10 +94,10 @@ test(
   'a copy holds its rate, pauses, goes on, and ends at once when it is told to',
   { skip: skipXfs },
   async (t) => {
-    const { storage, newImage, at, pathOf } = await openCopyRig(t)
+    const { storage, newImage, ref, pathOf } = await openCopyRig(t)
     const from = await newImage('one', 64 * MiB)
     write(pathOf(from), 0, 48 * MiB)
-    const to = at('two')
+    const to = ref('two')
     const status = () => storage.imageCopyStatus(to.imageId)
     const began = performance.now()
     await storage.ensureImageCopy(caller, { from, to, rate: 4 * MiB })
@@ -148,10 +149,10 @@ test(
   'a copier that is killed at a random moment leaves no target, and is begun anew',
   { skip: skipXfs },
   async (t) => {
-    const { storage, newImage, at, pathOf } = await openCopyRig(t)
+    const { storage, newImage, ref, pathOf } = await openCopyRig(t)
     const from = await newImage('one', 64 * MiB)
     write(pathOf(from), 0, 40 * MiB)
-    const to = at('two')
+    const to = ref('two')
     const status = () => storage.imageCopyStatus(to.imageId)
     for (let i = 0; i < 8; i += 1) {
       await storage.ensureImageCopy(caller, { from, to, rate: 200 * MiB })
@@ -203,3 +204,89 @@ test(
     assert.equal(hashOf(join(small, 'fv1', to.imageId)), hashOf(pathOf(from)))
   },
 )
+
+test(
+  'the copy of an agent that is killed ends with it, and another agent begins it anew',
+  { skip: skipXfs },
+  async (t) => {
+    const { rig, options, newImage, ref, pathOf } = await openCopyRig(t)
+    const from = await newImage('one', 64 * MiB)
+    write(pathOf(from), 0, 40 * MiB)
+    for (const isStopped of [false, false, false, true]) {
+      const to = ref('two')
+      const agent = await startCopyingAgent(t, options, { from, to, rate: 20 * MiB })
+      await until('the copier works', async () => copiersOf(to).length === 1)
+      await sleep(Math.random() * 300)
+      // One that is stopped cannot see that its agent has died: the next agent must end it.
+      const [pid = 0] = copiersOf(to)
+      if (isStopped) process.kill(pid, 'SIGSTOP')
+      await agent.kill()
+      if (!isStopped) await until('the copier has ended', async () => copiersOf(to).length === 0)
+      assert.equal(existsSync(pathOf(to)), false)
+      assert.equal(existsSync(`${pathOf(to)}.new`), true, 'the agent died over it')
+
+      const next = rig.storageAgent(options)
+      assert.equal((await next.imageCopyStatus(to.imageId)).phase, 'absent')
+      await next.ensureImageCopy(caller, { from, to, rate: MiB })
+      assert.equal(copiersOf(to).includes(pid), false)
+      await next.setImageCopyRate(caller, to.imageId, 0)
+      await until('done', async () => (await next.imageCopyStatus(to.imageId)).phase === 'done')
+      assert.equal(hashOf(pathOf(to)), hashOf(pathOf(from)))
+
+      // What is whole is found again by the agent after that one.
+      const third = rig.storageAgent(options)
+      await third.ensureImageCopy(caller, { from, to, rate: 0 })
+      assert.equal((await third.imageCopyStatus(to.imageId)).phase, 'done')
+      assert.deepEqual(copiersOf(to), [])
+    }
+    // A removal, too, ends what a dead agent has left.
+    const to = ref('two')
+    const agent = await startCopyingAgent(t, options, { from, to, rate: MiB })
+    const [pid = 0] = copiersOf(to)
+    process.kill(pid, 'SIGSTOP')
+    await agent.kill()
+    await rig.storageAgent(options).ensureNoImage(caller, to)
+    assert.deepEqual(copiersOf(to), [])
+    assert.equal(existsSync(`${pathOf(to)}.new`), false)
+  },
+)
+
+test('a source that is written to while it is copied makes no target', { skip: skipXfs }, async (t) => {
+  const { storage, newImage, ref, pathOf } = await openCopyRig(t)
+  const from = await newImage('one', 32 * MiB)
+  write(pathOf(from), 0, 24 * MiB)
+  const to = ref('two')
+  const status = () => storage.imageCopyStatus(to.imageId)
+  await storage.ensureImageCopy(caller, { from, to, rate: 4 * MiB })
+  await until('it copies', async () => (await status()).doneBytes > 0)
+  await sleep(20) // a tick of the file system's clock
+  write(pathOf(from), 0, blockBytes, randomOf(3))
+  await storage.setImageCopyRate(caller, to.imageId, 0)
+  await until('it has failed', async () => (await status()).phase === 'failed')
+  assert.match((await status()).error ?? '', /somebody wrote to the source/)
+  assert.equal(await storage.imageInfo(to), undefined)
+})
+
+test('the speed of copies, beside that of cp', { skip: skipXfs }, async (t) => {
+  const { newImage, ref, copied, pathOf } = await openCopyRig(t)
+  const from = await newImage('one', 64 * MiB)
+  write(pathOf(from), 0, 64 * MiB)
+  const measured: Record<'cp' | 'copy', number[]> = { cp: [], copy: [] }
+  for (let i = 0; i < 4; i += 1) {
+    const to = ref('two')
+    const timed = async (kind: keyof typeof measured, task: () => Promise<unknown>): Promise<void> => {
+      execFileSync('sync')
+      const began = performance.now()
+      await task()
+      measured[kind].push(Math.round(performance.now() - began))
+    }
+    await timed('copy', () => copied({ from, to, rate: 0 }))
+    const path = pathOf(ref('two'))
+    await timed('cp', async () => {
+      execFileSync('cp', ['--sparse=always', pathOf(from), path])
+      execFileSync('sync', [path])
+    })
+    assert.equal(hashOf(pathOf(to)), hashOf(path))
+  }
+  t.diagnostic(`64 MiB, in ms: ${JSON.stringify(measured)} (cp with a sync of the file)`)
+})
