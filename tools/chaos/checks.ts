@@ -204,6 +204,7 @@ async function dataPlaneProblems({ plane, jobs, extra }: Place): Promise<string[
     holder: used.length,
     export: used.length,
     keeper: 2 * used.length,
+    copy: 0,
     guard: 0,
     unknown: 0,
   }
