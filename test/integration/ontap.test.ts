@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
+import { DomainError } from '@volant/contract'
 import { makeVolume } from '../../packages/control/src/testing/world.ts'
 import { aggregateUuid, openOntapRig, svm, type OntapReply, type OntapRig } from './ontap-rig.ts'
 
@@ -188,6 +189,27 @@ describe('making a volume', () => {
     })
     assert.equal(done.status, 201)
     assert.deepEqual([done.body.num_records, done.body.records[0].nas.path], [1, '/second'])
+  })
+
+  test('that fails is told to who waits for it, as by the job', async () => {
+    const broken = () => new DomainError('conflict', 'The folder is there, and is not a FlexVol.')
+    for (const name of ['a', 'b']) {
+      rig.world.nodes.get('lma-01')?.failNext('ensureFlexVol', broken())
+      const answer = await rig.call('POST', `${volumes}?return_timeout=${name === 'a' ? 60 : 0}`, {
+        body: made({ name }),
+      })
+      if (name === 'a') {
+        assert.deepEqual(refusal(answer), [409, '8', undefined])
+        assert.match(answer.body.error.message, /is not a FlexVol/)
+      } else {
+        const { uuid } = answer.body.job
+        await rig.executor.ended(uuid)
+        const job = await get(`/api/cluster/jobs/${uuid}`)
+        assert.deepEqual([job.state, job.error.code, job.code], ['failure', '8', 8])
+        assert.match(job.error.message, /is not a FlexVol/)
+      }
+    }
+    assert.deepEqual(await pools(), ['cinder_flexvol_OSTK02', 'cinder_flexvol_OSTK09'])
   })
 
   const refused: [what: string, body: object, code: string, target: string | undefined][] = [
