@@ -21,10 +21,11 @@ export const mountsIn = (folder: string): string[] =>
     .map((line) => line.split(' ')[4] ?? '')
     .filter((path) => path.startsWith(`${folder}/`))
 
-/** A folder of which nothing is left when the test ends, whatever is mounted in it then. */
-export function openFolder(t: TestContext): string {
+/** A folder of which nothing is left when the test ends, whatever is mounted in it then. First `stop` is called. */
+export function openFolder(t: TestContext, stop?: (folder: string) => Promise<unknown>): string {
   const folder = mkdtempSync(join(tmpdir(), 'va-'))
-  t.after(() => {
+  t.after(async () => {
+    await stop?.(folder)
     for (const path of mountsIn(folder).toReversed()) execFileSync('umount', [path], { stdio: 'pipe' })
     for (const { name } of loopDevicesIn(folder)) execFileSync('losetup', ['--detach', name])
     rmSync(folder, { recursive: true, force: true })
