@@ -1,4 +1,7 @@
-/** `npm run proof:move`: the whole proof, with its report. Exit code 0: proved. */
+/**
+ * `npm run proof:move`: the whole proof, with its report. Exit code 0: proved. `--apart`: between two storage nodes, with
+ * the guests on a third machine.
+ */
 import { mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
@@ -12,6 +15,7 @@ const { values } = parseArgs({
     guests: { type: 'string', default: '5' },
     snapshotted: { type: 'string', default: '5' },
     seed: { type: 'string', default: String(Date.now() % 1_000_000) },
+    apart: { type: 'boolean', default: false },
   },
 })
 const options = {
@@ -41,7 +45,7 @@ console.log(
 const began = performance.now()
 const say = (text: string): void =>
   console.log(`${((performance.now() - began) / 1000).toFixed(1).padStart(7)} ${text}`)
-const report = await prove({ ...options, say })
+const report = await prove({ ...options, apart: values.apart, say })
 const text = reportText(report)
 const folder = join(import.meta.dirname, 'results')
 mkdirSync(folder, { recursive: true })

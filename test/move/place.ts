@@ -5,6 +5,7 @@ import { readFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
 import { registerQuietProbe } from '../crash/world.ts'
+import { openNetwork, type Network } from '../migration/network.ts'
 import { openPlane, until, type Plane } from '../migration/plane.ts'
 
 export const flexvolName = 'cinder_flexvol_OSTK02'
@@ -13,6 +14,8 @@ export type AggregateName = (typeof aggregateNames)[number]
 
 export interface PlaceOptions {
   guests: number
+  /** The aggregates and the guests are on three machines. */
+  apart?: boolean
   /** Bytes of each aggregate; the files are thin. */
   aggregateBytes?: number
   /** Further lines of the configuration. */
@@ -39,32 +42,44 @@ export interface Place {
   close(): Promise<string[]>
 }
 
-/** Sources of what moved are kept for a second only, so that little more than the truth is left after a round. */
-const configOf =
-  (aggregateBytes: number) =>
-  (stateDir: string): string => {
-    const aggregates = aggregateNames
-      .map(
-        (name) =>
-          `{ name: ${name}, path: ${folderIn(stateDir, name)}, filesystem: xfs, size: ${aggregateBytes} }`,
-      )
-      .join(', ')
-    return `
+/**
+ * Sources of what moved are kept for a second only, so that little more than the truth is left after a round. Both
+ * aggregates are on one node; or each has a node of its own, and these and the compute host are three machines.
+ */
+function configOf(stateDir: string, bytes: number, network: Network | undefined): string {
+  const aggregates = aggregateNames.map(
+    (name) => `{ name: ${name}, path: ${folderIn(stateDir, name)}, filesystem: xfs, size: ${bytes} }`,
+  )
+  const nodes =
+    network === undefined
+      ? [`{ name: lma-01, data_address: 127.0.0.1, aggregates: [${aggregates.join()}] }`]
+      : aggregates.map(
+          (aggregate, i) =>
+            `{ name: lma-0${i + 1}, machine: store-${i + 1}, data_address: 10.98.0.${i + 1}, ` +
+            `netns: ${network.names[i]}, aggregates: [${aggregate}] }`,
+        )
+  const host = network === undefined ? '' : `, machine: host-1, netns: ${network.names[2]}`
+  return `
 clusters:
   - name: cinder-lma
-    nodes: [{ name: lma-01, data_address: 127.0.0.1, aggregates: [${aggregates}] }]
+    nodes: [${nodes.join()}]
     flexvols: [{ name: ${flexvolName}, lif: 127.0.0.1, node: lma-01, aggregate: ${aggregateNames[0]} }]
-compute_hosts: [{ name: compute-1 }]
+compute_hosts: [{ name: compute-1${host} }]
 migration: { retention: 1s }
 `
-  }
+}
 
 const folderIn = (stateDir: string, aggregate: string): string => join(stateDir, 'lma', aggregate)
 
 export async function openPlace(options: PlaceOptions): Promise<Place> {
   process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../../.cache/node')
-  const config = configOf(options.aggregateBytes ?? 8 * 2 ** 30)
-  const plane = await openPlane((stateDir) => config(stateDir) + (options.config ?? ''), options.program)
+  const bytes = options.aggregateBytes ?? 8 * 2 ** 30
+  const network = options.apart === true ? openNetwork() : undefined
+  const config = (stateDir: string): string => configOf(stateDir, bytes, network) + (options.config ?? '')
+  const plane = await openPlane(config, options.program).catch((error: unknown) => {
+    network?.close()
+    throw error
+  })
   const folderOf = (aggregate: string): string => folderIn(plane.stateDir, aggregate)
   const close = async (): Promise<string[]> => {
     const keep = process.env['VOLANT_TEST_KEEP']
@@ -74,6 +89,7 @@ export async function openPlace(options: PlaceOptions): Promise<Place> {
       await plane.close()
     } finally {
       if (keep === undefined) delete process.env['VOLANT_TEST_KEEP']
+      network?.close()
     }
     const problems = aggregateNames.flatMap((name) => aggregateProblems(folderOf(name)))
     if (keep === undefined && problems.length === 0) {

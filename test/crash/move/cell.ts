@@ -1,6 +1,7 @@
 /** One cell: the move of a FlexVol is brought to a point, something is killed there, and all must come right. */
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { ApiError } from '@volant/client'
 import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
 import type { MoveStarted } from '@volant/contract/ndo/move.ts'
 import { until } from '../../migration/plane.ts'
@@ -59,6 +60,7 @@ export async function runMoveCell(world: MoveWorld, cell: MoveCell): Promise<Mov
     }
     await until(`the point ${point.name} is reached`, reachedMs, async () => gate.isReached())
     await strike(world, cell)
+    if (point.slow === true) await plane.client.ndo.setRate(move.id, 0).catch(ignoreEnded)
     const operation = await end(world, move.id)
     const expected = point.undoing === true ? 'cancelled' : 'succeeded'
     assert.equal(operation.state, expected, operation.error?.reason ?? JSON.stringify(operation.attempts))
@@ -67,6 +69,11 @@ export async function runMoveCell(world: MoveWorld, cell: MoveCell): Promise<Mov
   } finally {
     gate.release()
   }
+}
+
+/** An operation that is being undone, or has ended, takes no rate any more. */
+function ignoreEnded(error: unknown): void {
+  if (!(error instanceof ApiError) || error.status !== 409) throw error
 }
 
 const aggregateOf = ({ place }: MoveWorld): string =>

@@ -43,6 +43,7 @@ export const movePoints: readonly Point[] = [
     method: 'ensureImageCopy',
     when: 'after',
     is: ofRest,
+    slow: true,
     truth: 'source',
   },
   {
@@ -104,6 +105,7 @@ export const movePoints: readonly Point[] = [
     method: 'ensureImageCopy',
     when: 'after',
     is: ontoOpen,
+    slow: true,
     truth: 'source',
   },
   {
