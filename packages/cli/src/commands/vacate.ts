@@ -20,7 +20,7 @@ export function retainedText({ retained }: VacatePlan): string[] {
   if (retained.length === 0) return []
   return retained.map(
     ({ images, flexvol, aggregate, until }) =>
-      `${images} images of ${flexvol} that earlier migrations have left stay on ${aggregate}, read-only` +
+      `${images} ${images === 1 ? 'image' : 'images'} of ${flexvol} kept from before ${images === 1 ? 'stays' : 'stay'} on ${aggregate}, read-only` +
       (until === null ? ', and go by themselves.' : `, until ${until} at the latest.`),
   )
 }

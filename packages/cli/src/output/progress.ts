@@ -31,7 +31,7 @@ export function progressText(operation: Operation): string {
   const parts: string[] = []
   if (progress.percent !== null) parts.push(`${progress.percent.toFixed(1).padStart(5)} %`)
   if (progress.flexvols !== null) parts.push(flexvolsText(progress.flexvols))
-  if (progress.images !== null) parts.push(imagesText(progress.images))
+  if (progress.images !== null && progress.images.total > 0) parts.push(imagesText(progress.images))
   if (progress.done_bytes !== null && progress.total_bytes !== null) {
     parts.push(`${formatBytes(progress.done_bytes)} of ${formatBytes(progress.total_bytes)}`)
   }
@@ -93,6 +93,10 @@ export function outcomeText(operation: Operation): string {
     const reason =
       operation.error?.reason ?? (operation.state === 'cancelled' ? 'as it was asked for' : undefined)
     lines.push(`${operation.state}: ${reason ?? 'no reason was given'}`)
+    if (progress.flexvols !== null) {
+      const { moved, total } = progress.flexvols
+      lines.push(`${moved} of ${total} FlexVols have moved, and stay where they are`)
+    }
     lines.push(...operation.commands.map((command) => `  ${command}`))
   }
   if (operation.attempts.length > 0) lines.push(`attempts that did not succeed: ${operation.attempts.length}`)
@@ -128,7 +132,7 @@ export function createProgressView(
       if (stage === lastStage && Date.now() - lastAt < stepMs) return
       lastStage = stage
       lastAt = Date.now()
-      output.write(`${progressLine(operation, 120).trimEnd()}\n`)
+      output.write(`${progressLine(operation, 160).trimEnd()}\n`)
     },
     end() {
       if (drawn) output.write('\n')

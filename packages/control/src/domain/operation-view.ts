@@ -150,7 +150,7 @@ function progressView(
     done_bytes: movedBytes ?? progress.doneBytes,
     total_bytes: movedBytes ?? progress.totalBytes,
     rate_bytes_per_second: ended ? averageBps(run, movedBytes ?? progress.doneBytes) : progress.rateBps,
-    eta_seconds: ended ? 0 : progress.etaSeconds,
+    eta_seconds: ended ? 0 : run.state === 'paused' ? null : progress.etaSeconds,
   }
   if (isOfMany(progress)) return { ...measures, ...countsOf(progress) }
   const catchingUp = progress.phase === 'in-sync' || progress.phase === 'catching-up'

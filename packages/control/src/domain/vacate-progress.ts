@@ -35,7 +35,12 @@ export function vacateProgress(seen: VacateSeen): VacateProgress {
   const parts = [...seen.parts.values()]
   const fates = fatesOf(seen)
   const count = (fate: Fate): number => fates.filter((one) => one === fate).length
-  const unbegun = sum(facts.flexvols.filter(({ id }) => !seen.parts.has(id)).map((one) => one.uniqueBytes))
+  // Of a move that has just begun no more is known than of one that has not.
+  const untold = facts.flexvols.filter(({ id }) => {
+    const part = seen.parts.get(id)
+    return part === undefined || moveOf(part) === null
+  })
+  const unbegun = sum(untold.map((one) => one.uniqueBytes))
   const doneBytes = sum(parts.map((part) => moveOf(part)?.doneBytes ?? 0))
   const totalBytes = sum(parts.map((part) => moveOf(part)?.totalBytes ?? 0)) + unbegun
   const leftBytes = Math.max(0, totalBytes - doneBytes)
@@ -47,7 +52,7 @@ export function vacateProgress(seen: VacateSeen): VacateProgress {
     totalBytes,
     leftBytes,
     rateBps,
-    etaSeconds: rateBps === 0 ? null : Math.ceil(leftBytes / rateBps),
+    etaSeconds: rateBps === 0 || brought.paused ? null : Math.ceil(leftBytes / rateBps),
     images: imagesOf(parts),
     longestPauseMs: pauses.length === 0 ? null : Math.max(...pauses),
     flexvols: {

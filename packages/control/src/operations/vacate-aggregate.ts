@@ -63,11 +63,15 @@ export const vacateAggregate = operation<VacateAggregateInput, VacateAggregatePo
     back: {
       every: '1s',
       stallTimeout: '1h',
-      until: async ({ op, ports }) => {
-        const underWay = (await ports.engine.partsOf(op.id)).filter(isGoing)
+      until: async ({ op, input, ports, progress }) => {
+        const parts = await ports.engine.partsOf(op.id)
+        const underWay = parts.filter(isGoing)
         for (const part of underWay) {
           if (!part.control.cancelRequested) await unlessTooLate(ports.engine.cancel(part.id))
         }
+        const brought = { paused: false, rate: op.control.rate }
+        const facts = await gatherVacate(ports, input)
+        progress(vacateProgress({ facts, parts: newestOfEach(parts), refused: new Map(), brought }))
         const advance = underWay.map(({ id, state, progress }) => ({ id, state, progress }))
         return { done: underWay.length === 0, advance }
       },
