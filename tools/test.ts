@@ -12,6 +12,7 @@ import {
   orphanedNamespaces,
   processesUsing,
   removeNamespace,
+  unmount,
 } from './test/leftovers.ts'
 import { endTestFiles, runTestFile } from './test/run-file.ts'
 import { selectTests, type Phase } from './test/select.ts'
@@ -75,7 +76,10 @@ async function leftBehind(folder: string, namespacesBefore: readonly string[]): 
     process.kill(pid, 'SIGKILL')
     return `process ${pid}: ${command.slice(0, 160)}`
   })
-  left.push(...(await mountsBelow(folder)).map((mount) => `mount ${mount}`))
+  for (const mount of (await mountsBelow(folder)).toReversed()) {
+    left.push(`mount ${mount}`)
+    await unmount(mount)
+  }
   for (const name of await orphanedNamespaces()) {
     if (namespacesBefore.includes(name)) continue
     left.push(`network namespace ${name}`)

@@ -1,6 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import { createCipheriv, createHash, randomUUID } from 'node:crypto'
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
+import { closeSync, mkdirSync, openSync, readFileSync, writeSync } from 'node:fs'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import type { LocalStorageAgent, StorageAgentOptions } from '@volant/agent'
@@ -102,7 +102,6 @@ export function write(path: string, at: number, bytes: number, next = randomOf(a
   const file = openSync(path, 'r+')
   try {
     writeSync(file, data, 0, bytes, at)
-    fsyncSync(file)
   } finally {
     closeSync(file)
   }

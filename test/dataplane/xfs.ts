@@ -20,16 +20,18 @@ export function mountXfs(t: TestContext, sizeBytes: number): string {
     } catch {
       run('umount', '--lazy', path) // what is still open must not keep the machine's loop devices
     }
-    for (const device of run('losetup', '-n', '-O', 'NAME', '-j', file).split('\n').filter(Boolean)) {
-      run('losetup', '-d', device)
-    }
     rmSync(folder, { recursive: true, force: true })
   })
   mkdirSync(path)
   writeFileSync(file, '')
   truncateSync(file, sizeBytes)
   run('mkfs.xfs', '-q', '-m', 'reflink=1', '-s', 'size=4096', file)
-  run('mount', run('losetup', '--direct-io=on', '--show', '-f', file), path)
+  const device = run('losetup', '--direct-io=on', '--show', '-f', file)
+  try {
+    run('mount', device, path)
+  } finally {
+    run('losetup', '-d', device) // when it is unmounted, by whomever
+  }
   return path
 }
 

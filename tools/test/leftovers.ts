@@ -32,6 +32,11 @@ export async function mountsBelow(folder: string): Promise<string[]> {
     .filter((point) => point.startsWith(`${folder}/`))
 }
 
+/** At once for all who look; what still has it open keeps it a little longer. */
+export async function unmount(point: string): Promise<void> {
+  await promisify(execFile)('umount', ['--lazy', point]).catch(() => {})
+}
+
 /** Names of the machine's network namespaces; none where `ip` is not there. */
 export async function networkNamespaces(): Promise<string[]> {
   try {
