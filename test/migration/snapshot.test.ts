@@ -1,0 +1,3 @@
+import { snapshotStory } from './snapshots.ts'
+
+snapshotStory('xfs')
