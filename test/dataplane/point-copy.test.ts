@@ -14,6 +14,8 @@ const jobId = 'op-1'
 const sizeBytes = 64 * MiB
 /** What the client writes to: so little that it is soon full. */
 const written = 16 * MiB
+/** Bytes per second: a copy that is under way until it is let go. */
+const crawling = 4096
 const refused = (code: string) => (error: unknown) => isDomainError(error) && error.code === code
 const copyOf = (target: ImageAccess, rate = 0) => ({ holderId, jobId, target, rate })
 const phaseOf = async (rig: Rig) => (await rig.holders.pointCopyStatus(holderId, jobId)).phase
@@ -36,6 +38,8 @@ async function fill(t: TestContext, head: Parameters<typeof startWriter>[1]): Pr
   return writer.stop()
 }
 
+const letGo = (rig: Rig) => rig.holders.setMirrorRate(caller, holderId, jobId, 0)
+
 async function goesOn(writer: Writer): Promise<void> {
   const before = await writer.writes()
   await until('the client writes on', async () => (await writer.writes()) > before + 20)
@@ -46,7 +50,7 @@ test('what a client writes after the call is not in the copy, and all of before 
   await fill(t, head)
   const asItWas = join(rig.folder, 'as-it-was')
   execFileSync('cp', ['--sparse=always', source.access.path, asItWas])
-  await rig.holders.ensurePointCopy(caller, copyOf(target.access, 4 * MiB))
+  await rig.holders.ensurePointCopy(caller, copyOf(target.access, crawling))
   // Nobody wrote since the last byte of the file above was read; from here on somebody does.
   const writer = await startWriter(t, head, { perSecond: 0, sizeBytes: written })
   await rig.holders.ensurePointCopy(caller, copyOf(target.access))
@@ -57,6 +61,8 @@ test('what a client writes after the call is not in the copy, and all of before 
   )
   await assert.rejects(rig.holders.ensureSize(caller, holderId, 2 * sizeBytes), refused('conflict'))
   assert.equal((await rig.holders.holderStatus(holderId))?.imageId, source.ref.imageId)
+  await goesOn(writer)
+  await letGo(rig)
   await until('the copy is done', async () => (await phaseOf(rig)) === 'done')
   const result = await writer.stop()
   const status = await rig.holders.pointCopyStatus(holderId, jobId)
@@ -115,9 +121,10 @@ test('a client with writes in flight at the instant finds one order of them in t
   const writer = await startWriter(t, head, { perSecond: 0, lanes, sizeBytes: written })
   await until('there is something to copy', async () => (await writer.writes()) > 2000)
   const before = await writer.writes()
-  await rig.holders.ensurePointCopy(caller, copyOf(target.access, 4 * MiB))
+  await rig.holders.ensurePointCopy(caller, copyOf(target.access, crawling))
   const after = await writer.writes()
   await until('the client writes on', async () => (await writer.writes()) > after + 500)
+  await letGo(rig)
   await until('the copy is done', async () => (await phaseOf(rig)) === 'done')
   const result = await writer.stop()
   t.diagnostic(
@@ -131,7 +138,7 @@ test('a copy that is ended half-way leaves the client alone and its target remov
   const { rig, source, target, head } = await openHead(t)
   await fill(t, head)
   const writer = await startWriter(t, head, { sizeBytes: written })
-  await rig.holders.ensurePointCopy(caller, copyOf(target.access, MiB))
+  await rig.holders.ensurePointCopy(caller, copyOf(target.access, crawling))
   await assert.rejects(rig.storage.ensureNoImage(caller, target.ref), refused('conflict'))
   const copies = (await rig.holders.inventory()).filter(({ kind }) => kind === 'mirror')
   assert.deepEqual(
@@ -157,7 +164,7 @@ test('a copy is lost with its daemon, and the next one is of a later instant', a
   const { rig, source, target, head } = await openHead(t)
   const writer = await startWriter(t, head, { sizeBytes: written })
   await until('there is something to copy', async () => (await writer.writes()) > 100)
-  await rig.holders.ensurePointCopy(caller, copyOf(target.access, MiB))
+  await rig.holders.ensurePointCopy(caller, copyOf(target.access, crawling))
   process.kill(head.pid, 'SIGKILL')
   await until('the copy is lost', async () => (await phaseOf(rig).catch(() => 'unknown')) === 'failed')
   await goesOn(writer)
@@ -178,13 +185,14 @@ for (const [what, signal] of [
     const { rig, source, target, head } = await openHead(t)
     await fill(t, head)
     const remote = await rig.storage.ensureExport(caller, 'att-1', target.ref, 'host1')
-    await rig.holders.ensurePointCopy(caller, copyOf(remote, MiB))
+    await rig.holders.ensurePointCopy(caller, copyOf(remote, crawling))
     const writer = await startWriter(t, head, { perSecond: 0, sizeBytes: written })
     await until('the client writes', async () => (await writer.writes()) > 200)
     const [{ pid } = { pid: 0 }] = await rig.storage.listExports()
     if (signal === 'SIGKILL') await rig.storage.ensureNoExport(caller, 'att-1')
     else process.kill(pid, signal) // what is silent for long is killed by its agent
     await goesOn(writer)
+    await letGo(rig) // one that is paced sees it at its next read
     await until('the copy has failed', async () => (await phaseOf(rig).catch(() => 'unknown')) === 'failed')
     await goesOn(writer)
     const { error } = await rig.holders.pointCopyStatus(holderId, jobId)

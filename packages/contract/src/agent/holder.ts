@@ -170,6 +170,7 @@ export interface HolderAgent extends Inventoried {
   /** Cancels what is under way, closes the target, and forgets the job. */
   ensureNoPointCopy(caller: Caller, holderId: string, jobId: string): Promise<void>
   mirrorStatus(holderId: string, jobId: string): Promise<MirrorStatus>
+  /** Of a copy of an instant, too. */
   setMirrorRate(caller: Caller, holderId: string, jobId: string, rate: number): Promise<void>
   ensureMirrorPaused(caller: Caller, holderId: string, jobId: string, paused: boolean): Promise<void>
 
