@@ -31,11 +31,7 @@ export const selectedMoveCells = (parts: readonly string[]): MoveCell[] =>
 export const quickMoveCells: readonly string[] = [
   'move/restCopying/storage-agent',
   'move/snapshotFlipped/control-plane',
-  'move/mirrorNotes/head',
   'move/bringingUp/control-plane',
-  'move/bringingUp/storage-agent',
-  'move/mirrorGoesOn/control-plane',
   'move/liveCommitted/everything',
-  'move/arriving/control-plane',
   'move/backFlipped/control-plane',
 ]
