@@ -1,24 +1,30 @@
+/** A part of a FlexVol's move, and the world around it. */
 import assert from 'node:assert/strict'
-import { everyStep, type Result } from '@volant/saga/testing/every-step.ts'
+import type { Result } from '@volant/saga/testing/every-step.ts'
 import type { Convergence } from '../domain/convergence.ts'
 import type { CopyProgress } from '../domain/copy-progress.ts'
-import type { ShareBase } from '../domain/relocation-part.ts'
-import { assertWorldSound } from '../testing/invariants.ts'
-import { contentOf, imageIn, makeSnapshot } from '../testing/snapshots.ts'
-import { makeVolume, openWorld, type Machines, type World } from '../testing/world.ts'
-import { ensureHead } from './head.ts'
-import { relocateImage, type RelocateImageInput, type RelocateImagePorts } from './relocate-image.ts'
-import { relocateVolume, type RelocateVolumeInput, type RelocateVolumePorts } from './relocate-volume.ts'
+import { keptForTheMove, type ShareBase } from '../domain/relocation-part.ts'
+import { ensureHead } from '../operations/head.ts'
+import type { RelocateImageInput } from '../operations/relocate-image.ts'
+import type { RelocateVolumeInput } from '../operations/relocate-volume.ts'
+import { assertWorldSound } from './invariants.ts'
+import { contentOf, imageIn, makeSnapshot } from './snapshots.ts'
+import { makeVolume, openWorld, type Machines, type World } from './world.ts'
 
-const here: Machines = { lma: 'm1', lmb: 'm1', compute: 'm1' }
-const apart: Machines = { lma: 'store-a', lma2: 'store-a2', lmb: 'store-b', compute: 'compute' }
-const beside = { node: 'lma-01', aggregate: 'aggr2' }
-const elsewhere = { node: 'lma-02', aggregate: 'aggr3' }
+export const here: Machines = { lma: 'm1', lmb: 'm1', compute: 'm1' }
+export const apart: Machines = { lma: 'store-a', lma2: 'store-a2', lmb: 'store-b', compute: 'compute' }
+export const beside = { node: 'lma-01', aggregate: 'aggr2' }
+export const elsewhere = { node: 'lma-02', aggregate: 'aggr3' }
 
 type Kind = 'snapshot' | 'detached' | 'attached'
 
 /** A FlexVol whose destination is prepared, a volume with a snapshot that has moved, and what the part is to move. */
-async function partWorld(kind: Kind, to: typeof beside, machines: Machines, options: { shares: boolean }) {
+export async function partWorld(
+  kind: Kind,
+  to: typeof beside,
+  machines: Machines,
+  options: { shares: boolean },
+) {
   const world = await openWorld(machines)
   const { records, backend, lma } = world
   await backend.ensureFlexVolAt({ fence: 0 }, lma, to)
@@ -82,12 +88,16 @@ async function movedBase(
     toImageId: copy.imageId,
     operationId: crypto.randomUUID(),
     fence: 0,
-    retainedUntil: '9999-12-31T23:59:59.999Z',
+    retainedUntil: keptForTheMove,
   })
   return { snapshotId, fromImageId: imageId, toImageId: copy.imageId }
 }
 
-async function assertPart(world: World, input: RelocateImageInput | RelocateVolumeInput, run: Result['run']) {
+export async function assertPart(
+  world: World,
+  input: RelocateImageInput | RelocateVolumeInput,
+  run: Result['run'],
+) {
   const { records } = world
   const moved = run.state === 'succeeded'
   const owner =
@@ -108,51 +118,4 @@ async function assertPart(world: World, input: RelocateImageInput | RelocateVolu
   assert.equal(imageIn(world, input.sourceImageId)?.readOnly, holdsReadOnly)
   for (const node of world.nodes.values()) assert.equal(node.imageCopies.size, 0, 'no copy is left over')
   await assertWorldSound(world)
-}
-
-for (const kind of ['snapshot', 'detached'] as const) {
-  for (const [to, machines, shares] of [
-    [beside, here, true],
-    [beside, here, false],
-    [elsewhere, apart, false],
-  ] as const) {
-    everyStep<RelocateImageInput, RelocateImagePorts>(relocateImage, {
-      fresh: async () => {
-        const { world, input: part, restarted } = await partWorld(kind, to, machines, { shares })
-        const input = { ...part, kept: null }
-        return {
-          input,
-          ports: world.ports,
-          restarted,
-          invariants: ({ run }: Result) => assertPart(world, input, run),
-          close: () => world.db.destroy(),
-        }
-      },
-    })
-  }
-}
-
-for (const [to, machines, shares] of [
-  [beside, here, true],
-  [beside, here, false],
-  [beside, apart, true],
-  [elsewhere, apart, false],
-] as const) {
-  everyStep<RelocateVolumeInput, RelocateVolumePorts>(relocateVolume, {
-    fresh: async () => {
-      const { world, volume, input: part, restarted } = await partWorld('attached', to, machines, { shares })
-      const input = { ...part, cloneImageId: crypto.randomUUID() }
-      return {
-        input,
-        ports: world.ports,
-        restarted,
-        invariants: async ({ run }: Result) => {
-          await assertPart(world, input, run)
-          const now = await world.records.volumes.get(volume.id)
-          assert.deepEqual([now.status, now.migrationStatus], ['in-use', null], 'users see nothing')
-        },
-        close: () => world.db.destroy(),
-      }
-    },
-  })
 }
