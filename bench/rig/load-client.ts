@@ -34,13 +34,9 @@ const all = await Promise.all(
 for (const client of clients) client.close()
 process.send?.(all, () => process.disconnect?.())
 
-const newSamples = (): LoadSamples => ({
-  sentAt: [],
-  latencyMs: [],
-  failed: 0,
-  latestTickMs: 0,
-  latestTickAt: 0,
-})
+function newSamples(): LoadSamples {
+  return { sentAt: [], latencyMs: [], failed: 0, latestTickMs: 0, latestTickAt: 0 }
+}
 
 async function idle(): Promise<LoadSamples> {
   while (!stopping.signal.aborted) await sleep(5)
