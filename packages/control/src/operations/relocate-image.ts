@@ -153,7 +153,9 @@ export const relocateImage = operation<RelocateImageInput, RelocateImagePorts>('
       // A snapshot's image is written to by nobody, wherever it is.
       if (input.snapshotId !== null) await ports.backend.ensureReadOnly(callerOf(op), to, true)
       const info = await ports.backend.imageInfo(to)
-      return { movedBytes: info?.allocatedBytes ?? 0, mark: info?.changeMark ?? null }
+      const copied = input.base === null && input.kept === null
+      // What it shares, or what was there, was not copied: then the copy's own figures stand.
+      return { movedBytes: copied ? (info?.allocatedBytes ?? 0) : null, mark: info?.changeMark ?? null }
     },
   })
 

@@ -142,13 +142,15 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
       if (input.base === null) return null
       const { holderId, machine } = out.openHolder
       const pair = await clonePair(ports, input)
+      const copied = pair && (await ports.backend.copyStatus(pair))
       if (pair !== undefined) await ports.backend.ensureNoCopy(callerOf(op), pair)
       await removeClone(ports, op, input)
       const holders = ports.agents.holders(machine)
       requireMirror((await holders.mirrorStatus(holderId, jobOf(op))).phase)
       await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), op.control.paused)
       ports.copying.delete(op.id)
-      return null
+      // Repeated after a crash it may not know any more: only the figure that is shown is smaller then.
+      return { broughtUpBytes: copied?.doneBytes ?? 0 }
     },
     undo: () => {},
     retry: throughRestart,
@@ -162,6 +164,7 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
       return lookAtCopy(ports, op, input, out.openHolder, {
         isHeld: isHeld(await ports.moves.find(input.moveId), input),
         mustNotRestart: input.base !== null,
+        ...(out.letGo !== null && { broughtUpBytes: out.letGo.broughtUpBytes }),
       })
     },
     retry: throughRestart,
@@ -193,7 +196,8 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
         await ports.backend.ensureReadOnly(callerOf(op), source, true)
       }
       ports.convergence.delete(op.id)
-      return settled
+      // What it shares was not copied: then the copy's own figures stand.
+      return { movedBytes: input.base === null ? settled.movedBytes : null }
     },
   })
 

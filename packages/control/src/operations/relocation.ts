@@ -68,6 +68,8 @@ export interface CopyWishes {
   isHeld?: boolean
   /** A mirror that is gone is not started anew, for its target can't be brought up to date any more. */
   mustNotRestart?: boolean
+  /** What was copied before the mirror went on, in bytes; then its own figures tell the rest, for it skips no holes. */
+  broughtUpBytes?: number
   /** The mirror is about to be started anew. */
   onRestart?: () => Promise<void>
 }
@@ -130,7 +132,11 @@ async function judged(
   before: Convergence,
   status: MirrorStatus,
 ): Promise<CopyLook> {
-  const moved = await occupied(ports, input, status)
+  const { broughtUpBytes } = wishes
+  const moved =
+    broughtUpBytes === undefined
+      ? await occupied(ports, input, status)
+      : { doneBytes: broughtUpBytes + status.doneBytes, totalBytes: broughtUpBytes + status.totalBytes }
   const now = ports.monotonic()
   const verdict = judge(before, { ...status, movedBytes: moved.doneBytes }, now, ports.policy)
   const isHeld = wishes.isHeld === true

@@ -70,8 +70,13 @@ export const vacateAggregate = operation<VacateAggregateInput, VacateAggregatePo
           if (!part.control.cancelRequested) await unlessTooLate(ports.engine.cancel(part.id))
         }
         const brought = { paused: false, rate: op.control.rate }
-        const facts = await gatherVacate(ports, input)
-        progress(vacateProgress({ facts, parts: newestOfEach(parts), refused: new Map(), brought }))
+        // Only for show: a node that does not answer keeps nobody from giving up.
+        const facts = await gatherVacate(ports, input).catch((error: unknown) => {
+          if (!isDomainError(error) || error.code === 'staleFence') throw error
+        })
+        if (facts !== undefined) {
+          progress(vacateProgress({ facts, parts: newestOfEach(parts), refused: new Map(), brought }))
+        }
         const advance = underWay.map(({ id, state, progress }) => ({ id, state, progress }))
         return { done: underWay.length === 0, advance }
       },
