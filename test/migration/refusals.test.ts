@@ -155,7 +155,7 @@ describe('a migration that cannot be is refused with its reason, and nothing is 
       plan.checks.filter((c) => !c.ok).map((c) => c.name),
       ['target-space'],
     )
-    assert.equal(plan.checks.length, 14)
+    assert.equal(plan.checks.length, 16)
     assert.ok((plan.estimate?.bytes ?? 0) >= 80 * mib)
   })
 

@@ -56,7 +56,12 @@ for (const attached of [true, false]) {
       assert.equal(contentOf(world, targetImageId), contentOf(world, sourceImageId))
     }
     const { totalBytes } = (await rig.moves.movementOf(world.lma.id))?.progress ?? {}
-    if (!attached) assert.equal(totalBytes, 130 * mib, 'no shared block was copied twice')
+    // A simulated mirror of changes has a length of its own, whatever was written.
+    const mirrored = attached ? 8 * mib : 0
+    assert.ok(
+      Math.abs((totalBytes ?? 0) - 130 * mib) <= mirrored,
+      `no shared block counts twice: ${totalBytes}`,
+    )
     const kinds = world.holders.get('m1')?.calls.filter((call) => call === 'ensureMirror').length
     assert.equal(kinds, attached ? 1 : 0)
     assert.equal((await world.records.volumes.get(volume.id)).imageId, parts.at(-1)?.targetImageId)
