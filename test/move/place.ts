@@ -69,7 +69,8 @@ migration: { retention: 1s }
 `
 }
 
-const folderIn = (stateDir: string, aggregate: string): string => join(stateDir, 'lma', aggregate)
+/** Each in a folder of its own, as on disks of machines of their own. */
+const folderIn = (stateDir: string, aggregate: string): string => join(stateDir, 'lma', aggregate, 'disk')
 
 export async function openPlace(options: PlaceOptions): Promise<Place> {
   process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../../.cache/node')

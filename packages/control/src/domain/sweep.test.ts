@@ -28,7 +28,9 @@ const none: OwnerRecords = {
   unfinished: [],
   tombstones: new Map(),
   flexvols: new Map([['fv', { name: 'vol1' }]]),
-  aggregates: new Set(['lma-01/aggr3']),
+  aggregates: new Map([['lma-01/aggr3', '/srv/aggr3']]),
+  aggregateFiles: new Set(['m1:/srv/aggr1.xfs', 'm2:/srv/aggr9.xfs']),
+  machineOfNode: new Map([['lma-01', 'm1']]),
   machineOfHost: new Map([['compute-1', 'm1']]),
   standing: new Map(),
   silentMachines: [],
@@ -123,6 +125,10 @@ describe('what the sweep makes of', () => {
     assert.equal(verdictOf(found('aggr3')), 'owned')
     assert.equal(verdictOf(found('aggr4')), 'stray-reported', 'never removed: there may be data in it')
     assert.equal(verdictOf(found()), 'stray-reported')
+    const file = (path: string) => ({ place: storage, item: item('aggregate', { id: path }) })
+    assert.equal(verdictOf(file('/srv/aggr1.xfs')), 'owned', 'of another node of this machine')
+    assert.equal(verdictOf(file('/srv/aggr1.xfs.gone')), 'owned')
+    assert.equal(verdictOf(file('/srv/aggr9.xfs')), 'stray-reported', 'of a node of another machine')
     const making = { id: id(70), kind: 'aggregate.create', keys: ['aggregate/lma/aggr4'], input: '{}' }
     assert.equal(verdictOf(found('aggr4'), { unfinished: [making] }), 'busy')
   })

@@ -61,8 +61,11 @@ export interface OwnerRecords {
   /** By `copy/ID` and `attachment/ID`. */
   tombstones: ReadonlyMap<string, Tombstone>
   flexvols: ReadonlyMap<string, { name: string }>
-  /** Made at run time, as `NODE/NAME`. */
-  aggregates: ReadonlySet<string>
+  /** Paths of those that were made at run time, by `NODE/NAME`. */
+  aggregates: ReadonlyMap<string, string>
+  /** Files that aggregates are, of whatever node of a machine, as `MACHINE:PATH`. */
+  aggregateFiles: ReadonlySet<string>
+  machineOfNode: ReadonlyMap<string, string>
   machineOfHost: ReadonlyMap<string, string>
   /** Ids of the holders that stand on an image by their own records, whatever the database says; by the image's id. */
   standing: ReadonlyMap<string, readonly string[]>
@@ -134,10 +137,13 @@ function ownerOf({ place, item }: Found, records: OwnerRecords): string | undefi
       const server = records.servers.get(serverId)
       return server?.deletedAt === null && server.host === place.name ? `server ${serverId}` : undefined
     }
-    case 'aggregate':
-      return records.aggregates.has(`${place.name}/${item.aggregate}`)
-        ? `aggregate ${item.aggregate}`
-        : undefined
+    case 'aggregate': {
+      if (records.aggregates.has(`${place.name}/${item.aggregate}`)) return `aggregate ${item.aggregate}`
+      // Another node of the machine has its aggregates beside this one's.
+      const file = item.id.replace(/\.(new|gone)$/, '')
+      const isOthers = records.aggregateFiles.has(`${records.machineOfNode.get(place.name) ?? ''}:${file}`)
+      return item.aggregate === undefined && isOthers ? 'an aggregate of another node' : undefined
+    }
     case 'remains':
       // What has an owner is made anew under the same names.
       if (attachment !== undefined) return `attachment ${holderId}`

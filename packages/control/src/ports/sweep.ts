@@ -15,8 +15,8 @@ export interface SweepRecords {
   volumes(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['volumes']>>>
   snapshots(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['snapshots']>>>
   operations(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['operations']>>>
-  /** Those that were made at run time, as `NODE/NAME`. */
-  aggregates(): Promise<ReadonlySet<string>>
+  /** Where those are that were made at run time, by `NODE/NAME`. */
+  aggregates(): Promise<ReadonlyMap<string, string>>
   unfinished(): Promise<UnfinishedOperation[]>
   /** By `copy/ID` and `attachment/ID`. */
   tombstones(ids: readonly string[]): Promise<Map<string, Tombstone>>

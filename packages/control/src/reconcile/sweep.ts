@@ -189,6 +189,7 @@ async function readOwners(
   ].filter((id) => id !== null)
   const targets = [...copies.values()].filter(({ state }) => state === 'target')
   const volumeIds = [...attachments.values(), ...targets].map(({ volumeId }) => volumeId)
+  const aggregates = await owners.aggregates()
   return {
     copies,
     attachments,
@@ -199,11 +200,29 @@ async function readOwners(
     operations: await owners.operations(operationIds),
     unfinished: await owners.unfinished(),
     flexvols: new Map((await ports.flexvols.list()).map((flexvol) => [flexvol.id, flexvol])),
-    aggregates: await owners.aggregates(),
+    aggregates,
+    aggregateFiles: aggregateFilesOf(ports.topology, aggregates),
+    machineOfNode: machineOfNodeIn(ports.topology),
     machineOfHost: new Map(ports.topology.computeHosts.map(({ name, machine }) => [name, machine])),
     standing: standingOn(found),
     silentMachines,
   }
+}
+
+const machineOfNodeIn = ({ clusters }: Topology): Map<string, string> =>
+  new Map(clusters.flatMap(({ nodes }) => nodes.map(({ name, machine }) => [name, machine])))
+
+/** The file of each aggregate that is one, as an agent names it; of the others it is not there. */
+function aggregateFilesOf(topology: Topology, made: ReadonlyMap<string, string>): Set<string> {
+  const machineOf = machineOfNodeIn(topology)
+  const files = new Set<string>()
+  for (const { name: node, aggregates } of topology.clusters.flatMap(({ nodes }) => nodes)) {
+    for (const { path } of aggregates) files.add(`${machineOf.get(node)}:${path}.xfs`)
+  }
+  for (const [key, path] of made) {
+    files.add(`${machineOf.get(key.slice(0, key.indexOf('/')))}:${path}.xfs`)
+  }
+  return files
 }
 
 /** Which holders stand on which image, as their own records have it. */

@@ -57,8 +57,8 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
       )
     },
     async aggregates() {
-      const rows = await db.selectFrom('aggregates').select(['node', 'name']).execute()
-      return new Set(rows.map(({ node, name }) => `${node}/${name}`))
+      const rows = await db.selectFrom('aggregates').select(['node', 'name', 'path']).execute()
+      return new Map(rows.map(({ node, name, path }) => [`${node}/${name}`, path]))
     },
     async unfinished() {
       const rows = await db
