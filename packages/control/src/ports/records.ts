@@ -39,7 +39,10 @@ export interface CopyRecords {
   ofFlexVol(flexvolId: string): Promise<Copy[]>
   /** The target that an operation made, in whatever state it is by now. */
   ofOperation(operationId: string): Promise<Copy[]>
-  /** Idempotent by image id. */
+  /**
+   * Idempotent by image id. `unavailable`, and nothing is changed, where the copy is neither at its FlexVol's place or
+   * destination nor beside another image of it: the FlexVol has moved since the place was looked up.
+   */
   create(copy: Copy): Promise<void>
   update(imageId: string, fields: Partial<Omit<Copy, 'imageId'>>): Promise<void>
   remove(imageId: string): Promise<void>

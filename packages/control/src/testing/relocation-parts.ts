@@ -46,6 +46,7 @@ export async function partWorld(
     startedAt: new Date().toISOString(),
     endedAt: null,
   })
+  await records.flexvols.update(lma.id, { destination: to })
   const base = options.shares ? await movedBase(world, earlier.id, earlier.imageId as string, to) : null
   const [attachment] = await records.attachments.ofVolume(volume.id)
   if (attachment !== undefined) await ensureHead(world.ports, { fence: 0 }, attachment)

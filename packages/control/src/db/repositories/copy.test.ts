@@ -45,6 +45,34 @@ test('what was given up is never taken back, also by a clock that was set back',
   assert.equal((await copies.retiredBefore(at(10))).length, 1, 'and its image still goes')
 })
 
+test('an image whose FlexVol has moved since its place was looked up is not made there', async (t) => {
+  const world = await openWorld()
+  t.after(() => world.db.destroy())
+  const { copies, flexvols } = world.records
+  const { imageId } = await makeVolume(world, world.lma, { attached: false })
+  const live = await copies.get(imageId as string)
+  const home = { node: live.node, aggregate: live.aggregate }
+  const away = { node: live.node, aggregate: 'aggr2' }
+  const create = async (place: typeof home): Promise<string | undefined> => {
+    const one = crypto.randomUUID()
+    await copies.create({ ...live, ...place, imageId: one, state: 'target' })
+    return (await copies.find(one))?.imageId
+  }
+  await assert.rejects(create(away), { code: 'unavailable', message: /has just moved/ })
+  await flexvols.update(world.lma.id, { destination: away })
+  const made = await create(away)
+  assert.ok(made, 'where it moves to')
+  const homes = (await copies.ofFlexVol(world.lma.id)).filter((copy) => copy.aggregate === home.aggregate)
+  for (const copy of homes) await copies.update(copy.imageId, away)
+  assert.equal(await flexvols.arrive(world.lma.id, away), true)
+
+  const count = (await copies.ofFlexVol(world.lma.id)).length
+  await assert.rejects(create(home), { code: 'unavailable' })
+  assert.equal((await copies.ofFlexVol(world.lma.id)).length, count, 'nothing was changed')
+  await copies.update(made, home)
+  assert.ok(await create(home), 'beside an image that shares blocks with it')
+})
+
 test('a volume that somebody has changed since is not claimed', async (t) => {
   const world = await openWorld()
   t.after(() => world.db.destroy())

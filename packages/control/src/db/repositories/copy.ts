@@ -6,6 +6,7 @@ import { defined } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { CopyTable } from '../tables/storage.ts'
 import { aggregateContents } from './aggregate-contents.ts'
+import { together } from '../transaction.ts'
 import { removeCopy } from './tombstone.ts'
 
 /** Before every time at which something can be undone. */
@@ -88,13 +89,7 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
       const rows = await db.selectFrom('copies').selectAll().where('operation_id', '=', operationId).execute()
       return rows.map(toCopy)
     },
-    async create(copy) {
-      await db
-        .insertInto('copies')
-        .values(toColumns(copy) as CopyTable)
-        .onConflict((conflict) => conflict.column('image_id').doNothing())
-        .execute()
-    },
+    create: (copy) => create(db, copy),
     async update(imageId, fields) {
       await db.updateTable('copies').set(toColumns(fields)).where('image_id', '=', imageId).execute()
     },
@@ -155,6 +150,46 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
     },
     reservedAt: aggregateContents(db).reservedAt,
   }
+}
+
+/** Its place was looked up before: a move of the FlexVol may have begun or ended since. */
+const create = (db: Kysely<Database>, copy: Copy): Promise<void> =>
+  together(db, async (trx) => {
+    const inserted = await trx
+      .insertInto('copies')
+      .values(toColumns(copy) as CopyTable)
+      .onConflict((conflict) => conflict.column('image_id').doNothing())
+      .executeTakeFirst()
+    if (inserted.numInsertedOrUpdatedRows === 0n || (await belongs(trx, copy))) return
+    throw new DomainError('unavailable', `FlexVol ${copy.flexvolId} has just moved: look up its place anew.`)
+  })
+
+/** A FlexVol's images are where it is, where it moves to, or beside one that is there already. */
+async function belongs(db: Kysely<Database>, copy: Copy): Promise<boolean> {
+  const { flexvolId, node, aggregate } = copy
+  const home = await db
+    .selectFrom('flexvols')
+    .select('id')
+    .where('id', '=', flexvolId)
+    .where((eb) =>
+      eb.or([
+        eb.and([eb('node', '=', node), eb('aggregate', '=', aggregate)]),
+        eb.and([eb('destination_node', '=', node), eb('destination_aggregate', '=', aggregate)]),
+      ]),
+    )
+    .executeTakeFirst()
+  if (home !== undefined) return true
+  const neighbour = await db
+    .selectFrom('copies')
+    .select('image_id')
+    .where('flexvol_id', '=', flexvolId)
+    .where('node', '=', node)
+    .where('aggregate', '=', aggregate)
+    .where('state', 'in', ['live', 'target'])
+    .where('image_id', '!=', copy.imageId)
+    .limit(1)
+    .executeTakeFirst()
+  return neighbour !== undefined
 }
 
 /** In as few statements as can be: the client's I/O is held meanwhile. */

@@ -1,12 +1,9 @@
 import type { Kysely } from 'kysely'
 import type { Database } from '../schema.ts'
 import type { TombstoneTable } from '../tables/sweep.ts'
+import { together } from '../transaction.ts'
 
 type Db = Kysely<Database>
-
-/** Both or neither; inside the caller's transaction, where there is one. */
-const together = (db: Db, work: (trx: Db) => Promise<void>): Promise<void> =>
-  db.isTransaction ? work(db) : db.transaction().execute(work)
 
 async function bury(db: Db, tombstones: TombstoneTable[]): Promise<void> {
   if (tombstones.length === 0) return
