@@ -28,7 +28,10 @@ export function operationEngine(
         })
       const { id } = givesWay(operation.kind)
         ? await start()
-        : await withWayMade(executor, start, options.patienceMs ?? patienceMs)
+        : await withWayMade(executor, start, {
+            patience: options.patienceMs ?? patienceMs,
+            holders: () => givingWayAt(store, operation.keysOf(input)),
+          })
       const rate = wishes?.rate ?? null
       if (rate !== null) await executor.setRate(id, rate)
       return { id }
@@ -75,12 +78,22 @@ export function operationEngine(
   }
 }
 
+/** Those that give way, of all that hold one of the keys: the deletion of a volume may meet one for each snapshot. */
+async function givingWayAt(store: SagaStore, keys: readonly string[]): Promise<string[]> {
+  const holders = await Promise.all(keys.map((key) => store.holderOf(key)))
+  return holders.flatMap((holder) => (holder !== undefined && givesWay(holder.kind) ? [holder.runId] : []))
+}
+
 /**
- * Starts what may not begin while one that gives way holds a key of its: that one is cancelled, or waited for where it
- * is past its commit, and the start is tried again. Throws the start's own `conflict` where that takes too long, or where
- * the other can't end by itself.
+ * Starts what may not begin while some that give way hold keys of its: those are cancelled, or waited for where they
+ * are past their commit, and the start is tried again. Throws the start's own `conflict` where that takes too long, or
+ * where one of them can't end by itself.
  */
-async function withWayMade<T>(executor: Executor, start: () => Promise<T>, patience: number): Promise<T> {
+async function withWayMade<T>(
+  executor: Executor,
+  start: () => Promise<T>,
+  { patience, holders }: { patience: number; holders: () => Promise<string[]> },
+): Promise<T> {
   const deadline = performance.now() + patience
   for (let attempt = 1; ; attempt++) {
     try {
@@ -88,8 +101,10 @@ async function withWayMade<T>(executor: Executor, start: () => Promise<T>, patie
     } catch (error) {
       const holder = holderIn(error)
       if (!holder || !givesWay(holder.kind) || attempt === attempts) throw error
-      const hasEnded = await endOf(executor, holder.runId, deadline - performance.now())
-      if (!hasEnded) throw error
+      const inTheWay = new Set([holder.runId, ...(await holders())])
+      const left = deadline - performance.now()
+      const ended = await Promise.all([...inTheWay].map((runId) => endOf(executor, runId, left)))
+      if (ended.includes(false)) throw error
     }
   }
 }
