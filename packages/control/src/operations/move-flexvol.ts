@@ -72,6 +72,8 @@ export const moveFlexVol = operation<MoveFlexVolInput, MoveFlexVolPorts>('flexvo
     },
     undo: async ({ op, input, ports, now }) => {
       await turn(ports, input, null, 0)
+      // Where its removal was skipped: nobody needs it, and it goes in the background.
+      await keepUntil(ports, input.flexvolId, now())
       const state = op.control.cancelRequested ? 'aborted' : 'failed'
       await ports.moves.update(op.id, { state, endedAt: now().toISOString() })
       ports.moving.delete(op.id)
@@ -162,10 +164,8 @@ export const moveFlexVol = operation<MoveFlexVolInput, MoveFlexVolPorts>('flexvo
   .step('settleCopies', {
     skip: 'nothing uses what the move left behind; it takes room until its volumes are deleted',
     do: async ({ input, ports, now }) => {
-      const retainedUntil = new Date(now().getTime() + input.retentionSeconds * 1000).toISOString()
-      for (const copy of await ports.copies.ofFlexVol(input.flexvolId)) {
-        if (isKeptForTheMove(copy)) await ports.copies.update(copy.imageId, { retainedUntil })
-      }
+      const until = new Date(now().getTime() + input.retentionSeconds * 1000)
+      await keepUntil(ports, input.flexvolId, until)
       return null
     },
   })
@@ -368,6 +368,14 @@ async function startPart(
         wishes,
       ))
   memoryOf(ports.moving, op.id).going.add(id)
+}
+
+/** The move is over: what it kept has its time. */
+async function keepUntil(ports: MoveFlexVolPorts, flexvolId: string, until: Date): Promise<void> {
+  const retainedUntil = until.toISOString()
+  for (const copy of await ports.copies.ofFlexVol(flexvolId)) {
+    if (isKeptForTheMove(copy)) await ports.copies.update(copy.imageId, { retainedUntil })
+  }
 }
 
 /** Removes the FlexVol's folder where no image of it is left; what is kept there takes it along when it goes. */

@@ -58,6 +58,11 @@ export const relocateImage = operation<RelocateImageInput, RelocateImagePorts>('
     do: async ({ op, input, ports, now }) => {
       const source = await movableSource(ports, input)
       if (input.kept !== null) {
+        // Its row may have outlived its file: a removal that was cut off, an aggregate that was made anew.
+        const kept = await ports.copies.find(input.targetImageId)
+        if (kept === undefined || (await ports.backend.imageInfo(kept)) === undefined) {
+          throw final('The image that was kept is gone: it has to be copied.')
+        }
         if (!(await ports.copies.takeBack(input.targetImageId, op.id, now().toISOString()))) {
           throw final('The image that was kept is gone: it has to be copied.')
         }

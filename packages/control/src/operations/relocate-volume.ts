@@ -16,6 +16,7 @@
  */
 import type { MirrorPhase } from '@volant/contract'
 import { final, operation, retryable } from '@volant/saga'
+import type { CutoverTurns } from '../domain/cutover-turns.ts'
 import { cutoverAttempts, cutoverWindowSeconds, type FlexVolMove } from '../domain/flexvol-move.ts'
 import { isAt } from '../domain/move-order.ts'
 import { keptForTheMove, partKeys, type PartInput } from '../domain/relocation-part.ts'
@@ -45,6 +46,7 @@ export interface RelocateVolumePorts extends RelocationPorts, Pick<ImageCopyPort
   volumes: Pick<VolumeRecords, 'get' | 'find'>
   copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'create' | 'remove' | 'changeTruth'>
   moves: Pick<FlexVolMoveRecords, 'find'>
+  turns: CutoverTurns
 }
 
 export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts>('volume.relocate', {
@@ -60,6 +62,8 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
     },
     undo: async ({ op, input, ports }) => {
       await ports.copies.remove(input.targetImageId)
+      // Where its removal was skipped: the row would hold the FlexVol back from its destination for ever.
+      await ports.copies.remove(input.cloneImageId)
       ports.convergence.delete(op.id)
       ports.copying.delete(op.id)
     },
@@ -161,11 +165,17 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
     // However long a copy takes; but not without anything being copied.
     stallTimeout: '15m',
     until: async ({ op, input, out, ports }) => {
-      return lookAtCopy(ports, op, input, out.openHolder, {
+      const { machine } = out.openHolder
+      const look = await lookAtCopy(ports, op, input, out.openHolder, {
         isHeld: isHeld(await ports.moves.find(input.moveId), input),
         mustNotRestart: input.base !== null,
         ...(out.letGo !== null && { broughtUpBytes: out.letGo.broughtUpBytes }),
       })
+      // Without progress it is at its cutover already, or past it: that waits for nobody.
+      if (!look.done || look.progress === undefined) return look
+      const now = ports.monotonic()
+      if (ports.turns.take(machine, op.id, now)) return look
+      return { ...look, done: false, again: '50ms', advance: [look.advance, now] }
     },
     retry: throughRestart,
   })
@@ -176,7 +186,11 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
       // An operator's word that came since: before anybody is held.
       if (isHeld(move, input)) throw retryable('The cutover is held.')
       const windowMs = (move?.cutoverWindowSeconds ?? cutoverWindowSeconds.usual) * 1000
-      return cutOver(ports, op, input, out.openHolder, windowMs, () => keptForTheMove)
+      try {
+        return await cutOver(ports, op, input, out.openHolder, windowMs, () => keptForTheMove)
+      } finally {
+        ports.turns.release(out.openHolder.machine, op.id)
+      }
     },
     happened: ({ op, input, out, ports }) => isCommitted(ports, op, input, out.openHolder),
     retryFrom: 'inSync',
