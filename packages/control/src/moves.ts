@@ -5,6 +5,7 @@ import { createFlexVolMoves } from './app/flexvol-move.ts'
 import type { VolantConfig } from './config/config.ts'
 import { defaultConvergencePolicy, type Convergence } from './domain/convergence.ts'
 import type { CopyProgress } from './domain/copy-progress.ts'
+import { CutoverTurns } from './domain/cutover-turns.ts'
 import type { MoveMemory } from './operations/move-facts.ts'
 import { migrateVolume } from './operations/migrate-volume.ts'
 import { moveFlexVol } from './operations/move-flexvol.ts'
@@ -62,6 +63,7 @@ export function createMoves(parts: MoveParts): Moves {
     // One process's memory: after a restart all of it is seen anew.
     convergence: new Map<string, Convergence>(),
     copying: new Map<string, CopyProgress>(),
+    turns: new CutoverTurns(),
     moving: new Map<string, MoveMemory>(),
     monotonic: () => performance.now(),
   }

@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import type { Result } from '@volant/saga/testing/every-step.ts'
 import type { Convergence } from '../domain/convergence.ts'
 import type { CopyProgress } from '../domain/copy-progress.ts'
+import { CutoverTurns } from '../domain/cutover-turns.ts'
 import { keptForTheMove, type ShareBase } from '../domain/relocation-part.ts'
 import { ensureHead } from '../operations/head.ts'
 import type { RelocateImageInput } from '../operations/relocate-image.ts'
@@ -66,6 +67,7 @@ export async function partWorld(
     ...world.ports,
     convergence: new Map<string, Convergence>(),
     copying: new Map<string, CopyProgress>(),
+    turns: new CutoverTurns(),
   })
   return { world, volume, input, restarted, wasUpdatedAt: (await records.volumes.get(volume.id)).status }
 }

@@ -12,6 +12,7 @@ import { snapshotRecords } from '../db/repositories/snapshot.ts'
 import { volumeRecords } from '../db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from '../domain/convergence.ts'
 import type { CopyProgress } from '../domain/copy-progress.ts'
+import { CutoverTurns } from '../domain/cutover-turns.ts'
 import { placesOf } from '../domain/places.ts'
 import type { Topology } from '../domain/topology.ts'
 import { gib, newFlexVol, type Attachment, type FlexVol, type Volume } from '../domain/volume.ts'
@@ -152,6 +153,7 @@ export async function openWorld(
     policy: defaultConvergencePolicy,
     convergence: new Map<string, Convergence>(),
     copying: new Map<string, CopyProgress>(),
+    turns: new CutoverTurns(),
     monotonic: () => performance.now(),
   }
   return { topology, db, nodes, holders, hosts, agents, places, records, backend, ports, lma, lmb }

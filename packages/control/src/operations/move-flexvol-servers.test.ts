@@ -1,0 +1,66 @@
+/** The servers' own operations have no volume's key: what they do while its FlexVol moves. */
+import assert from 'node:assert/strict'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { test } from 'node:test'
+import { bind } from '@volant/saga'
+import type { OperationEngine } from '../ports/operations.ts'
+import { openMoveRig } from '../testing/flexvol-moves.ts'
+import { assertWorldSound } from '../testing/invariants.ts'
+import { buildingServer, serverPorts } from '../testing/servers.ts'
+import { attachmentOf, makeVolume } from '../testing/world.ts'
+import { createServer } from './create-server.ts'
+
+test('a server that fails to be built takes its heads along: none of its volumes is moved before', async (t) => {
+  const late: { engine?: OperationEngine; ports?: ReturnType<typeof serverPorts> } = {}
+  const rig = await openMoveRig({
+    firstPhase: 'copying',
+    more: (world) => {
+      const engine = {
+        holderOf: (key: string) => (late.engine as OperationEngine).holderOf(key),
+        cancel: (id: string) => (late.engine as OperationEngine).cancel(id),
+      }
+      const ports = { ...serverPorts(world), engine }
+      late.ports = ports as never
+      return [bind(createServer, ports)]
+    },
+  })
+  late.engine = rig.engine
+  t.after(() => rig.close())
+  const { world, executor } = rig
+  const [server] = await (late.ports as ReturnType<typeof serverPorts>).servers.create([buildingServer()])
+  assert.ok(server)
+  const volume = await makeVolume(world, world.lma, { attached: false })
+  await world.records.volumes.update(volume.id, { status: 'attaching' })
+  const attachment = {
+    ...attachmentOf(volume),
+    serverId: server.id,
+    host: null,
+    status: 'attaching' as const,
+  }
+  await world.records.attachments.create(attachment)
+  const compute = world.hosts.get('compute-1')
+  assert.ok(compute)
+  const building = Promise.withResolvers<void>()
+  const asked = Promise.withResolvers<void>()
+  compute.ensureGuest = async () => {
+    asked.resolve()
+    await building.promise
+    throw new Error('no memory')
+  }
+  const { id } = await rig.engine.start(createServer, { serverId: server.id, requestId: 'req-1' })
+  await asked.promise
+  const move = await rig.moves.start({ flexvolId: world.lma.id, aggregate: 'aggr2' })
+  await sleep(1800)
+  building.resolve()
+  assert.equal((await executor.ended(id)).state, 'failed')
+  for (const end = performance.now() + 20_000; (await executor.get(move.operationId)).endedAt === null; ) {
+    assert.ok(performance.now() < end, 'the move ends in 20 s')
+    await sleep(20)
+  }
+  const holders = [...world.holders.values()].flatMap((agent) => [...agent.holders.keys()])
+  assert.deepEqual(holders, [], 'no head is left')
+  const kinds = (await rig.engine.partsOf(move.operationId)).map(({ kind, state, failure }) => `${kind} ${state} ${failure?.message ?? ''}`)
+  t.diagnostic(kinds.join('; '))
+  assert.equal((await executor.get(move.operationId)).state, 'succeeded')
+  await assertWorldSound(world)
+})
