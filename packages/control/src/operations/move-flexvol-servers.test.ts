@@ -53,13 +53,15 @@ test('a server that fails to be built takes its heads along: none of its volumes
   await sleep(1800)
   building.resolve()
   assert.equal((await executor.ended(id)).state, 'failed')
-  for (const end = performance.now() + 20_000; (await executor.get(move.operationId)).endedAt === null; ) {
+  for (const end = performance.now() + 20_000; (await executor.get(move.operationId)).endedAt === null;) {
     assert.ok(performance.now() < end, 'the move ends in 20 s')
     await sleep(20)
   }
   const holders = [...world.holders.values()].flatMap((agent) => [...agent.holders.keys()])
   assert.deepEqual(holders, [], 'no head is left')
-  const kinds = (await rig.engine.partsOf(move.operationId)).map(({ kind, state, failure }) => `${kind} ${state} ${failure?.message ?? ''}`)
+  const kinds = (await rig.engine.partsOf(move.operationId)).map(
+    ({ kind, state, failure }) => `${kind} ${state} ${failure?.message ?? ''}`,
+  )
   t.diagnostic(kinds.join('; '))
   assert.equal((await executor.get(move.operationId)).state, 'succeeded')
   await assertWorldSound(world)

@@ -254,6 +254,8 @@ async function movableSource(ports: RelocateVolumePorts, input: RelocateVolumeIn
   if (attachments.every(({ host }) => host === null)) throw final('It has been detached since.')
   // A server's deletion closes heads without the volume's key: it looks for a part after it has said so here.
   if (attachments.some(({ status }) => status === 'detaching')) throw final('It is being detached.')
+  // Nor does a server that fails to be built: until it runs, its heads may go at any moment.
+  if (attachments.some(({ status }) => status === 'attaching')) throw final('It is being attached.')
   if (input.base !== null) {
     for (const imageId of [input.base.fromImageId, input.base.toImageId]) {
       if ((await ports.copies.find(imageId)) !== undefined) continue
