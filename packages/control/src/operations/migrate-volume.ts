@@ -13,7 +13,7 @@
  * target, commit in the decision register beside the holder, record the truth, take the source away, finalize. Whatever
  * dies before the commit leaves the source the truth, whatever dies after it the target, and both are right.
  */
-import { operation } from '@volant/saga'
+import { final, operation } from '@volant/saga'
 import type { UndoOf } from '../domain/undo.ts'
 import { placeForNew, type Copy, type VolumeStatus } from '../domain/volume.ts'
 import type { CopyRecords, FlexVolRecords, VolumeRecords } from '../ports/records.ts'
@@ -62,6 +62,10 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
   // Until the cutover the source is the truth and the target is nothing; everything here can be undone.
   .step('reserveTarget', {
     do: async ({ op, input, ports, now }) => {
+      // A move of its FlexVol may have changed it until this operation began: another image has the writes since.
+      if ((await ports.volumes.get(input.volumeId)).imageId !== input.sourceImageId) {
+        throw final('The volume has just moved with its FlexVol: ask for the migration again.')
+      }
       const source = await ports.copies.get(input.sourceImageId)
       const flexvol = await ports.flexvols.get(input.targetFlexvolId)
       await ports.copies.create({

@@ -2,11 +2,14 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
+import { bind } from '@volant/saga'
 import { keptForTheMove } from '../domain/relocation-part.ts'
 import { openMoveRig } from '../testing/flexvol-moves.ts'
 import { imageIn, makeSnapshot } from '../testing/snapshots.ts'
-import { makeVolume } from '../testing/world.ts'
+import { assertWorldSound } from '../testing/invariants.ts'
+import { makeVolume, migrationInput } from '../testing/world.ts'
 import { ensureHead } from './head.ts'
+import { migrateVolume } from './migrate-volume.ts'
 
 async function until(what: string, check: () => Promise<boolean> | boolean): Promise<void> {
   for (const end = performance.now() + 15_000; !(await check()); await sleep(5)) {
@@ -118,3 +121,23 @@ test('what a cancelled move could not remove, and an operator skipped, is not ke
   assert.ok((await kept()).length > 0)
   for (const { retainedUntil } of await kept()) assert.notEqual(retainedUntil, keptForTheMove)
 })
+
+for (const attached of [true, false]) {
+  test(`a migration that was asked for just before a part's commit does not migrate the former image (${attached ? 'attached' : 'detached'})`, async (t) => {
+    const rig = await openMoveRig({ more: (world) => [bind(migrateVolume, world.ports)] })
+    t.after(() => rig.close())
+    const { world, executor } = rig
+    const volume = await makeVolume(world, world.lma, { attached })
+    const [attachment] = await world.records.attachments.ofVolume(volume.id)
+    if (attachment !== undefined) await ensureHead(world.ports, { fence: 0 }, attachment)
+    const asked = migrationInput(world, volume)
+    await rig.moved('aggr2')
+    const { imageId } = await world.records.volumes.get(volume.id)
+    const { id } = await rig.engine.start(migrateVolume, asked)
+    const run = await executor.ended(id)
+    assert.equal(run.state, 'failed', run.failure?.message ?? '')
+    const now = await world.records.volumes.get(volume.id)
+    assert.deepEqual([now.imageId, now.migrationStatus], [imageId, 'error'])
+    await assertWorldSound(world)
+  })
+}
