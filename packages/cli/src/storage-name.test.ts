@@ -51,7 +51,7 @@ describe('an aggregate', () => {
   it('of another cluster is none, and a name that two have is told', () => {
     assert.throws(
       () => resolveAggregate('aggr2', aggregates, 'lmb'),
-      refusal(exitCodes.notFound, 'lmb/aggr1'),
+      refusal(exitCodes.notFound, "no aggregate 'aggr2' in cluster lmb", 'lmb/aggr1'),
     )
     assert.throws(
       () => resolveAggregate('aggr1', aggregates),

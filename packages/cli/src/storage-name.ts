@@ -9,6 +9,7 @@ function theOne<T>(
   things: readonly T[],
   namesOf: (thing: T) => string[],
   shown: (thing: T) => string,
+  where = '',
 ): T {
   const matches = things.filter((thing) => namesOf(thing).includes(wish))
   const [only, another] = matches
@@ -17,14 +18,14 @@ function theOne<T>(
   if (matches.length > 0) {
     throw new CliError(
       exitCodes.refused,
-      `'${wish}' means more than one ${what}; give more of its name:${list}`,
+      `'${wish}' means more than one ${what}${where}; give more of its name:${list}`,
     )
   }
   throw new CliError(
     exitCodes.notFound,
     list === ''
-      ? `there is no ${what} '${wish}', nor any other`
-      : `there is no ${what} '${wish}'; there are:${list}`,
+      ? `there is no ${what} '${wish}'${where}, nor any other`
+      : `there is no ${what} '${wish}'${where}; there are:${list}`,
   )
 }
 
@@ -53,8 +54,8 @@ export function resolveAggregate(
   cluster?: string,
 ): Aggregate {
   const here = aggregates.filter((one) => cluster === undefined || one.cluster === cluster)
-  const what = cluster === undefined ? 'aggregate' : `aggregate of cluster ${cluster}`
-  return theOne(what, wish, here, aggregateNames, aggregateShown)
+  const where = cluster === undefined ? '' : ` in cluster ${cluster}`
+  return theOne('aggregate', wish, here, aggregateNames, aggregateShown, where)
 }
 
 export type Vacated = { cluster: string; aggregate: string } | { cluster: string; node: string }

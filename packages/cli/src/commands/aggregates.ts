@@ -84,6 +84,12 @@ async function clusterOf(client: VolantClient, { cluster, node }: CreateOptions)
   const [only, another] = possible
   if (only !== undefined && another === undefined) return only.name
   const shown = clusters.map((one) => `  ${one.name}: ${one.nodes.map((other) => other.name).join(', ')}`)
+  if (node !== undefined) {
+    throw new CliError(
+      exitCodes.notFound,
+      `there is no storage node '${node}'; there are:\n${shown.join('\n')}`,
+    )
+  }
   throw new CliError(
     exitCodes.usage,
     `say in which cluster, with --cluster or --node; there are:\n${shown.join('\n')}`,
@@ -125,14 +131,14 @@ export function addAggregates(program: Command): void {
       new Option(
         '--filesystem <kind>',
         'xfs: a file, formatted and mounted, where images share blocks; folder: of a file system that is there ' +
-          '(default: xfs where a size is given and the node can)',
+          '(default: xfs where a size of at least 512MiB is given and the node can)',
       ).choices(['folder', 'xfs']),
     )
     .description('make an aggregate')
     .action(create)
   withCommonOptions(creating, [
     'volant aggregates create fast --cluster cinder-lma --size 20GiB',
-    'volant aggregates create plain --node cinder-lma-01 --filesystem folder',
+    'volant aggregates create plain --node lma-01 --filesystem folder',
   ])
   const removing = group
     .command('delete <aggregate>')

@@ -12,7 +12,7 @@ import { clientFor, print, withCommonOptions, type CommonOptions } from '../cont
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { integerArgument, rateArgument } from '../output/quantity.ts'
 import { formatProperties, formatTable } from '../output/table.ts'
-import { formatBytes, formatClock, formatMilliseconds, formatRate } from '../output/units.ts'
+import { formatBytes, formatClock, formatCount, formatMilliseconds, formatRate } from '../output/units.ts'
 import { fullName, resolveAggregate, resolveFlexVol } from '../storage-name.ts'
 import { watchOperation } from '../watch.ts'
 
@@ -29,7 +29,7 @@ interface MoveOptions extends CommonOptions {
 
 export function movePlanText(plan: MovePlan): string {
   const { estimate, images, flexvol } = plan
-  const counts = `${images.volumes} volumes (${images.attached} attached), ${images.snapshots} snapshots`
+  const counts = `${formatCount(images.volumes, 'volume')} (${images.attached} attached), ${formatCount(images.snapshots, 'snapshot')}`
   return [
     `FlexVol ${flexvol.name ?? flexvol.id}: ${counts}`,
     `  from ${plan.from ?? '(unknown)'}`,
@@ -110,8 +110,9 @@ const pauseText = (ms: number | null): string => (ms === null ? '-' : formatMill
 
 const nameOf = ({ flexvol }: Move): string => flexvol.name ?? flexvol.id
 
-const imagesOf = ({ progress }: Move): string =>
-  progress === null ? '-' : `${progress.images.moved}/${progress.images.total}`
+/** Of one that was given up all are where they were. */
+const imagesOf = ({ progress, state }: Move): string =>
+  progress === null || state === 'aborted' ? '-' : `${progress.images.moved}/${progress.images.total}`
 
 export const movesText = (moves: readonly Move[]): string =>
   formatTable(
@@ -204,22 +205,23 @@ function addControl(
   withCommonOptions(command, [`volant move ${name} flexvol_1`, `volant move ${name} 3f0c…`])
 }
 
-const cutoverOptions = (command: Command): Command =>
+/** `usual`: with what holds where they are not given. */
+const cutoverOptions = (command: Command, usual: boolean): Command =>
   command
     .option(
       '--cutover-window <seconds>',
-      'how long a cutover may be tried: 30 to 300 (default: 30)',
+      `how long a cutover may be tried: 30 to 300${usual ? ' (default: 30)' : ''}`,
       integerArgument(30, 300),
     )
     .addOption(
       new Option(
         '--cutover-action <action>',
-        'after three cutovers of an image have failed (default: retry_on_failure)',
+        `after three cutovers of an image have failed${usual ? ' (default: retry_on_failure)' : ''}`,
       ).choices([...moveCutoverActions]),
     )
 
 function addModify(group: Command): void {
-  const command = cutoverOptions(group.command('modify <flexvol>'))
+  const command = cutoverOptions(group.command('modify <flexvol>'), false)
     .description('change the cutover window or action of a move under way')
     .action(async (wish: string, options: MoveOptions) => {
       const { cutoverWindow, cutoverAction } = options
@@ -237,7 +239,7 @@ function addModify(group: Command): void {
 }
 
 export function addMove(program: Command): void {
-  const command = cutoverOptions(program.command('move'))
+  const command = cutoverOptions(program.command('move'), true)
     // Else it would take the options that stand behind the name of one of its commands.
     .enablePositionalOptions()
     .argument('<flexvol>')
@@ -257,7 +259,7 @@ export function addMove(program: Command): void {
       'after',
       '\nFLEXVOL is a name, CLUSTER/NAME, the pool HOST@BACKEND#POOL as `cinder get-pools` lists it, or an id.\n' +
         'AGGREGATE is a name of the same cluster. Pool, volumes, attachments and snapshots keep their names and ids.\n' +
-        'A FlexVol that is called as one of the commands below is named CLUSTER/NAME.',
+        'A FlexVol that is called as one of the commands above is named CLUSTER/NAME.',
     )
     .action(move)
   withCommonOptions(command, [

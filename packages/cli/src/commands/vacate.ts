@@ -4,7 +4,7 @@ import { clientFor, print, withCommonOptions, type CommonOptions } from '../cont
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { rateArgument } from '../output/quantity.ts'
 import { formatTable } from '../output/table.ts'
-import { formatBytes, formatClock, formatRate } from '../output/units.ts'
+import { formatBytes, formatClock, formatCount, formatRate } from '../output/units.ts'
 import { resolveAggregate, resolveVacated } from '../storage-name.ts'
 import { watchOperation } from '../watch.ts'
 
@@ -20,8 +20,10 @@ export function retainedText({ retained }: VacatePlan): string[] {
   if (retained.length === 0) return []
   return retained.map(
     ({ images, flexvol, aggregate, until }) =>
-      `${images} ${images === 1 ? 'image' : 'images'} of ${flexvol} kept from before ${images === 1 ? 'stays' : 'stay'} on ${aggregate}, read-only` +
-      (until === null ? ', and go by themselves.' : `, until ${until} at the latest.`),
+      `${formatCount(images, 'image')} of ${flexvol} kept from before ${images === 1 ? 'stays' : 'stay'} on ${aggregate}, read-only` +
+      (until === null
+        ? `, and ${images === 1 ? 'goes by itself' : 'go by themselves'}.`
+        : `, until ${until} at the latest.`),
   )
 }
 
@@ -94,7 +96,7 @@ async function vacate(name: string, options: VacateOptions): Promise<void> {
   const said = [...plan.stuck.map((one) => `${one.flexvol.name} stays: ${one.reason}`), ...retainedText(plan)]
   if (options.watch === true) {
     if (options.json !== true) {
-      const what = `${plan.moves.length} FlexVols leave ${plan.aggregates.join(', ')}: operation ${operation.id}`
+      const what = `${formatCount(plan.moves.length, 'FlexVol')} to leave ${plan.aggregates.join(', ')}: operation ${operation.id}`
       process.stderr.write(`${[what, ...said].join('\n')}\n`)
     }
     await watchOperation(ndo, operation.id, options)
@@ -102,7 +104,7 @@ async function vacate(name: string, options: VacateOptions): Promise<void> {
   }
   print(options, started, () =>
     [
-      `operation ${operation.id} has started: ${plan.moves.length} FlexVols`,
+      `operation ${operation.id} has started: ${formatCount(plan.moves.length, 'FlexVol')} to move`,
       ...said,
       `  volant operations watch ${operation.id}`,
     ].join('\n'),
@@ -131,6 +133,6 @@ export function addVacate(program: Command): void {
   withCommonOptions(command, [
     'volant vacate aggr1 --dry-run',
     'volant vacate cinder-lma/aggr1 --to aggr2,aggr3 --watch',
-    'volant vacate cinder-lma-01 --watch',
+    'volant vacate lma-01 --watch',
   ])
 }

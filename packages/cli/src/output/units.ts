@@ -1,6 +1,9 @@
 const units = ['B', 'KiB', 'MiB', 'GiB', 'TiB', 'PiB']
 
 /** `1.5 GiB`; three digits at least. */
+/** `1 image`, `2 images`. */
+export const formatCount = (count: number, one: string): string => `${count} ${one}${count === 1 ? '' : 's'}`
+
 export function formatBytes(bytes: number): string {
   let value = bytes
   let unit = 0
