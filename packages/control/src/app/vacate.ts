@@ -12,7 +12,10 @@ import type { OperationEngine } from '../ports/operations.ts'
 
 /** The emptying of an aggregate, or of all aggregates of a storage node, for administrators. */
 export interface Vacates {
-  /** What would move where, and what would stay, and why; changes nothing. Throws `notFound`, `invalid`. */
+  /**
+   * What would move where, and what would stay, and why; changes nothing. Throws `notFound`, `invalid`, and
+   * `conflict` where an aggregate is being emptied already.
+   */
   plan(principal: Principal, request: VacateRequest): Promise<VacatePlan>
   /**
    * Moves what can move. Throws as `plan`, and `conflict` where nothing can though something should, or where an aggregate
@@ -35,6 +38,7 @@ export function createVacates(options: {
   const plan = async (request: VacateRequest): Promise<{ input: VacateAggregateInput; plan: VacatePlan }> => {
     const input = vacated(request, await ports.aggregates.list())
     const facts = await gatherVacate(ports, input)
+    requireNotVacated(facts.views)
     const rate = request.rate ?? options.rate
     const bps = rate === 0 ? assumedBps : Math.min(rate, assumedBps)
     return { input, plan: planView(await placeVacated(ports, facts), facts.views, bps) }
@@ -59,6 +63,15 @@ export function createVacates(options: {
       return { operationId: id, plan: planned }
     },
   }
+}
+
+function requireNotVacated(views: readonly AggregateView[]): void {
+  const emptied = views.find(({ vacatedBy }) => vacatedBy !== undefined)
+  if (emptied === undefined) return
+  throw new DomainError(
+    'conflict',
+    `Aggregate ${emptied.name} is being emptied by operation ${emptied.vacatedBy} already. Wait for its end, or cancel it.`,
+  )
 }
 
 /** Which aggregates are meant. */
