@@ -28,12 +28,16 @@ while [ $# -gt 0 ]; do
 done
 [ $# -ge 3 ] && [ $# -le 4 ] || { usage >&2; exit 2; }
 cluster=$1 flexvol=$2 aggregate=$3 window=${4:-30}
+case $window in
+  '' | *[!0-9]*) echo "move.sh: CUTOVER-WINDOW is a number of seconds, 30 to 300, not '$window'" >&2; exit 2 ;;
+esac
 
 fail() { echo "move.sh: $*" >&2; exit 1; }
 
 if [ -n "${ONTAP_URL:-}" ]; then
   url=$ONTAP_URL user=${ONTAP_USER:?} password=${ONTAP_PASSWORD:?}
 else
+  [ -r "$state/clusters.json" ] || fail "cannot read $state/clusters.json; name the state folder with --state"
   access=$(jq -ce --arg name "$cluster" '.[] | select(.name == $name)' "$state/clusters.json") ||
     fail "there is no cluster $cluster in $state/clusters.json"
   url=$(printf %s "$access" | jq -r .url)

@@ -49,6 +49,9 @@ export function requireSettable(
   }
 }
 
+/** For an error, which puts quotes around it. */
+const asGiven = (value: unknown): string => (typeof value === 'string' ? value : JSON.stringify(value))
+
 /** Undefined: it is not there. */
 export function textField(fields: Fields, name: string): string | undefined {
   const value = fields.get(name)
@@ -62,7 +65,7 @@ export function booleanField(fields: Fields, name: string): boolean | undefined 
   if (value === undefined) return undefined
   if (value === true || value === 'true') return true
   if (value === false || value === 'false') return false
-  throw OntapError.invalidValue(name, JSON.stringify(value), 'true or false')
+  throw OntapError.invalidValue(name, asGiven(value), 'true or false')
 }
 
 export function numberField(
@@ -75,11 +78,7 @@ export function numberField(
   const number = typeof value === 'string' && value.trim() !== '' ? Number(value) : value
   if (typeof number === 'number' && Number.isInteger(number) && number >= least && number <= most)
     return number
-  throw OntapError.invalidValue(
-    name,
-    JSON.stringify(value),
-    `a whole number of ${unit} from ${least} to ${most}`,
-  )
+  throw OntapError.invalidValue(name, asGiven(value), `a whole number of ${unit} from ${least} to ${most}`)
 }
 
 /** Bytes: a number, or text such as `20GB`, whose units are powers of 1024 as everywhere in ONTAP. */
@@ -90,7 +89,7 @@ export function sizeField(fields: Fields, name: string): number | undefined {
   if (typeof bytes === 'number' && Number.isInteger(bytes) && bytes > 0 && bytes <= Number.MAX_SAFE_INTEGER) {
     return bytes
   }
-  throw OntapError.invalidValue(name, JSON.stringify(value), 'a size in bytes such as 1073741824, or "1GB"')
+  throw OntapError.invalidValue(name, asGiven(value), 'a size in bytes such as 1073741824, or "1GB"')
 }
 
 /** A thing that is named by `name`, by `uuid`, or by both. */
