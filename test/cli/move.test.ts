@@ -38,7 +38,7 @@ describe('volant move', () => {
     assert.equal(plan.code, 0, plan.stderr)
     assert.match(
       plan.stdout,
-      /1 volumes \(0 attached\), 0 snapshots[^]*It would start\. Nothing was changed\./,
+      /1 volume \(0 attached\), 0 snapshots[^]*It would start\. Nothing was changed\./,
     )
     const same = await place.run('move', flexvol, 'aggr1', '--dry-run')
     assert.deepEqual([same.code, /on aggregate aggr1 already/.test(same.stderr)], [4, true])
