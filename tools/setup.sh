@@ -11,8 +11,9 @@ node_sha512_x64=3a6033b5aaebd602b83c3fac372a24bb8379438d1df1ea8cb8b8cd6bfcd1bf11
 node_sha512_arm64=89d02b57f726a96f4cf4e0f21a56ce222cb1168bab0e1d66241d1274a09d31b4998e379ff422c4377a35fde138c9ff81d3ee410fe17be0ca534c7881dd75d305
 npm_version=10.9.9
 # The data plane, what builds the probe guest, the stock OpenStack clients, aggregates that are files (mount and losetup
-# are in Debian's base), and what drives ONTAP's REST API from a shell.
-packages='qemu-system-x86 qemu-utils qemu-block-extra libnbd-bin gnutls-bin iproute2 gcc libc6-dev cpio xz-utils python3-openstackclient python3-cinderclient python3-novaclient xfsprogs jq curl'
+# are in Debian's base), what drives ONTAP's REST API from a shell, and shares: the NFS server, the bus on which its
+# exports are changed, and what the block device below a share is built with.
+packages='qemu-system-x86 qemu-utils qemu-block-extra libnbd-bin gnutls-bin iproute2 gcc libc6-dev cpio xz-utils python3-openstackclient python3-cinderclient python3-novaclient xfsprogs jq curl nfs-ganesha nfs-ganesha-vfs dbus libnbd-dev python3-manilaclient'
 kernel_package=linux-image-cloud-amd64
 
 help() {
