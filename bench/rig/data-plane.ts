@@ -86,6 +86,9 @@ export async function openDataPlane(folder: string, durable: DurableWrites = {})
     compute() {
       throw new DomainError('unavailable', 'The bench has no compute host.')
     },
+    shares() {
+      throw new DomainError('unavailable', 'The bench has no shares.')
+    },
   }
   for (const { nodes } of topology.clusters) {
     for (const { aggregates } of nodes)
@@ -164,6 +167,7 @@ export async function makeVolume(plane: DataPlane, sizeBytes: number): Promise<V
     flexvolId: lma.id,
     imageId: copy.imageId,
     metadata: {},
+    shareId: null,
     imageMetadata: {},
     createdAt,
     updatedAt: null,
@@ -205,6 +209,7 @@ export async function attach(
     projectId: 'p',
     host: 'compute-1',
     status: 'attached',
+    shareId: null,
     attachMode: 'rw',
     mountpoint: '/dev/vdb',
     bootIndex: null,

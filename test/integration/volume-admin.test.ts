@@ -259,6 +259,7 @@ async function attachToServer(volumeId: string): Promise<string> {
     projectId,
     host: 'compute-1',
     status: 'attached',
+    shareId: null,
     attachMode: 'rw',
     mountpoint: '/dev/vdb',
     bootIndex: null,

@@ -5,6 +5,8 @@ import { createComputeAgent } from './compute/agent.ts'
 import type { LocalComputeAgent } from './compute/agent.ts'
 import { createHolderAgent } from './holder/agent.ts'
 import type { LocalHolderAgent } from './holder/agent.ts'
+import { createShareAgent } from './shares/agent.ts'
+import type { LocalShareAgent } from './shares/agent.ts'
 import { createStorageAgent } from './storage/agent.ts'
 import type { LocalStorageAgent } from './storage/agent.ts'
 import type { Log } from './daemon/log.ts'
@@ -20,6 +22,8 @@ export interface LocalAgents {
   /** By machine. */
   holders: ReadonlyMap<string, LocalHolderAgent>
   compute: ReadonlyMap<string, LocalComputeAgent>
+  /** By storage node. */
+  shares: ReadonlyMap<string, LocalShareAgent>
   /** Lets go of all daemons and guests: they run on. */
   close(): Promise<void>
 }
@@ -69,12 +73,16 @@ export function createLocalAgents(options: {
       return [host, agent]
     }),
   )
+  const shares = new Map(
+    plan.shares.map((one) => [one.node, createShareAgent({ ...placed(one), node: one.node })]),
+  )
   return {
     storage,
     holders,
     compute,
+    shares,
     async close() {
-      for (const agent of [...storage.values(), ...holders.values()]) agent.detach()
+      for (const agent of [...storage.values(), ...holders.values(), ...shares.values()]) agent.detach()
       await Promise.all([...compute.values()].map((agent) => agent.close()))
     },
   }

@@ -10,7 +10,7 @@ import pino from 'pino'
 import { AgentProcess, agentFolder, endAgentProcess, endAgentProcesses } from './agent-process.ts'
 
 const name = 'm1-storage'
-const document: NodeDocument = { name, plan: { storage: [], holders: [], compute: [] } }
+const document: NodeDocument = { name, plan: { storage: [], holders: [], compute: [], shares: [] } }
 const program = join(import.meta.dirname, 'testing/fake-agents.ts')
 
 async function until(what: string, check: () => boolean): Promise<void> {

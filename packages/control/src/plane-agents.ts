@@ -3,10 +3,12 @@ import { createLocalAgents, type LocalAgents } from '@volant/agent/local-agents.
 import { guestPaths } from '@volant/agent/compute/names.ts'
 import { connectAgents, remoteAgent, type AgentConnection } from '@volant/agent/wire/client.ts'
 import {
+  agentKinds,
   DomainError,
   type AgentKind,
   type ComputeAgent,
   type HolderAgent,
+  type ShareAgent,
   type StorageAgent,
 } from '@volant/contract'
 import { createTlsAuthority, readTls, type TlsAuthority } from '@volant/qemu'
@@ -60,6 +62,7 @@ export async function openPlaneAgents(options: PlaneAgentsOptions): Promise<Plan
     storage: (node) => routes.find<StorageAgent>('storage', node, 'storage node'),
     holders: (machine) => routes.find<HolderAgent>('holders', machine, 'machine'),
     compute: (host) => routes.find<ComputeAgent>('compute', host, 'compute host'),
+    shares: (node) => routes.find<ShareAgent>('shares', node, 'storage node'),
     consoleLogPath(host, serverId) {
       const placed = places.find(({ plan }) => plan.compute.some((one) => one.host === host))
       if (placed === undefined || placed.place.kind === 'remote') return null
@@ -84,7 +87,7 @@ export async function openPlaneAgents(options: PlaneAgentsOptions): Promise<Plan
       }),
     async adopted() {
       if (local === undefined) return
-      await Promise.all([...local.storage.values()].map((agent) => agent.adopt()))
+      await Promise.all([...local.storage.values(), ...local.shares.values()].map((agent) => agent.adopt()))
       await Promise.all([...local.compute.values()].map((agent) => agent.adopted))
     },
     close: () => closeAll(local, outside),
@@ -171,11 +174,11 @@ async function closeAll(local: LocalAgents | undefined, outside: readonly Outsid
 function routesOf(local: LocalAgents | undefined, outside: readonly Outside[]) {
   const routes = new Map<string, object>()
   const key = (kind: AgentKind, name: string): string => `${kind}/${name}`
-  for (const kind of ['storage', 'holders', 'compute'] as const) {
+  for (const kind of agentKinds) {
     for (const [name, agent] of local?.[kind] ?? []) routes.set(key(kind, name), agent)
   }
   for (const { placed, connection } of outside) {
-    const { storage, holders, compute } = placed.plan
+    const { storage, holders, compute, shares } = placed.plan
     for (const { node } of storage) {
       const target = { kind: 'storage', name: node } as const
       routes.set(key('storage', node), remoteAgent<StorageAgent>(connection, target, { node }))
@@ -183,6 +186,10 @@ function routesOf(local: LocalAgents | undefined, outside: readonly Outside[]) {
     for (const { machine } of holders) {
       const target = { kind: 'holders', name: machine } as const
       routes.set(key('holders', machine), remoteAgent<HolderAgent>(connection, target, {}))
+    }
+    for (const { node } of shares) {
+      const target = { kind: 'shares', name: node } as const
+      routes.set(key('shares', node), remoteAgent<ShareAgent>(connection, target, { node }))
     }
     for (const { host } of compute) {
       const target = { kind: 'compute', name: host } as const

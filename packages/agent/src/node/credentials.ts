@@ -40,6 +40,8 @@ export function readNodeCredentials(folder: string): NodeCredentials {
   }
   return {
     ...document,
+    // Credentials of a release without shares.
+    plan: { ...document.plan, shares: document.plan.shares ?? [] },
     tls: readTls(join(folder, agentFolder), 'server'),
     dataPlaneTls: {
       serverFolder: (node) => Promise.resolve(join(folder, serverFolder(node))),

@@ -50,10 +50,10 @@ export async function startNode(options: {
 }
 
 /** Each agent logs what it could not adopt; the control plane's next call of it tries again. */
-async function adopt({ storage, holders, compute }: LocalAgents, log: Log): Promise<void> {
+async function adopt({ storage, holders, compute, shares }: LocalAgents, log: Log): Promise<void> {
   const began = performance.now()
   await Promise.allSettled([
-    ...[...storage.values(), ...holders.values()].map((agent) => agent.adopt()),
+    ...[...storage.values(), ...holders.values(), ...shares.values()].map((agent) => agent.adopt()),
     ...[...compute.values()].map((agent) => agent.adopted),
   ])
   log.info({ ms: Math.round(performance.now() - began) }, 'what was left running is supervised again')

@@ -24,6 +24,10 @@ export const inventoryKinds = [
    * the aggregates, has the name of one, and belongs to none.
    */
   'aggregate',
+  /** A share's block device, loop device and mount, as far as they are there; `shareId` names it. */
+  'file-system',
+  /** An SVM's NFS server with its bus. */
+  'nfs-server',
   /** Sockets and logs of something whose record and processes are gone. */
   'remains',
   /** A process that names a folder of the agent's. */
@@ -60,6 +64,7 @@ export interface InventoryItem {
   holderId?: string
   volumeId?: string
   serverId?: string
+  shareId?: string
   /** Of a mirror. */
   jobId?: string
   /** Of an image: a storage daemon or a converter of this machine has it open. */

@@ -1,6 +1,7 @@
 import type { Caller } from './caller.ts'
 import type { ComputeAgent } from './compute.ts'
 import type { HolderAgent } from './holder.ts'
+import type { ShareAgent } from './share.ts'
 import type { StorageAgent } from './storage.ts'
 
 /**
@@ -113,10 +114,30 @@ export const computeMethods = {
   removeStray: 'change',
 } as const satisfies MethodsOf<ComputeAgent>
 
-export type AgentKind = 'storage' | 'holders' | 'compute'
+export const shareMethods = {
+  missing: 'read',
+  ensureFileSystem: 'change',
+  ensureNoFileSystem: 'change',
+  ensureFileSystemSize: 'change',
+  flushFileSystem: 'change',
+  trimFileSystem: 'change',
+  ensureShareExport: 'change',
+  ensureNoShareExport: 'change',
+  shareStatus: 'read',
+  listShares: 'read',
+  listServers: 'read',
+  listClients: 'read',
+  ensureAllStopped: 'change',
+  inventory: 'read',
+  removeStray: 'change',
+} as const satisfies MethodsOf<ShareAgent>
+
+export const agentKinds = ['storage', 'holders', 'compute', 'shares'] as const
+export type AgentKind = (typeof agentKinds)[number]
 
 export const agentMethods: Record<AgentKind, Readonly<Record<string, MethodKind>>> = {
   storage: storageMethods,
   holders: holderMethods,
   compute: computeMethods,
+  shares: shareMethods,
 }

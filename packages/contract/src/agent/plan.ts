@@ -8,6 +8,8 @@ export interface AgentPlan {
   storage: StoragePlan[]
   holders: HolderPlan[]
   compute: ComputePlan[]
+  /** Of the shares of storage nodes. */
+  shares: SharePlan[]
 }
 
 interface PlaceOfAgent {
@@ -24,6 +26,10 @@ export interface StoragePlan extends PlaceOfAgent {
   /** Address of the export daemons. */
   dataAddress: string
   aggregates: AggregateDefinition[]
+}
+
+export interface SharePlan extends PlaceOfAgent {
+  node: string
 }
 
 export interface HolderPlan extends PlaceOfAgent {

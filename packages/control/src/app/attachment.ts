@@ -172,6 +172,7 @@ async function create(
     projectId: volume.projectId,
     host: null,
     status,
+    shareId: null,
     attachMode: request.mode,
     mountpoint: typeof connector?.['mountpoint'] === 'string' ? connector['mountpoint'] : null,
     bootIndex: null,

@@ -333,6 +333,7 @@ const attachmentOf = (
   projectId: server.projectId,
   host: null,
   status: 'attaching',
+  shareId: null,
   attachMode: 'rw',
   mountpoint: device,
   bootIndex: mapping.bootIndex,

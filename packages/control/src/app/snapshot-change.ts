@@ -85,6 +85,7 @@ async function create(
     status: 'creating',
     metadata: request.metadata,
     flexvolId: volume.flexvolId as string,
+    shareId: null,
     imageId: null,
     method: null,
     createdAt: clock.now().toISOString(),

@@ -178,6 +178,7 @@ export function createVolumeAttachments(options: {
       projectId: server.projectId,
       host: server.host,
       status: 'attaching',
+      shareId: null,
       attachMode: 'rw',
       mountpoint: freeDeviceName(taken) ?? null,
       bootIndex: null,

@@ -128,6 +128,7 @@ function newVolume(
     sourceVolid: chosen.origin.sourceVolid,
     snapshotId: chosen.origin.snapshotId,
     metadata: request.metadata,
+    shareId: null,
     imageMetadata: {},
     createdAt: clock.now().toISOString(),
     updatedAt: null,

@@ -150,6 +150,7 @@ async function attach(
     projectId: volume.projectId,
     host: null,
     status: 'attached',
+    shareId: null,
     attachMode: request.mode,
     mountpoint: request.mountpoint,
     bootIndex: null,

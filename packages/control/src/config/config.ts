@@ -1,4 +1,4 @@
-import type { Topology } from '../domain/topology.ts'
+import { shareBackendOf, type Topology } from '../domain/topology.ts'
 
 /** All that `volant.yaml` says. */
 export interface VolantConfig {
@@ -51,6 +51,7 @@ export function defaultConfig(options: { stateDir: string; hostname: string }): 
       },
     ],
     flexvols: [{ name: flexvol, lif, junctionPath: `/${flexvol}`, node, aggregate: 'aggr1' }],
+    shares: { backend: shareBackendOf(name), lif, node },
   })
   return {
     topology: {

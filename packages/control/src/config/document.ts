@@ -9,6 +9,16 @@ const managementText = ({ management }: Cluster): string => {
   return `    management: ${JSON.stringify(`${host.includes(':') ? `[${host}]` : host}:${port}`)}`
 }
 
+const sharesText = ({ shares }: Cluster): string[] =>
+  shares === undefined
+    ? ['    # shares: { lif: 10.250.118.49 }']
+    : [
+        '    shares:',
+        `      backend: ${shares.backend}`,
+        `      lif: ${JSON.stringify(shares.lif)}`,
+        `      node: ${shares.node}`,
+      ]
+
 const clusterText = (cluster: Cluster): string[] => [
   `  - name: ${cluster.name}`,
   managementText(cluster),
@@ -37,6 +47,7 @@ const clusterText = (cluster: Cluster): string[] => [
     `        node: ${flexvol.node}`,
     `        aggregate: ${flexvol.aggregate}`,
   ]),
+  ...sharesText(cluster),
 ]
 
 const computeHostText = (host: ComputeHost): string[] => [
@@ -64,6 +75,7 @@ export function configDocument(config: VolantConfig): string {
     '# aggregate; the pool that clients see is LIF:JUNCTION_PATH. machine: processes of one machine open images as',
     '# files, those of another over NBD with TLS at the data address. size: a limit; without it the file system is it.',
     '# filesystem: xfs makes the aggregate a file PATH.xfs of that size, formatted with reflink and mounted at PATH.',
+    '# shares: the Manila backend HOST@BACKEND#AGGREGATE; its NFS server listens at the LIF, on that node, and nowhere else.',
     "# management: where the cluster's ONTAP REST API listens; without it at any free port of the loopback address.",
     'clusters:',
     ...topology.clusters.flatMap(clusterText),

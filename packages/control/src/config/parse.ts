@@ -1,5 +1,5 @@
 import { LineCounter, parseDocument } from 'yaml'
-import type { Aggregate, Topology } from '../domain/topology.ts'
+import { shareBackendOf, type Aggregate, type ShareService, type Topology } from '../domain/topology.ts'
 import { defaultSettings, type Settings, type VolantConfig } from './config.ts'
 import { ConfigError, problemCollector, type ConfigPath, type ProblemCollector } from './problem.ts'
 import { readDuration, readRate, readSize, type QuantityResult } from './quantities.ts'
@@ -96,6 +96,7 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
         node: flexvol.node,
         aggregate: flexvol.aggregate,
       })),
+      ...(cluster.shares === undefined ? {} : { shares: sharesOf(cluster) }),
     })),
     computeHosts: file.compute_hosts.map((computeHost, index) => ({
       name: computeHost.name,
@@ -107,6 +108,15 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
         ? {}
         : { memoryMiB: memoryOf(computeHost.memory, ['compute_hosts', index, 'memory'], quantity) }),
     })),
+  }
+}
+
+/** The backend's name is the cluster's, as Manila's: `manila-lma` of `cinder-lma`. */
+function sharesOf({ name, nodes, shares }: ConfigFile['clusters'][number]): ShareService {
+  return {
+    backend: shares?.backend ?? shareBackendOf(name),
+    lif: shares?.lif ?? '',
+    node: shares?.node ?? nodes[0]?.name ?? '',
   }
 }
 

@@ -58,12 +58,18 @@ const FlexVol = Type.Object(
   strict,
 )
 
+const Shares = Type.Object(
+  { backend: Type.Optional(Name), lif: Type.String(), node: Type.Optional(Type.String()) },
+  strict,
+)
+
 const Cluster = Type.Object(
   {
     name: Name,
     management: Type.Optional(Type.String()),
     nodes: Type.Array(Node, { minItems: 1 }),
     flexvols: Type.Array(FlexVol),
+    shares: Type.Optional(Shares),
   },
   strict,
 )

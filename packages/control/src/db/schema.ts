@@ -3,6 +3,7 @@ import type { ComputeTables } from './tables/compute.ts'
 import type { IdentityTables } from './tables/identity.ts'
 import type { ImageTables } from './tables/image.ts'
 import type { OperationTables } from './tables/operation.ts'
+import type { ShareTables } from './tables/share.ts'
 import type { StorageTables } from './tables/storage.ts'
 import type { SweepTables } from './tables/sweep.ts'
 
@@ -15,4 +16,5 @@ export interface Database
     IdentityTables,
     ImageTables,
     ComputeTables,
-    SweepTables {}
+    SweepTables,
+    ShareTables {}

@@ -17,7 +17,7 @@ export interface PlacedAgents {
   plan: AgentPlan
 }
 
-const emptyPlan = (): AgentPlan => ({ storage: [], holders: [], compute: [] })
+const emptyPlan = (): AgentPlan => ({ storage: [], holders: [], compute: [], shares: [] })
 const isEmpty = (plan: AgentPlan): boolean =>
   plan.storage.length + plan.holders.length + plan.compute.length === 0
 
@@ -78,6 +78,7 @@ function partsOf(topology: Topology, machine: string): { storage: AgentPlan; com
     const { name, dataAddress, aggregates, netns } = node
     const place = { state: `nodes/${name}`, run: `s${index}`, ...netnsOf(netns) }
     storage.storage.push({ ...place, node: name, machine, dataAddress, aggregates })
+    storage.shares.push({ ...place, state: `shares/${name}`, run: `n${index}`, node: name })
   }
   for (const [index, host] of topology.computeHosts.entries()) {
     if (host.machine !== machine) continue
@@ -102,6 +103,7 @@ function addTo(plan: AgentPlan, more: AgentPlan): AgentPlan {
   plan.storage.push(...more.storage)
   plan.holders.push(...more.holders)
   plan.compute.push(...more.compute)
+  plan.shares.push(...more.shares)
   return plan
 }
 

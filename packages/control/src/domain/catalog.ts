@@ -13,6 +13,7 @@ export const defaultCatalog: readonly CatalogService[] = [
   // Clients that ask for `block-storage` or `volume` find it under this name too: it is an alias of theirs.
   { type: 'volumev3', name: 'cinderv3', path: '/volume/v3/{project_id}' },
   { type: 'compute', name: 'nova', path: '/compute/v2.1' },
+  { type: 'sharev2', name: 'manilav2', path: '/share/v2' },
 ]
 
 export const interfaces = ['public', 'internal', 'admin'] as const

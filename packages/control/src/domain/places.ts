@@ -1,5 +1,6 @@
 import { DomainError } from '@volant/contract'
 import type { Topology } from './topology.ts'
+import type { Attachment } from './volume.ts'
 
 /** Machines by the names of nodes and compute hosts. A name that the topology no longer has is `unavailable`. */
 export function placesOf(topology: Topology) {
@@ -12,8 +13,14 @@ export function placesOf(topology: Topology) {
     }
     return machine
   }
+  const machineOfNode = (node: string): string => lookUp(nodes, 'storage node', node)
+  const machineOfHost = (host: string): string => lookUp(hosts, 'compute host', host)
   return {
-    machineOfNode: (node: string) => lookUp(nodes, 'storage node', node),
-    machineOfHost: (host: string) => lookUp(hosts, 'compute host', host),
+    machineOfNode,
+    machineOfHost,
+    machineOf({ host, shareId }: Pick<Attachment, 'host' | 'shareId'>): string {
+      if (host === null) throw new DomainError('conflict', 'The attachment has no host yet.')
+      return shareId === null ? machineOfHost(host) : machineOfNode(host)
+    },
   }
 }

@@ -13,6 +13,8 @@ export interface Snapshot {
   status: SnapshotStatus
   metadata: Record<string, string>
   flexvolId: string
+  /** Set: a share's snapshot, which no Cinder user sees. */
+  shareId: string | null
   /** The truth, as of a volume; null until it was made. */
   imageId: string | null
   /** Made by sharing blocks (`clone`) or by copying all of them (`copy`); null until it was made. */

@@ -13,7 +13,7 @@ import type { Attachment, Copy } from './volume.ts'
 
 /** Whose inventory it stands in. */
 export interface SweepPlace {
-  agent: 'storage' | 'holders' | 'compute' | 'database'
+  agent: 'storage' | 'shares' | 'holders' | 'compute' | 'database'
   name: string
 }
 
@@ -53,6 +53,9 @@ export interface OwnerRecords {
   servers: ReadonlyMap<string, { host: string | null; deletedAt: string | null }>
   /** A volume's truth. */
   volumes: ReadonlyMap<string, { imageId: string | null }>
+  shares: ReadonlySet<string>
+  /** Storage nodes with an NFS server, by the configuration. */
+  shareNodes: ReadonlySet<string>
   /** A snapshot's image. */
   snapshots: ReadonlyMap<string, { imageId: string | null }>
   /** Operations by id: whether they have ended, and how. */
@@ -130,13 +133,18 @@ function ownerOf({ place, item }: Found, records: OwnerRecords): string | undefi
       return attachment && truth === imageId ? `attachment ${holderId}` : undefined
     }
     case 'holder': {
-      const machine = attachment?.host && records.machineOfHost.get(attachment.host)
+      const machines = attachment?.shareId === null ? records.machineOfHost : records.machineOfNode
+      const machine = attachment?.host && machines.get(attachment.host)
       return attachment && (machine ?? place.name) === place.name ? `attachment ${holderId}` : undefined
     }
     case 'guest': {
       const server = records.servers.get(serverId)
       return server?.deletedAt === null && server.host === place.name ? `server ${serverId}` : undefined
     }
+    case 'file-system':
+      return records.shares.has(item.shareId ?? '') ? `share ${item.shareId}` : undefined
+    case 'nfs-server':
+      return records.shareNodes.has(place.name) ? `the shares of node ${place.name}` : undefined
     case 'aggregate': {
       if (records.aggregates.has(`${place.name}/${item.aggregate}`)) return `aggregate ${item.aggregate}`
       // Another node of the machine has its aggregates beside this one's.
@@ -222,6 +230,13 @@ function judgeStray({ place, item }: Found, records: OwnerRecords): Judgement {
           ? 'the file of an aggregate that nobody has'
           : 'an aggregate that was made at run time, and that the records do not know',
         'look at what is in it; if nobody needs it: unmount it (umount), detach its loop device (losetup -d), remove the file',
+      )
+    case 'file-system':
+      return removable('the file system of a share that is gone', 'no record knows the share')
+    case 'nfs-server':
+      return removable(
+        'an NFS server of a node that serves no shares (any more)',
+        'the configuration names none',
       )
     case 'file':
       return reported('nothing that Volant makes', `move it away, or remove it: rm -r '${item.id}'`)

@@ -21,6 +21,18 @@ export interface Cluster {
   management?: { host: string; port: number }
   nodes: StorageNode[]
   flexvols: FlexVolDefinition[]
+  /** How it serves shares; absent: it has none. */
+  shares?: ShareService
+}
+
+/** The shares of a cluster: a Manila backend, and the NFS server of its SVM. */
+export interface ShareService {
+  /** The Manila backend's name, for example `manila-lma`: `HOST@manila-lma#aggr1`. */
+  backend: string
+  /** The address at which its shares are mounted, and the only one at which the NFS server listens. */
+  lif: string
+  /** The storage node that has the LIF. */
+  node: string
 }
 
 export interface StorageNode {
@@ -56,6 +68,9 @@ export interface ComputeHost {
   vcpus?: number
   memoryMiB?: number
 }
+
+/** The Manila backend of a cluster, where it has no other name. */
+export const shareBackendOf = (cluster: string): string => `manila-${cluster.replace(/^cinder-/, '')}`
 
 /** The pool's name within its backend: `LIF:/junction`. */
 export const poolName = (flexvol: { lif: string; junctionPath: string }): string =>

@@ -18,6 +18,8 @@ export interface Volume {
   sourceVolid: string | null
   /** The snapshot that it was made from. It may be gone since. */
   snapshotId: string | null
+  /** Set: it is the content of this share, and no Cinder user sees it. */
+  shareId: string | null
   metadata: Record<string, string>
   imageMetadata: Record<string, string>
   createdAt: string
@@ -73,7 +75,10 @@ export interface Attachment {
   volumeId: string
   serverId: string | null
   projectId: string
+  /** The compute host; of a share's the storage node that serves it. */
   host: string | null
+  /** Set: the share's own, on a storage node; it has no server. */
+  shareId: string | null
   status: AttachmentStatus
   attachMode: 'rw' | 'ro'
   mountpoint: string | null
@@ -99,6 +104,8 @@ export interface FlexVol {
   destination: AggregatePlace | null
   /** Bytes that the move holds back there for what it has still to copy. */
   moveReservedBytes: number
+  /** Set: it holds this share alone, and is no Cinder pool. */
+  shareId: string | null
   createdAt: string
 }
 
@@ -106,6 +113,7 @@ export interface FlexVol {
 export const newFlexVol = (
   definition: Pick<FlexVol, 'cluster' | 'name' | 'lif' | 'junctionPath' | 'node' | 'aggregate'> & {
     sizeBytes?: number | null
+    shareId?: string | null
   },
   createdAt: string,
 ): FlexVol => ({
@@ -119,6 +127,7 @@ export const newFlexVol = (
   sizeBytes: definition.sizeBytes ?? null,
   destination: null,
   moveReservedBytes: 0,
+  shareId: definition.shareId ?? null,
   createdAt,
 })
 

@@ -69,5 +69,5 @@ function machineOf(ports: HeadPorts, attachment: Attachment): string {
   if (attachment.host === null) {
     throw new DomainError('conflict', `Attachment ${attachment.id} has no compute host yet.`)
   }
-  return ports.places.machineOfHost(attachment.host)
+  return ports.places.machineOf(attachment)
 }

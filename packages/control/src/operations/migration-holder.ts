@@ -38,7 +38,7 @@ export async function holderOf(
 ): Promise<Holder> {
   const [attachment] = await ports.attachments.ofVolume(volumeId)
   if (attachment !== undefined && attachment.host !== null) {
-    const machine = ports.places.machineOfHost(attachment.host)
+    const machine = ports.places.machineOf(attachment)
     return { holderId: attachment.id, machine, isHead: true }
   }
   const copy = await ports.copies.get(imageId)

@@ -1,4 +1,4 @@
-import type { ComputeAgent, HolderAgent, StorageAgent } from '@volant/contract'
+import type { ComputeAgent, HolderAgent, ShareAgent, StorageAgent } from '@volant/contract'
 
 /** The node agents by the names that the topology gives; each throws `unavailable` for one that is not there. */
 export interface Agents {
@@ -6,6 +6,8 @@ export interface Agents {
   /** Holders of a machine. */
   holders(machine: string): HolderAgent
   compute(host: string): ComputeAgent
+  /** Of a storage node. */
+  shares(node: string): ShareAgent
 }
 
 /** One process of agents, as the control plane sees it. */

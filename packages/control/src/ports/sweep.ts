@@ -12,6 +12,7 @@ export interface SweepRecords {
   attachments(ids: readonly string[]): Promise<Map<string, Attachment>>
   /** Deleted ones, too. */
   servers(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['servers']>>>
+  shares(ids: readonly string[]): Promise<Set<string>>
   volumes(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['volumes']>>>
   snapshots(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['snapshots']>>>
   operations(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['operations']>>>

@@ -121,6 +121,7 @@ function placesOf({ topology, agents }: Pick<SweepPorts, 'topology' | 'agents'>)
   const machines = [...new Set([...topology.computeHosts, ...nodes].map(({ machine }) => machine))]
   return [
     ...nodes.map(({ name }) => ({ agent: 'storage' as const, name, of: () => agents.storage(name) })),
+    ...nodes.map(({ name }) => ({ agent: 'shares' as const, name, of: () => agents.shares(name) })),
     ...machines.map((name) => ({ agent: 'holders' as const, name, of: () => agents.holders(name) })),
     ...topology.computeHosts.map(({ name }) => ({
       agent: 'compute' as const,
@@ -194,6 +195,8 @@ async function readOwners(
     copies,
     attachments,
     tombstones,
+    shares: await owners.shares(idsOf((item) => item.shareId)),
+    shareNodes: new Set(ports.topology.clusters.flatMap(({ shares }) => shares?.node ?? [])),
     servers: await owners.servers(idsOf((item) => item.serverId)),
     volumes: await owners.volumes(volumeIds),
     snapshots: await owners.snapshots(targets.flatMap(({ snapshotId }) => snapshotId ?? [])),

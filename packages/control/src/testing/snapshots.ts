@@ -20,6 +20,7 @@ export async function addSnapshot(
     status: 'creating',
     metadata: {},
     flexvolId: volume.flexvolId as string,
+    shareId: null,
     imageId: null,
     method: null,
     createdAt: new Date().toISOString(),

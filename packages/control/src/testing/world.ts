@@ -1,4 +1,5 @@
 import { createSimulatedComputeAgent } from '@volant/agent/simulated/compute.ts'
+import { createSimulatedShareAgent } from '@volant/agent/simulated/shares.ts'
 import { createSimulatedHolderAgent } from '@volant/agent/simulated/holder.ts'
 import { createSimulatedStorageAgent, type SimulatedImage } from '@volant/agent/simulated/storage.ts'
 import { DomainError } from '@volant/contract'
@@ -113,6 +114,7 @@ export async function openWorld(
       }),
     ]),
   )
+  const shares = new Map([...nodes.keys()].map((node) => [node, createSimulatedShareAgent({ node })]))
   const hosts = new Map([['compute-1', createSimulatedComputeAgent({ host: 'compute-1' })]])
   const found = <T>(map: Map<string, T>, name: string): T => {
     const agent = map.get(name)
@@ -123,6 +125,7 @@ export async function openWorld(
     storage: (node: string) => found(nodes, node),
     holders: (machine: string) => found(holders, machine),
     compute: (host: string) => found(hosts, host),
+    shares: (node: string) => found(shares, node),
   } satisfies Agents
   const places = placesOf(topology)
   const flexvols = flexVolRecords(db)
@@ -194,6 +197,7 @@ export async function makeVolume(
     sourceVolid: null,
     snapshotId: null,
     metadata: {},
+    shareId: null,
     imageMetadata: {},
     createdAt,
     updatedAt: null,
@@ -226,6 +230,7 @@ export const attachmentOf = (volume: Volume): Attachment => ({
   projectId: volume.projectId,
   host: 'compute-1',
   status: 'attached',
+  shareId: null,
   attachMode: 'rw',
   mountpoint: '/dev/vdb',
   bootIndex: null,

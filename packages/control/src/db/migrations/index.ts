@@ -6,6 +6,7 @@ import * as blockStorage from './0004-block-storage.ts'
 import * as compute from './0005-compute.ts'
 import * as tombstones from './0006-tombstones.ts'
 import * as flexvolMoves from './0007-flexvol-moves.ts'
+import * as shares from './0008-shares.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -16,4 +17,5 @@ export const migrations: Record<string, Migration> = {
   '0005-compute': compute,
   '0006-tombstones': tombstones,
   '0007-flexvol-moves': flexvolMoves,
+  '0008-shares': shares,
 }

@@ -13,6 +13,7 @@ export const toAttachment = (row: Selectable<AttachmentTable>): Attachment => ({
   serverId: row.server_id,
   projectId: row.project_id,
   host: row.host,
+  shareId: row.share_id,
   status: row.status as Attachment['status'],
   attachMode: row.attach_mode,
   mountpoint: row.mountpoint,
@@ -30,6 +31,7 @@ const toColumns = (attachment: Partial<Attachment>): Updateable<AttachmentTable>
     server_id: attachment.serverId,
     project_id: attachment.projectId,
     host: attachment.host,
+    share_id: attachment.shareId,
     status: attachment.status,
     attach_mode: attachment.attachMode,
     mountpoint: attachment.mountpoint,
@@ -78,7 +80,7 @@ export function attachmentRecords(db: Kysely<Database>): AttachmentRecords {
       const rows = await select()
         .where('status', 'in', ['attached', 'detaching', 'error_detaching'])
         .where('host', 'is not', null)
-        .where('server_id', 'is not', null)
+        .where((eb) => eb.or([eb('server_id', 'is not', null), eb('share_id', 'is not', null)]))
         .execute()
       return rows.map(toAttachment)
     },

@@ -20,6 +20,7 @@ const toFlexVol = (row: Selectable<FlexVolTable>): FlexVol => ({
       ? null
       : { node: row.destination_node, aggregate: row.destination_aggregate },
   moveReservedBytes: Number(row.move_reserved_bytes),
+  shareId: row.share_id,
   createdAt: row.created_at,
 })
 
@@ -83,6 +84,7 @@ export function flexVolRecords(db: Kysely<Database>): FlexVolRecords {
           destination_node: flexvol.destination?.node ?? null,
           destination_aggregate: flexvol.destination?.aggregate ?? null,
           move_reserved_bytes: flexvol.moveReservedBytes,
+          share_id: flexvol.shareId,
         })
         .execute()
     },

@@ -32,6 +32,12 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
       )
       return new Map(rows.map(({ id, host, deleted_at }) => [id, { host, deletedAt: deleted_at }]))
     },
+    async shares(all) {
+      const rows = await inChunks(all, (ids) =>
+        db.selectFrom('shares').select('id').where('id', 'in', ids).execute(),
+      )
+      return new Set(rows.map(({ id }) => id))
+    },
     async volumes(all) {
       const rows = await inChunks(all, (ids) =>
         db.selectFrom('volumes').select(['id', 'image_id']).where('id', 'in', ids).execute(),

@@ -20,6 +20,8 @@ export interface FlexVolTable {
   destination_aggregate: string | null
   /** Bytes that the move holds back at the destination. */
   move_reserved_bytes: Generated<number>
+  /** It holds this share alone. */
+  share_id: string | null
 }
 
 /** Each move of a FlexVol; the id is the operation's. */
@@ -70,6 +72,7 @@ export interface SnapshotTable {
   image_id: string | null
   /** clone or copy. */
   method: string | null
+  share_id: string | null
   created_at: string
   updated_at: string | null
 }
@@ -97,6 +100,8 @@ export interface VolumeTable {
   image_id: string | null
   source_volid: string | null
   snapshot_id: string | null
+  /** It is this share's content. */
+  share_id: string | null
   /** JSON objects. */
   metadata: string
   image_metadata: string
@@ -136,8 +141,9 @@ export interface AttachmentTable {
   /** Null: reserved without a server (attachments API). */
   server_id: string | null
   project_id: string
-  /** The compute host; null until known. */
+  /** The compute host, or the storage node of a share's; null until known. */
   host: string | null
+  share_id: string | null
   /** reserved, attaching, attached, detaching, error_attaching, error_detaching. */
   status: string
   attach_mode: 'rw' | 'ro'

@@ -1,0 +1,122 @@
+import { DomainError } from '@volant/contract'
+import type {
+  FileSystemSpec,
+  FileSystemStatus,
+  NfsClient,
+  ShareAgent,
+  ShareExportSpec,
+  ShareStatus,
+} from '@volant/contract'
+import { createFenceGuard } from '../fence-guard.ts'
+import { withFaults, type Faults } from './faults.ts'
+import { simulatedInventory, simulatedItem, type Planted } from './inventory.ts'
+
+export interface SimulatedShares extends ShareAgent, Planted {
+  /** What clients have written: bytes of the file system in use. */
+  setUsed(shareId: string, bytes: number): void
+  setClients(clients: NfsClient[]): void
+  /** The file systems that were flushed, in order. */
+  readonly flushed: readonly string[]
+}
+
+interface SimulatedShare {
+  spec: FileSystemSpec
+  usedBytes: number
+  export?: ShareExportSpec
+}
+
+/** The shares of a storage node in memory: the same answers, refusals and idempotence as the real agent's. */
+export function createSimulatedShareAgent({ node }: { node: string }): SimulatedShares & Faults {
+  const shares = new Map<string, SimulatedShare>()
+  const guard = createFenceGuard()
+  const inventory = simulatedInventory({
+    admit: guard.admit,
+    items: () => [...shares.keys()].map((id) => simulatedItem({ kind: 'file-system', id, shareId: id })),
+    remove: ({ id }) => void shares.delete(id),
+  })
+  const flushed: string[] = []
+  let clients: NfsClient[] = []
+  const found = (shareId: string): SimulatedShare => {
+    const share = shares.get(shareId)
+    if (share === undefined) {
+      throw new DomainError('notFound', `Share ${shareId} has no file system on node ${node}.`)
+    }
+    return share
+  }
+  const fileSystemOf = ({ spec, usedBytes }: SimulatedShare): FileSystemStatus => ({
+    shareId: spec.shareId,
+    mountPath: `/simulated/${spec.shareId}`,
+    sizeBytes: spec.sizeBytes,
+    usedBytes,
+    freeBytes: spec.sizeBytes - usedBytes,
+    pids: [],
+  })
+  const statusOf = (shareId: string): ShareStatus => {
+    const share = shares.get(shareId)
+    if (share === undefined) return { shareId }
+    return {
+      shareId,
+      fileSystem: fileSystemOf(share),
+      ...(share.export !== undefined && { export: { ...share.export, isServed: true } }),
+    }
+  }
+  const agent: SimulatedShares = {
+    node,
+    ...inventory,
+    flushed,
+    setUsed: (shareId, bytes) => void (found(shareId).usedBytes = bytes),
+    setClients: (are) => void (clients = are),
+    missing: async () => [],
+    async ensureFileSystem(caller, spec) {
+      guard.admit(caller)
+      const present = shares.get(spec.shareId)
+      // Its size is its own once it is there; only the head may have moved.
+      const sizeBytes = present?.spec.sizeBytes ?? spec.sizeBytes
+      const share = { ...present, usedBytes: present?.usedBytes ?? 0, spec: { ...spec, sizeBytes } }
+      shares.set(spec.shareId, share)
+      return fileSystemOf(share)
+    },
+    async ensureNoFileSystem(caller, shareId) {
+      guard.admit(caller)
+      if (shares.get(shareId)?.export !== undefined) {
+        throw new DomainError('conflict', `Share ${shareId} is exported; end its export first.`)
+      }
+      shares.delete(shareId)
+    },
+    async ensureFileSystemSize(caller, shareId, sizeBytes) {
+      guard.admit(caller)
+      const share = found(shareId)
+      if (sizeBytes < share.spec.sizeBytes) {
+        throw new DomainError('conflict', `The file system of share ${shareId} can't be made smaller.`)
+      }
+      share.spec = { ...share.spec, sizeBytes }
+      return fileSystemOf(share)
+    },
+    async flushFileSystem(caller, shareId) {
+      guard.admit(caller)
+      found(shareId)
+      flushed.push(shareId)
+    },
+    async trimFileSystem(caller, shareId) {
+      guard.admit(caller)
+      found(shareId)
+    },
+    async ensureShareExport(caller, spec) {
+      guard.admit(caller)
+      found(spec.shareId).export = spec
+    },
+    async ensureNoShareExport(caller, shareId) {
+      guard.admit(caller)
+      delete shares.get(shareId)?.export
+    },
+    shareStatus: async (shareId) => statusOf(shareId),
+    listShares: async () => [...shares.keys()].map(statusOf),
+    listServers: async () => [],
+    listClients: async () => clients,
+    async ensureAllStopped(caller) {
+      guard.admit(caller)
+      shares.clear()
+    },
+  }
+  return withFaults(agent, ['setUsed', 'setClients'])
+}
