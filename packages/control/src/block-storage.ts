@@ -31,6 +31,7 @@ import { volumeLists } from './db/repositories/volume-list.ts'
 import { volumeMessageRecords } from './db/repositories/volume-message.ts'
 import { volumeTypeRecords } from './db/repositories/volume-type.ts'
 import type { Database } from './db/schema.ts'
+import type { CopyProgress } from './domain/copy-progress.ts'
 import type { Topology } from './domain/topology.ts'
 import type { TokenVerifier } from './http/authenticate.ts'
 import type { HttpService } from './http/server.ts'
@@ -128,7 +129,14 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
     contents: aggregateContents(db),
     vacating: vacatingAggregates(db),
   })
-  const ports = { ...parts, ...records, ...own, pools, copyRestarts: new Map<string, number>() }
+  const ports = {
+    ...parts,
+    ...records,
+    ...own,
+    pools,
+    copying: new Map<string, CopyProgress>(),
+    monotonic: () => performance.now(),
+  }
   const services = createBlockServices({ ...ports })
   return {
     operations: [

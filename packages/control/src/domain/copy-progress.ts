@@ -17,7 +17,11 @@ export const newCopyProgress = (): CopyProgress => ({ restarts: 0, at: null, don
 const weight = 0.3
 
 /** Pure: the look before and this one. */
-export function seenAt(before: CopyProgress, status: ImageCopyStatus, now: number): CopyProgress {
+export function seenAt(
+  before: CopyProgress,
+  status: Pick<ImageCopyStatus, 'phase' | 'doneBytes'>,
+  now: number,
+): CopyProgress {
   const lost = status.phase === 'absent' || status.phase === 'failed'
   const restarts = before.restarts + (lost ? 1 : 0)
   if (before.at === null || lost || status.doneBytes < before.doneBytes || now <= before.at) {

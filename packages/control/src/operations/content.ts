@@ -1,20 +1,18 @@
 /** How an image comes to hold what another one holds: a clone, a copy of an image at rest, or a head's copy of an instant. */
 import { DomainError } from '@volant/contract'
-import { final, type AdvancingLook, type Control } from '@volant/saga'
-import type { MigrationProgress } from '../domain/migration-progress.ts'
+import type { AdvancingLook, Control } from '@volant/saga'
 import { gib, type AggregatePlace, type Copy } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { AttachmentRecords, CopyRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { ensureHead, type HeadPorts } from './head.ts'
+import { lookAtCopying, lookAtImageCopy, type CopyingPorts } from './image-copy.ts'
 
-export interface ContentPorts extends Omit<HeadPorts, 'copies' | 'backend' | 'agents'> {
+export interface ContentPorts extends Omit<HeadPorts, 'copies' | 'backend' | 'agents'>, CopyingPorts {
   copies: Pick<CopyRecords, 'find' | 'get' | 'ofVolume' | 'reservedAt'>
   attachments: Pick<AttachmentRecords, 'get' | 'ofVolume'>
   agents: Pick<Agents, 'holders'>
-  /** How often the copying of an operation was begun anew, by the operation's id; one map for the process. */
-  copyRestarts: Map<string, number>
   backend: Pick<
     Backend,
     | 'canShare'
@@ -53,9 +51,6 @@ export interface Content extends Pick<ContentPlan, 'method' | 'head'> {
 }
 
 type Op = { id: string; fence: number; control: Readonly<Pick<Control, 'paused' | 'rate'>> }
-
-/** How often a copying may be begun anew before the operation gives up. */
-const maxRestarts = 3
 
 /** The name of the head's job; a stray is told from the operation's id in it. */
 const jobOf = (op: { id: string }): string => `snapshot-${op.id}`
@@ -117,48 +112,30 @@ export async function startContent(ports: ContentPorts, op: Op, content: Content
 export async function lookAtContent(ports: ContentPorts, op: Op, content: Content): Promise<AdvancingLook> {
   const { from, to, method, head } = content
   if (method === 'clone') return { done: true, advance: null }
-  const status =
-    head === null
-      ? await ports.backend.copyStatus({ to, from })
-      : await ports.agents.holders(head.machine).pointCopyStatus(head.holderId, jobOf(op))
-  if (status.phase === 'failed' || status.phase === 'absent') {
-    await startAnew(ports, op, content, status.error ?? 'it is gone')
-  } else if (status.phase !== 'done' && head === null) await followWishes(ports, op, content)
-  const { doneBytes, totalBytes } = status
-  const progress: MigrationProgress = {
-    phase: 'copying',
-    doneBytes,
-    totalBytes,
-    leftBytes: Math.max(0, totalBytes - doneBytes),
-    rateBps: 0,
-    etaSeconds: null,
-    clientLimitBps: null,
-    mirrorRestarts: 0,
-  }
-  return { done: status.phase === 'done', progress, advance: [status.phase, doneBytes] }
+  if (head === null) return lookAtImageCopy(ports, op, { to, from }, () => startContent(ports, op, content))
+  const status = await ports.agents.holders(head.machine).pointCopyStatus(head.holderId, jobOf(op))
+  // An operator's pause does not reach a head's copy.
+  return lookAtCopying(ports, op, { ...status, isPaused: false }, () => startAnew(ports, op, content))
 }
 
 /** The target is made anew: what a dead head has written is of no instant. */
-async function startAnew(ports: ContentPorts, op: Op, content: Content, reason: string): Promise<void> {
-  const restarts = (ports.copyRestarts.get(op.id) ?? 0) + 1
-  ports.copyRestarts.set(op.id, restarts)
-  if (restarts > maxRestarts) throw final(`The copy failed ${restarts} times, at last with: ${reason}`)
-  await endContent(ports, op, content)
+async function startAnew(ports: ContentPorts, op: Op, content: Content): Promise<void> {
+  await stopContent(ports, op, content)
   await ports.backend.ensureNoImage(callerOf(op), content.to)
   await startContent(ports, op, content)
 }
 
-async function followWishes(ports: ContentPorts, op: Op, { from, to }: Content): Promise<void> {
-  const status = await ports.backend.copyStatus({ to, from })
-  const rate = op.control.rate ?? 0
-  if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), { to, from }, rate)
-  if ((status.phase === 'paused') !== op.control.paused) {
-    await ports.backend.ensureCopyPaused(callerOf(op), { to, from }, op.control.paused)
-  }
-}
-
 /** Ends what is under way, and closes what was opened for it. The target stays. */
 export async function endContent(
+  ports: ContentPorts,
+  op: Pick<Op, 'id' | 'fence'>,
+  content: Content,
+): Promise<void> {
+  await stopContent(ports, op, content)
+  ports.copying.delete(op.id)
+}
+
+async function stopContent(
   ports: ContentPorts,
   op: Pick<Op, 'id' | 'fence'>,
   { from, to, method, head }: Content,

@@ -1,4 +1,5 @@
-/** What the steps of a FlexVol's move do with the copy of an image that nobody writes to. */
+/** Looks at the copy of an image: they follow what the operator wants, begin anew what was lost, and tell how far it is. */
+import type { ImageCopyStatus } from '@volant/contract'
 import { final, retryable } from '@volant/saga'
 import { newCopyProgress, seenAt, type CopyProgress } from '../domain/copy-progress.ts'
 import type { MigrationProgress } from '../domain/migration-progress.ts'
@@ -6,12 +7,15 @@ import type { Copy } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import { callerOf } from './caller.ts'
 
-export interface ImageCopyPorts {
-  backend: Pick<Backend, 'copyStatus' | 'setCopyRate' | 'ensureCopyPaused'>
-  /** What copies under way look like. In memory: after a restart they are looked at anew. */
+export interface CopyingPorts {
+  /** What copies under way look like, by the operation's id. In memory: after a restart they are looked at anew. */
   copying: Map<string, CopyProgress>
   /** Milliseconds, from a clock that does not jump. */
   monotonic(): number
+}
+
+export interface ImageCopyPorts extends CopyingPorts {
+  backend: Pick<Backend, 'copyStatus' | 'setCopyRate' | 'ensureCopyPaused'>
 }
 
 interface Op {
@@ -20,17 +24,41 @@ interface Op {
   control: { rate: number | null; paused: boolean }
 }
 
+interface CopyingLook {
+  done: boolean
+  progress?: MigrationProgress
+  advance: unknown
+}
+
 /** How often a copy may begin anew before the operation gives up. */
 const maxRestarts = 5
 
-/** One look of a wait: follows the operator's wishes, starts what was lost anew, and tells how far it is. */
+/** One look at the copy of an image that nobody writes to, by its storage node. */
 export async function lookAtImageCopy(
   ports: ImageCopyPorts,
   op: Op,
   pair: { to: Copy; from: Copy },
   start: () => Promise<void>,
-) {
+): Promise<CopyingLook> {
   const status = await ports.backend.copyStatus(pair)
+  const { paused } = op.control
+  if (status.phase === 'copying' || status.phase === 'paused') {
+    const rate = op.control.rate ?? 0
+    if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), pair, rate)
+    if ((status.phase === 'paused') !== paused) {
+      await ports.backend.ensureCopyPaused(callerOf(op), pair, paused)
+    }
+  }
+  return lookAtCopying(ports, op, { ...status, isPaused: paused }, start)
+}
+
+/** One look at a copy, whoever makes it: what is lost is started anew, so often and no more. */
+export async function lookAtCopying(
+  ports: CopyingPorts,
+  op: Pick<Op, 'id'>,
+  status: Pick<ImageCopyStatus, 'phase' | 'doneBytes' | 'totalBytes' | 'error'> & { isPaused: boolean },
+  start: () => Promise<void>,
+): Promise<CopyingLook> {
   const seen = seenAt(ports.copying.get(op.id) ?? newCopyProgress(), status, ports.monotonic())
   ports.copying.set(op.id, seen)
   const advance = [seen.restarts, status.phase, status.doneBytes]
@@ -43,17 +71,9 @@ export async function lookAtImageCopy(
     if (status.phase === 'failed') throw retryable(`The copy failed and was started again: ${reason}`)
     return { done: false, advance }
   }
-  const { paused } = op.control
-  if (status.phase !== 'done') {
-    const rate = op.control.rate ?? 0
-    if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), pair, rate)
-    if ((status.phase === 'paused') !== paused) {
-      await ports.backend.ensureCopyPaused(callerOf(op), pair, paused)
-    }
-  }
   const leftBytes = Math.max(0, status.totalBytes - status.doneBytes)
   const progress: MigrationProgress = {
-    phase: status.phase !== 'done' && paused ? 'paused' : 'copying',
+    phase: status.phase !== 'done' && status.isPaused ? 'paused' : 'copying',
     doneBytes: status.doneBytes,
     totalBytes: status.totalBytes,
     leftBytes,

@@ -19,7 +19,6 @@ export function blockStoragePorts(world: World) {
     creation: volumeCreation(world.db),
     births: snapshotCreation(world.db),
     snapshotLists: snapshotLists(world.db),
-    copyRestarts: new Map<string, number>(),
     quotas: blockQuotaRecords(world.db),
     messages: volumeMessageRecords(world.db),
     instanceActions: instanceActionRecords(world.db),
