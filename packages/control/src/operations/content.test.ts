@@ -6,7 +6,7 @@ import type { MigrationProgress } from '../domain/migration-progress.ts'
 import { blockStoragePorts } from '../testing/block-storage.ts'
 import { makeSnapshot } from '../testing/snapshots.ts'
 import { makeVolume, openWorld } from '../testing/world.ts'
-import { endContent, lookAtContent } from './content.ts'
+import { sealContent, lookAtContent } from './content.ts'
 
 /** The copy of an image at rest, of which the test says how far it is. */
 async function copyAtRest(t: TestContext) {
@@ -45,7 +45,7 @@ test('the copy of an image at rest shows its rate and when it will be done', asy
   assert.equal((await look(1000, 0)).etaSeconds, null)
   const second = await look(2000, 250)
   assert.deepEqual([second.rateBps, second.leftBytes, second.etaSeconds], [250, 750, 3])
-  await endContent(ports, op, content)
+  await sealContent(ports, op, content, false)
   assert.equal(ports.copying.size, 0, 'nothing is remembered of a copy that is over')
 })
 

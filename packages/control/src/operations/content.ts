@@ -50,6 +50,16 @@ export interface Content extends Pick<ContentPlan, 'method' | 'head'> {
   to: Copy
 }
 
+/** What a step that has chosen how the content comes leaves for those that bring it. */
+export interface PlacedContent extends Pick<ContentPlan, 'method'> {
+  sourceImageId: string
+  /** Absent: nobody has the source open. */
+  head?: ContentHead | null
+}
+
+/** The bounds of the wait for it. */
+export const contentWait = { every: '500ms', stallTimeout: '15m' } as const
+
 type Op = { id: string; fence: number; control: Readonly<Pick<Control, 'paused' | 'rate'>> }
 
 /** The name of the head's job; a stray is told from the operation's id in it. */
@@ -90,6 +100,15 @@ async function headOf(ports: ContentPorts, volumeId: string | null): Promise<Con
   return { holderId: attachment.id, machine: ports.places.machineOfHost(attachment.host) }
 }
 
+export async function contentOf(
+  ports: ContentPorts,
+  copyId: string,
+  { method, head, sourceImageId }: PlacedContent,
+): Promise<Content> {
+  const from = await ports.copies.get(sourceImageId)
+  return { method, head: head ?? null, from, to: await ports.copies.get(copyId) }
+}
+
 /** When it returns the instant is fixed: what is written to the source later does not come to the target. */
 export async function startContent(ports: ContentPorts, op: Op, content: Content): Promise<void> {
   const { from, to, method, head } = content
@@ -125,16 +144,34 @@ async function startAnew(ports: ContentPorts, op: Op, content: Content): Promise
   await startContent(ports, op, content)
 }
 
-/** Ends what is under way, and closes what was opened for it. The target stays. */
-export async function endContent(
+/** The target holds it all: what was opened for it is closed, and it is as its owner will find it. */
+export async function sealContent(
   ports: ContentPorts,
   op: Pick<Op, 'id' | 'fence'>,
   content: Content,
+  readOnly: boolean,
 ): Promise<void> {
   await stopContent(ports, op, content)
   ports.copying.delete(op.id)
+  await ports.backend.ensureReadOnly(callerOf(op), content.to, readOnly)
 }
 
+/** The undo: ends what is under way, and removes the target. */
+export async function removeContent(
+  ports: ContentPorts,
+  op: Pick<Op, 'id' | 'fence'>,
+  copyId: string,
+  { method, head, sourceImageId }: PlacedContent,
+): Promise<void> {
+  ports.copying.delete(op.id)
+  const to = await ports.copies.find(copyId)
+  const from = await ports.copies.find(sourceImageId)
+  if (to === undefined) return
+  if (from !== undefined) await stopContent(ports, op, { method, head: head ?? null, from, to })
+  await ports.backend.ensureNoImage(callerOf(op), to)
+}
+
+/** Ends what is under way, and closes what was opened for it. The target stays. */
 async function stopContent(
   ports: ContentPorts,
   op: Pick<Op, 'id' | 'fence'>,

@@ -4,15 +4,15 @@ import { messageEvents } from '../domain/volume-message.ts'
 import type { Copy } from '../domain/volume.ts'
 import type { SnapshotCreation } from '../ports/snapshots.ts'
 import type { SnapshotRecords } from '../ports/records.ts'
-import { callerOf } from './caller.ts'
 import { noteFailure, type FailureNotes } from './failure-note.ts'
 import {
-  endContent,
+  contentOf,
+  contentWait,
   lookAtContent,
   planContent,
+  removeContent,
+  sealContent,
   startContent,
-  type Content,
-  type ContentPlan,
   type ContentPorts,
 } from './content.ts'
 
@@ -69,36 +69,25 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
   .step('fixInstant', {
     do: async ({ op, input, out, ports, now }) =>
       noteFailure(ports, op, about(input), failed, now(), async () => {
-        await startContent(ports, op, await contentOf(ports, input, out.placeImage))
+        await startContent(ports, op, await contentOf(ports, input.copyId, out.placeImage))
         return null
       }),
-    undo: async ({ op, input, out, ports }) => {
-      const to = await ports.copies.find(input.copyId)
-      const from = await ports.copies.find(out.placeImage.sourceImageId)
-      if (to === undefined) return
-      if (from !== undefined) await endContent(ports, op, { ...out.placeImage, from, to })
-      await ports.backend.ensureNoImage(callerOf(op), to)
-    },
+    undo: ({ op, input, out, ports }) => removeContent(ports, op, input.copyId, out.placeImage),
     skipUndo: 'what was made of the image stays behind as a stray, which nothing uses',
   })
 
   .wait('copied', {
-    every: '500ms',
-    stallTimeout: '15m',
-    until: async ({ op, input, out, ports, now, progress }) =>
-      noteFailure(ports, op, about(input), failed, now(), async () => {
-        const look = await lookAtContent(ports, op, await contentOf(ports, input, out.placeImage))
-        progress(look.progress ?? null)
-        return look
-      }),
+    ...contentWait,
+    until: async ({ op, input, out, ports, now }) =>
+      noteFailure(ports, op, about(input), failed, now(), async () =>
+        lookAtContent(ports, op, await contentOf(ports, input.copyId, out.placeImage)),
+      ),
   })
 
   .step('seal', {
     do: async ({ op, input, out, ports, now }) =>
       noteFailure(ports, op, about(input), failed, now(), async () => {
-        const content = await contentOf(ports, input, out.placeImage)
-        await endContent(ports, op, content)
-        await ports.backend.ensureReadOnly(callerOf(op), content.to, true)
+        await sealContent(ports, op, await contentOf(ports, input.copyId, out.placeImage), true)
         return null
       }),
     undo: nothingToUndo,
@@ -129,13 +118,4 @@ async function truthOf(ports: CreateSnapshotPorts, volumeId: string): Promise<Co
   const { imageId } = await ports.volumes.get(volumeId)
   if (imageId === null) throw new DomainError('conflict', `Volume ${volumeId} has no data yet.`)
   return ports.copies.get(imageId)
-}
-
-async function contentOf(
-  ports: CreateSnapshotPorts,
-  input: CreateSnapshotInput,
-  placed: Pick<ContentPlan, 'method' | 'head'> & { sourceImageId: string },
-): Promise<Content> {
-  const from = await ports.copies.get(placed.sourceImageId)
-  return { method: placed.method, head: placed.head, from, to: await ports.copies.get(input.copyId) }
 }

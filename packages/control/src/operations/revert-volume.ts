@@ -5,12 +5,13 @@ import type { Copy } from '../domain/volume.ts'
 import type { CopyRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import {
-  endContent,
+  contentOf,
+  contentWait,
   lookAtContent,
   planContent,
+  removeContent,
+  sealContent,
   startContent,
-  type Content,
-  type ContentPlan,
   type ContentPorts,
 } from './content.ts'
 import { clearFailure, noteFailure, type FailureNotes } from './failure-note.ts'
@@ -73,36 +74,25 @@ export const revertVolume = operation<RevertVolumeInput, RevertVolumePorts>('vol
   .step('makeImage', {
     do: async ({ op, input, out, ports, now }) =>
       noteFailure(ports, op, input, failed, now(), async () => {
-        await startContent(ports, op, await contentOf(ports, input, out.placeImage))
+        await startContent(ports, op, await contentOf(ports, input.copyId, out.placeImage))
         return null
       }),
-    undo: async ({ op, input, out, ports }) => {
-      const to = await ports.copies.find(input.copyId)
-      const from = await ports.copies.find(out.placeImage.sourceImageId)
-      if (to === undefined) return
-      if (from !== undefined) await endContent(ports, op, { ...out.placeImage, head: null, from, to })
-      await ports.backend.ensureNoImage(callerOf(op), to)
-    },
+    undo: ({ op, input, out, ports }) => removeContent(ports, op, input.copyId, out.placeImage),
     skipUndo: 'what was made of the image stays behind as a stray, which nothing uses',
   })
 
   .wait('copied', {
-    every: '500ms',
-    stallTimeout: '15m',
-    until: async ({ op, input, out, ports, now, progress }) =>
-      noteFailure(ports, op, input, failed, now(), async () => {
-        const look = await lookAtContent(ports, op, await contentOf(ports, input, out.placeImage))
-        progress(look.progress ?? null)
-        return look
-      }),
+    ...contentWait,
+    until: async ({ op, input, out, ports, now }) =>
+      noteFailure(ports, op, input, failed, now(), async () =>
+        lookAtContent(ports, op, await contentOf(ports, input.copyId, out.placeImage)),
+      ),
   })
 
   .step('seal', {
     do: async ({ op, input, out, ports, now }) =>
       noteFailure(ports, op, input, failed, now(), async () => {
-        const content = await contentOf(ports, input, out.placeImage)
-        await endContent(ports, op, content)
-        await ports.backend.ensureReadOnly(callerOf(op), content.to, false)
+        await sealContent(ports, op, await contentOf(ports, input.copyId, out.placeImage), false)
         return null
       }),
     undo: nothingToUndo,
@@ -151,13 +141,4 @@ async function imageOf(ports: RevertVolumePorts, snapshotId: string): Promise<Co
   const { imageId } = await ports.snapshots.get(snapshotId)
   if (imageId === null) throw new DomainError('conflict', `Snapshot ${snapshotId} has no data.`)
   return ports.copies.get(imageId)
-}
-
-async function contentOf(
-  ports: RevertVolumePorts,
-  input: RevertVolumeInput,
-  placed: Pick<ContentPlan, 'method'> & { sourceImageId: string },
-): Promise<Content> {
-  const from = await ports.copies.get(placed.sourceImageId)
-  return { method: placed.method, head: null, from, to: await ports.copies.get(input.copyId) }
 }
