@@ -175,7 +175,7 @@ const isAt = (copy: Copy, place: SweepPlace, item: Found['item'], records: Owner
 
 /** An operation that has not ended and names it, or something that it belongs to. */
 function workingOn(item: Found['item'], records: OwnerRecords): UnfinishedOperation | undefined {
-  const { imageId, holderId, serverId, jobId } = item
+  const { imageId, holderId, serverId, shareId, jobId } = item
   const copy = records.copies.get(imageId ?? '') ?? records.tombstones.get(`copy/${imageId}`)
   const attachment =
     records.attachments.get(holderId ?? '') ?? records.tombstones.get(`attachment/${holderId}`)
@@ -183,9 +183,16 @@ function workingOn(item: Found['item'], records: OwnerRecords): UnfinishedOperat
   const volumes = [item.volumeId, copy?.volumeId, attachment?.volumeId, snapshot]
   const servers = [serverId, attachment?.serverId]
   const aggregate = item.kind === 'aggregate' ? item.aggregate : undefined
-  const ids = [imageId, holderId, serverId, operationOf(jobId), aggregate, ...volumes, ...servers].filter(
-    (id): id is string => typeof id === 'string' && id !== '',
-  )
+  const ids = [
+    imageId,
+    holderId,
+    serverId,
+    shareId,
+    operationOf(jobId),
+    aggregate,
+    ...volumes,
+    ...servers,
+  ].filter((id): id is string => typeof id === 'string' && id !== '')
   return records.unfinished.find(
     ({ id, keys, input }) =>
       ids.includes(id) ||
@@ -232,11 +239,14 @@ function judgeStray({ place, item }: Found, records: OwnerRecords): Judgement {
         'look at what is in it; if nobody needs it: unmount it (umount), detach its loop device (losetup -d), remove the file',
       )
     case 'file-system':
-      return removable('the file system of a share that is gone', 'no record knows the share')
+      return reported(
+        'the file system of a share that no record knows',
+        'look whether clients use it; if nobody needs it: end its NFS export, unmount it (umount), detach its loop device (losetup -d)',
+      )
     case 'nfs-server':
-      return removable(
-        'an NFS server of a node that serves no shares (any more)',
-        'the configuration names none',
+      return reported(
+        'an NFS server of a node that serves no shares by the configuration',
+        'give its cluster its shares back in the configuration, or end it (kill) when no client has a mount',
       )
     case 'file':
       return reported('nothing that Volant makes', `move it away, or remove it: rm -r '${item.id}'`)

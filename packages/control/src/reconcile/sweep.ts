@@ -1,5 +1,5 @@
 import { setImmediate as othersTurn, setTimeout as sleep } from 'node:timers/promises'
-import { messageOf, type Caller, type InventoryItem, type Inventoried } from '@volant/contract'
+import { messageOf, type Caller, type InventoryItem } from '@volant/contract'
 import type { Stray, SweepReport } from '@volant/contract/ndo/sweep.ts'
 import type { Logger } from 'pino'
 import {
@@ -302,16 +302,16 @@ async function remove(
     await ports.backend.ensureNoImage(caller, copy)
     return ports.copies.remove(copy.imageId)
   }
-  const agent: Inventoried =
-    place.agent === 'storage'
-      ? ports.agents.storage(place.name)
-      : place.agent === 'holders'
-        ? ports.agents.holders(place.name)
-        : ports.agents.compute(place.name)
-  await agent.removeStray(caller, { ...rest, kind })
+  if (place.agent === 'database') return
+  await ports.agents[place.agent](place.name).removeStray(caller, { ...rest, kind })
 }
 
-const agentNames = { storage: 'storage node', holders: 'machine', compute: 'compute host' } as const
+const agentNames = {
+  storage: 'storage node',
+  shares: 'shares of node',
+  holders: 'machine',
+  compute: 'compute host',
+} as const
 
 const placeText = ({ agent, name }: SweepPlace): string =>
   agent === 'database' ? name : `${agentNames[agent]} ${name}`
