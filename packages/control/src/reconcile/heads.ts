@@ -59,8 +59,9 @@ async function restoreHead(ports: RestoreHeadsPorts, caller: Caller, listed: Att
 }
 
 async function isWorkedOn({ engine }: RestoreHeadsPorts, attachment: Attachment): Promise<boolean> {
-  const { volumeId, serverId } = attachment
-  for (const key of [`volume/${volumeId}`, `server/${serverId}`, `server-delete/${serverId}`]) {
+  const { volumeId, serverId, shareId } = attachment
+  const user = shareId === null ? [`server/${serverId}`, `server-delete/${serverId}`] : [`share/${shareId}`]
+  for (const key of [`volume/${volumeId}`, ...user]) {
     if ((await engine.holderOf(key)) !== undefined) return true
   }
   return false
