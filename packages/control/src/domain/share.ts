@@ -121,13 +121,13 @@ export const junctionPathOf = (shareId: string): string => `/share_${shareId.rep
 export const shareFlexVolName = (shareId: string): string => junctionPathOf(shareId).slice(1)
 
 /**
- * Bytes of the image below a share of so many GiB. An image cannot be resized while it is exported, and a sparse one costs
- * nothing: so it is far larger than the file system, which grows in it.
+ * Bytes of the image below a share of so many GiB. An image cannot be resized while it is exported, so it is larger than
+ * the file system, which grows in it. Its holes cost no room, but a mirror walks over them: a TiB of holes is 15 s of work.
  */
-export const imageBytesFor = (sizeGib: number): number => Math.max(1024, 4 * sizeGib) * gib
+export const imageBytesFor = (sizeGib: number): number => Math.max(128, 8 * sizeGib) * gib
 
-/** The largest share: an image of 4 times its size is still a file that every file system takes (16 TiB on ext4). */
-export const largestShareGib = 4095
+/** The largest share, in GiB: an image of 8 times its size is still a file that every file system takes (16 TiB on ext4). */
+export const largestShareGib = 2047
 
 /** `HOST@BACKEND#AGGREGATE`; throws `invalid`, saying what the form is. */
 export function parseShareHost(text: string): { host: string; backend: string; pool: string } {
