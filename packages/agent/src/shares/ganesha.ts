@@ -1,0 +1,89 @@
+import { BusConnection, BusError } from './bus.ts'
+
+/** What one running NFS-Ganesha is asked over its own bus. It is never sent SIGHUP: one wrong word would end all exports. */
+
+const name = 'org.ganesha.nfsd'
+const exportManager = {
+  destination: name,
+  path: '/org/ganesha/nfsd/ExportMgr',
+  interface: 'org.ganesha.nfsd.exportmgr',
+}
+const clientManager = {
+  destination: name,
+  path: '/org/ganesha/nfsd/ClientMgr',
+  interface: 'org.ganesha.nfsd.clientmgr',
+}
+
+/** A client that the server remembers; it may be gone. */
+export interface RememberedClient {
+  address: string
+  /** Protocols that it has used: `NFSv3`, `NFSv41`, … */
+  protocols: string[]
+  /** Milliseconds since 1970. */
+  lastSeenMs: number
+}
+
+export class Ganesha {
+  readonly #bus: BusConnection
+
+  constructor(bus: BusConnection) {
+    this.#bus = bus
+  }
+
+  get isOpen(): boolean {
+    return this.#bus.isOpen
+  }
+
+  close(): void {
+    this.#bus.close()
+  }
+
+  /** Whether it has come to its bus. */
+  isThere(): Promise<boolean> {
+    return this.#bus.hasOwner(name)
+  }
+
+  /** Calls `ended` once, when the server or its bus has ended. */
+  async watch(ended: () => void): Promise<void> {
+    this.#bus.unref()
+    void this.#bus.closed.then(ended)
+    await this.#bus.watchOwner(name, (owner) => owner === '' && this.#bus.close())
+  }
+
+  /** The ids of what it exports, without the root of the namespace. */
+  async exportIds(): Promise<Set<number>> {
+    const [, found] = await this.#bus.call({ ...exportManager, member: 'ShowExports' })
+    return new Set((found as [number][]).map(([id]) => id).filter((id) => id !== 0))
+  }
+
+  /** Throws `BusError` with what the server says; then nothing has changed. */
+  async addExport(file: string, exportId: number): Promise<void> {
+    await this.#bus.call({ ...exportManager, member: 'AddExport' }, [file, `EXPORT(Export_Id=${exportId})`])
+  }
+
+  /** Throws as `addExport`. Clients that it says nothing about notice nothing. */
+  async updateExport(file: string, exportId: number): Promise<void> {
+    const expression = `EXPORT(Export_Id=${exportId})`
+    await this.#bus.call({ ...exportManager, member: 'UpdateExport' }, [file, expression])
+  }
+
+  /** Returns when no request reaches it any more. One that is not there is all right. */
+  async removeExport(exportId: number): Promise<void> {
+    try {
+      await this.#bus.call({ ...exportManager, member: 'RemoveExport' }, [exportId])
+    } catch (error) {
+      if (!(error instanceof BusError) || (await this.exportIds()).has(exportId)) throw error
+    }
+  }
+
+  async clients(): Promise<RememberedClient[]> {
+    const [, found] = await this.#bus.call({ ...clientManager, member: 'ShowClients' })
+    return (found as [string, [string, boolean][], [number, number]][]).map(
+      ([address, protocols, [seconds, nanoseconds]]) => ({
+        address: address.replace(/^::ffff:/, ''),
+        protocols: protocols.filter(([, used]) => used).map(([protocol]) => protocol),
+        lastSeenMs: seconds * 1000 + Math.floor(nanoseconds / 1e6),
+      }),
+    )
+  }
+}
