@@ -66,6 +66,23 @@ describe('the embedded default', () => {
     assert.throws(() => parseConfig(both, options), /the management address '::1:8443' is there twice/)
   })
 
+  it('has the shares of each cluster, at any address; the backend and the node have defaults', () => {
+    const [lma] = defaultConfig({ stateDir: '/s', hostname: 'h' }).topology.clusters
+    assert.deepEqual(lma?.shares, { backend: 'manila-lma', lif: '127.250.118.49', node: 'lma-01' })
+    const long = /shares:\n +backend: manila-lma\n +lif: .*\n +node: lma-01\n/
+    assert.match(valid, long)
+    const short = parseConfig(valid.replace(long, 'shares: { lif: "fd00::49" }\n'), options)
+    assert.deepEqual(short.topology.clusters[0]?.shares, {
+      backend: 'manila-lma',
+      lif: 'fd00::49',
+      node: 'lma-01',
+    })
+    assert.deepEqual(parseConfig(configDocument(short), options), short)
+    const none = parseConfig(valid.replace(new RegExp(` +${long.source}`), ''), options)
+    assert.equal(none.topology.clusters[0]?.shares, undefined)
+    assert.deepEqual(parseConfig(configDocument(none), options), none)
+  })
+
   it('has the two clusters, pools and compute hosts of the documentation', () => {
     const { topology } = defaultConfig({ stateDir: '/s', hostname: 'h' })
     const pools = topology.clusters.map(
@@ -158,6 +175,48 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
       'data_address: 127.250.118.49\n        agent: https://a:1',
       /are one process and have one address, here none and elsewhere https:\/\/a:1/,
       'name: lmb-01',
+    ],
+    [
+      'a Manila backend with the name of a Cinder backend',
+      'backend: manila-lma',
+      'backend: cinder-lmb',
+      /is the name of a cluster, and so of a Cinder backend.*such as manila-lmb$/,
+      'cinder-lmb',
+    ],
+    [
+      'a Manila backend twice',
+      'backend: manila-lmb',
+      'backend: manila-lma',
+      /the Manila backend 'manila-lma' is there twice/,
+      'manila-lma',
+    ],
+    [
+      'one LIF for the shares of two clusters',
+      'lif: "127.250.118.51"\n      node: lmb-01',
+      'lif: "127.250.118.49"\n      node: lmb-01',
+      /the LIF of shares '127.250.118.49' is there twice/,
+      '"127.250.118.49"',
+    ],
+    [
+      'a LIF of shares that is a name',
+      'lif: "127.250.118.49"\n      node: lma-01',
+      'lif: storage\n      node: lma-01',
+      /'storage' is no IP address/,
+      'storage',
+    ],
+    [
+      'a LIF of shares that is every address',
+      'lif: "127.250.118.49"\n      node: lma-01',
+      'lif: "0::0"\n      node: lma-01',
+      /'0::0' means every address/,
+      '"0::0"',
+    ],
+    [
+      'a node of shares that is of another cluster',
+      'lif: "127.250.118.49"\n      node: lma-01',
+      'lif: "127.250.118.49"\n      node: lmb-01',
+      /cluster 'cinder-lma' has no node 'lmb-01', but lma-01/,
+      'lmb-01',
     ],
     ['a missing key', 'data_address: 127.250.118.49\n', '\n', /'data_address' is missing/, 'name: lma-01'],
     ['a key twice', 'host: stl', 'host: a\nhost: stl', /not valid YAML.*unique/, 'host: stl'],

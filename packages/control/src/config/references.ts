@@ -40,12 +40,48 @@ function checkFlexVols(problems: ProblemCollector, cluster: Cluster, at: ConfigP
   }
 }
 
+/** One string for each address, however it is written. */
+const canonicalAddress = (address: string): string =>
+  isIP(address) === 6 ? new URL(`http://[${address.replace(/%.*$/, '')}]`).hostname : address
+
+/** One LIF is one NFS server, of one cluster; a Manila backend is told from a Cinder backend by its name alone. */
+function sharesCheck(problems: ProblemCollector, topology: Topology) {
+  const backends = unique(problems, 'the Manila backend', 'in the file')
+  const lifs = unique(problems, 'the LIF of shares', 'in the file: it is one NFS server, of one cluster')
+  const cinder = new Set(topology.clusters.map(({ name }) => name))
+  return ({ name, nodes, shares }: Cluster, at: ConfigPath): void => {
+    if (shares === undefined) return
+    const path = [...at, 'shares']
+    const { backend, lif, node } = shares
+    if (cinder.has(backend)) {
+      problems.add(
+        [...path, 'backend'],
+        `'${backend}' is the name of a cluster, and so of a Cinder backend at the same host; choose another, such as manila-${backend.replace(/^(cinder|manila)-/, '')}`,
+      )
+    } else backends(backend, [...path, 'backend'])
+    if (isIP(lif) !== 0 && ['0.0.0.0', '[::]'].includes(canonicalAddress(lif))) {
+      problems.add(
+        [...path, 'lif'],
+        `'${lif}' means every address of the machine; name the one at which shares are mounted`,
+      )
+    } else {
+      checkAddress(problems, lif, [...path, 'lif'])
+      lifs(canonicalAddress(lif), [...path, 'lif'], lif)
+    }
+    if (!nodes.some((candidate) => candidate.name === node)) {
+      const known = nodes.map((candidate) => candidate.name).join(', ')
+      problems.add([...path, 'node'], `cluster '${name}' has no node '${node}', but ${known}`)
+    }
+  }
+}
+
 /** What one part of the topology says about another: names once, references to things there are, real addresses. */
 export function checkTopology(topology: Topology, problems: ProblemCollector): void {
   const clusters = unique(problems, 'cluster', 'in the file')
   const nodes = unique(problems, 'node', 'among all clusters')
   const folders = folderCheck(problems)
   const management = managementCheck(problems)
+  const shares = sharesCheck(problems, topology)
   for (const [clusterIndex, cluster] of topology.clusters.entries()) {
     const at: ConfigPath = ['clusters', clusterIndex]
     clusters(cluster.name, [...at, 'name'])
@@ -67,6 +103,7 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
       }
     }
     checkFlexVols(problems, cluster, at)
+    shares(cluster, at)
   }
   const hosts = unique(problems, 'compute host', 'in the file')
   for (const [index, host] of topology.computeHosts.entries())

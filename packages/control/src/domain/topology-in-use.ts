@@ -9,6 +9,16 @@ export interface PlacesInUse {
   /** Aggregates with images, of volumes and of what migrations left. */
   aggregates: { node: string; aggregate: string; images: number }[]
   computeHosts: { name: string; servers: number }[]
+  /** Where clients mount shares, and the nodes that serve them. */
+  shares: SharesInUse[]
+}
+
+export interface SharesInUse {
+  cluster: string
+  lif: string
+  /** Null: no node serves them now. */
+  node: string | null
+  shares: number
 }
 
 const of = (count: number, what: string): string => `${count} ${what}${count === 1 ? '' : 's'}`
@@ -52,7 +62,18 @@ export function missingPlaces(
     ...inUse.computeHosts
       .filter(({ name }) => !hosts.has(name))
       .map(({ name, servers }) => `compute host ${name} (${of(servers, 'server')})`),
+    ...inUse.shares.flatMap((used) => lackingShares(topology, used)),
   ]
+}
+
+/** Clients have the LIF in their mounts, and its node has the file systems: neither can change under them. */
+function lackingShares(topology: Topology, { cluster, lif, node, shares }: SharesInUse): string[] {
+  const service = topology.clusters.find(({ name }) => name === cluster)?.shares
+  if (service?.lif === lif && (node === null || service.node === node)) return []
+  const where = `the LIF ${lif}${node === null ? '' : ` on node ${node}`}`
+  const instead =
+    service === undefined ? '' : `; the file says ${service.lif} on node ${service.node} instead`
+  return [`shares of cluster ${cluster} at ${where} (${of(shares, 'share')}${instead})`]
 }
 
 /**

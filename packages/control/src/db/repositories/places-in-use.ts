@@ -2,12 +2,13 @@ import type { Kysely } from 'kysely'
 import type { PlacesInUse } from '../../domain/topology-in-use.ts'
 import type { Database } from '../schema.ts'
 
-/** The places of all volumes, images and servers, with their numbers. */
+/** The places of all volumes, images, servers and shares, with their numbers. */
 export async function placesInUse(db: Kysely<Database>): Promise<PlacesInUse> {
   const clusters = await db
     .selectFrom('volumes')
     .innerJoin('flexvols', 'flexvols.id', 'volumes.flexvol_id')
     .select((eb) => ['flexvols.cluster as name', eb.fn.countAll<number>().as('volumes')])
+    .where('volumes.share_id', 'is', null)
     .groupBy('flexvols.cluster')
     .orderBy('flexvols.cluster')
     .execute()
@@ -26,9 +27,24 @@ export async function placesInUse(db: Kysely<Database>): Promise<PlacesInUse> {
     .groupBy('host')
     .orderBy('host')
     .execute()
+  const shares = await db
+    .selectFrom('shares')
+    .innerJoin('flexvols', 'flexvols.id', 'shares.flexvol_id')
+    .leftJoin('attachments', 'attachments.share_id', 'shares.id')
+    .select((eb) => [
+      'flexvols.cluster',
+      'flexvols.lif',
+      'attachments.host as node',
+      eb.fn.count<number>('shares.id').distinct().as('shares'),
+    ])
+    .groupBy(['flexvols.cluster', 'flexvols.lif', 'attachments.host'])
+    .orderBy('flexvols.cluster')
+    .orderBy('attachments.host')
+    .execute()
   return {
     clusters: clusters.map(({ name, volumes }) => ({ name, volumes: Number(volumes) })),
     aggregates: aggregates.map(({ images, ...place }) => ({ ...place, images: Number(images) })),
     computeHosts: hosts.map(({ host, servers }) => ({ name: host ?? '', servers: Number(servers) })),
+    shares: shares.map(({ shares: count, ...place }) => ({ ...place, shares: Number(count) })),
   }
 }
