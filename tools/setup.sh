@@ -25,8 +25,8 @@ Sets up this folder. What is already there is left alone:
      $(echo "$packages" | fold -s -w 70 | sed '2,$s/^/     /')
   2. Node.js $node_version in .tools/node, from the npm registry, where the machine's is older than $node_floor
   3. npm ci
-  4. the launcher of QEMU's processes and the copier of images, compiled into .tools
-  5. the probe guest in .cache/probe (a kernel of Debian's, downloaded but not installed)
+  4. the launcher of QEMU's processes, the copier of images and the block device of shares, compiled into .tools
+  5. the probe guest and the NFS guest in .cache/probe (a kernel of Debian's, downloaded but not installed)
 
   --quiet   say nothing about what is already in order
 Logs are in .cache/setup.
@@ -219,20 +219,20 @@ probe_guest() {
   probe_stamp >.cache/probe/.stamp
 }
 
-# Small C programs: they start QEMU's processes and copy images. Compiled here, so that a running Volant needs no compiler.
+# Small C programs: they start QEMU's processes, copy images, and are below a share's file system. Compiled here, so that a running Volant needs no compiler.
 native_programs() {
   missing=
-  for name in launch copy; do
+  for name in launch copy fuse-nbd; do
     source=$root/packages/qemu/native/$name.c
     [ -e "$source" ] || continue
     [ -x "$root/.tools/volant-$name-$(printf '%.16s' "$(sha256sum <"$source")")" ] || missing=true
   done
   [ -n "$missing" ] || return 0
-  say 'compiling the launcher and the copier'
+  say 'compiling the small programs'
   cd "$root"
   logged native sh tools/node.sh --input-type=module \
-    -e "const m = await import('$root/packages/qemu/src/launcher.ts'); await m.ensureLauncher(); await m.ensureCopier()" ||
-    fail_with_log 'compiling the launcher and the copier' "$logs/native.log"
+    -e "const m = await import('$root/packages/qemu/src/launcher.ts'); await m.ensureLauncher(); await m.ensureCopier(); await m.ensureFuseNbd()" ||
+    fail_with_log 'compiling the small programs' "$logs/native.log"
 }
 
 enter
