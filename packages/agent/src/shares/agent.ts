@@ -201,7 +201,9 @@ class NodeShares implements LocalShareAgent {
   }
 
   #recordedServers(): string[] {
-    return readdirSync(this.#serversDir).filter((svm) => existsSync(join(this.#serversDir, svm, 'server.json')))
+    return readdirSync(this.#serversDir).filter((svm) =>
+      existsSync(join(this.#serversDir, svm, 'server.json')),
+    )
   }
 
   #placesOf(svm: string): ServerPlaces {

@@ -69,7 +69,10 @@ export function encodeCall(
   args: readonly BusArgument[],
 ): Buffer {
   const body = new Writer()
-  for (const one of args) typeof one === 'number' ? body.uint16(one) : body.text(one)
+  for (const one of args) {
+    if (typeof one === 'number') body.uint16(one)
+    else body.text(one)
+  }
   const signature = args.map((one) => (typeof one === 'number' ? 'q' : 's')).join('')
 
   const fields = new Writer()

@@ -30,7 +30,8 @@ export function requireExportSpec(spec: ShareExportSpec): void {
   const seen = new Set<string>()
   for (const { to, level } of clients) {
     const { key } = networkOf(to)
-    if (level !== 'rw' && level !== 'ro') throw invalid(`"${String(level)}" is no access level; use rw or ro.`)
+    if (level !== 'rw' && level !== 'ro')
+      throw invalid(`"${String(level)}" is no access level; use rw or ro.`)
     if (seen.has(key)) throw invalid(`There are two access rules for ${to}.`)
     seen.add(key)
   }
@@ -56,7 +57,9 @@ function networkOf(to: string): Network {
   const value = valueOf(address)
   const behind = BigInt(bits - prefix)
   if ((value >> behind) << behind !== value) {
-    throw invalid(`"${to}" is an address within a network; write the network's first address, or no /${prefix}.`)
+    throw invalid(
+      `"${to}" is an address within a network; write the network's first address, or no /${prefix}.`,
+    )
   }
   return { family: family === 4 ? 4 : 6, prefix, key: `${family}/${value}/${prefix}` }
 }
@@ -90,7 +93,8 @@ function filesystemId(shareId: string): string {
   const digits = shareId.replaceAll('-', '')
   const half = (from: number): number => Number.parseInt(digits.slice(from, from + 8), 16)
   const [major, minor] = [half(0), half(8)]
-  if (Number.isNaN(major) || Number.isNaN(minor)) throw invalid(`"${shareId}" is no share id; it must be a UUID.`)
+  if (Number.isNaN(major) || Number.isNaN(minor))
+    throw invalid(`"${shareId}" is no share id; it must be a UUID.`)
   // 0.0 and 152.152 are the server's own.
   return `${major + 1000}.${minor}`
 }

@@ -119,7 +119,10 @@ export class NfsServer {
       try {
         await this.#converge(spec.shareId)
         if (this.isServed(spec.shareId)) return
-        throw new DomainError('unavailable', `The NFS server of ${this.spec.svm} does not serve ${spec.shareId}.`)
+        throw new DomainError(
+          'unavailable',
+          `The NFS server of ${this.spec.svm} does not serve ${spec.shareId}.`,
+        )
       } catch (error) {
         await this.#takeBack(spec.shareId, before)
         throw error
@@ -246,7 +249,10 @@ export class NfsServer {
    */
   async #converge(wanted?: string): Promise<void> {
     if (this.#context.isSuperseded()) {
-      throw new DomainError('staleFence', `Another control plane has taken over the NFS server of ${this.spec.svm}.`)
+      throw new DomainError(
+        'staleFence',
+        `Another control plane has taken over the NFS server of ${this.spec.svm}.`,
+      )
     }
     if (this.#exports.size === 0) return this.#end()
     this.#watched = true
@@ -350,7 +356,9 @@ export class NfsServer {
     for (const end = performance.now() + patienceMs; ; await sleep(50)) {
       const away = this.exports.filter((spec) => !this.#canServe(spec))
       await Promise.all(
-        away.filter(({ shareId }) => fileSystems.isLost(shareId)).map(({ shareId }) => this.#rebuild(shareId)),
+        away
+          .filter(({ shareId }) => fileSystems.isLost(shareId))
+          .map(({ shareId }) => this.#rebuild(shareId)),
       )
       if (away.length === 0 || performance.now() > end || !this.#watched) return
     }

@@ -48,10 +48,7 @@ const busText = ({ busPath }: ServerPlaces): string => `<!DOCTYPE busconfig PUBL
   <auth>EXTERNAL</auth>
   <policy context="default">
     <deny user="*"/>
-    <deny own="*"/>
-  </policy>
-  <policy user="${process.getuid?.() ?? 0}">
-    <allow user="*"/>
+    <allow user="${process.getuid?.() ?? 0}"/>
     <allow own="*"/>
     <allow send_destination="*" eavesdrop="false"/>
     <allow receive_sender="*"/>
@@ -182,9 +179,7 @@ function tcpSockets(pid: number): TcpSocket[] {
 
 /** An address of /proc (groups of four bytes, each in the machine's order) as one word that can be compared. */
 function canonical(hex: string): string {
-  const bytes = Buffer.concat(
-    (hex.match(/.{8}/g) ?? []).map((group) => Buffer.from(group, 'hex').reverse()),
-  )
+  const bytes = Buffer.concat((hex.match(/.{8}/g) ?? []).map((group) => Buffer.from(group, 'hex').swap32()))
   const isMapped = bytes.length === 16 && bytes.toString('hex', 0, 12) === '00000000000000000000ffff'
   const [plain, parts] = [isMapped ? bytes.subarray(12) : bytes, [] as string[]]
   if (plain.length === 4) return plain.join('.')

@@ -1,12 +1,7 @@
 import { readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import type { ShareExportSpec } from '@volant/contract'
-import {
-  ensurePrivateFolder,
-  readJson,
-  syncFolder,
-  writeJsonDurably,
-} from '@volant/qemu/durable-file.ts'
+import { ensurePrivateFolder, readJson, syncFolder, writeJsonDurably } from '@volant/qemu/durable-file.ts'
 import type { ProcessIdentity } from '@volant/qemu/process.ts'
 
 /** What is written down about an NFS server, in `<folder>/server.json`. */
