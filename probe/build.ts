@@ -1,6 +1,6 @@
 /**
- * Builds the probe guest: Debian's cloud kernel and an initramfs of one static program and the modules it needs.
- * The kernel's package is downloaded and unpacked into the cache, never installed.
+ * Builds the guests of the tests: Debian's cloud kernel and, for each, an initramfs of one static program and the
+ * modules it needs. The kernel's package is downloaded and unpacked into the cache, never installed.
  */
 import { execFile } from 'node:child_process'
 import { createHash } from 'node:crypto'
@@ -21,10 +21,36 @@ export interface ProbeGuest {
 
 const commandLine =
   'console=ttyS0 quiet loglevel=3 panic=-1 mitigations=off no_timer_check tsc=reliable random.trust_cpu=on'
-const sources = ['probe.c', 'guest.c', 'session.c', 'record.c']
-const headers = ['guest.h', 'session.h', 'record.h']
-/** What the guest needs beyond the kernel proper: virtio disks, and the power button as an input device. */
-const wantedModules = ['virtio_pci', 'virtio_blk', 'button', 'evdev']
+
+/** What one guest consists of. */
+interface Recipe {
+  /** Of its program. */
+  name: string
+  sources: string[]
+  headers: string[]
+  /** What it needs beyond the kernel proper, and beyond what these depend on. */
+  modules: string[]
+}
+
+/** Disks, and the power button as an input device. */
+const probe: Recipe = {
+  name: 'probe',
+  sources: ['probe.c', 'guest.c', 'machine.c', 'session.c', 'record.c'],
+  headers: ['guest.h', 'machine.h', 'session.h', 'record.h'],
+  modules: ['virtio_pci', 'virtio_blk', 'button', 'evdev'],
+}
+
+/** The kernel's NFS client, a network card, and the serial port that it is commanded over. */
+const nfs: Recipe = {
+  name: 'nfs-guest',
+  sources: [
+    ...['nfs-guest.c', 'nfs-command.c', 'nfs-work.c', 'nfs-kinds.c', 'nfs-bench.c', 'nfs-report.c'],
+    ...['machine.c', 'record.c'],
+  ],
+  headers: ['nfs-command.h', 'nfs-work.h', 'nfs-bench.h', 'nfs-report.h', 'machine.h', 'record.h'],
+  modules: ['virtio_pci', 'virtio_net', 'virtio_console', 'nfs', 'nfsv3', 'nfsv4'],
+}
+
 const kernelPackage = /^linux-image-6\.1\.\d+-\d+-cloud-amd64$/
 const downloadTimeoutMs = 300_000
 
@@ -86,8 +112,7 @@ const moduleName = (file: string): string =>
     .replace(/\.ko(\.xz)?$/, '')
     .replaceAll('-', '_')
 
-const unpackKernel = async (packageFile: string, folder: string): Promise<Kernel> => {
-  const root = join(folder, `unpacked.${process.pid}`)
+const unpackKernel = async (packageFile: string, root: string): Promise<Kernel> => {
   await rm(root, { recursive: true, force: true })
   await mkdir(root, { recursive: true })
   await run('dpkg-deb', ['-x', packageFile, root])
@@ -123,7 +148,7 @@ const dependenciesOf = (module: Buffer): string[] => {
 }
 
 /** The wanted modules and all they depend on, in the order of loading. What is built in has no file. */
-const collectModules = async (kernel: Kernel): Promise<Map<string, Buffer>> => {
+const collectModules = async (kernel: Kernel, wanted: string[]): Promise<Map<string, Buffer>> => {
   const collected = new Map<string, Buffer>()
   const collect = async (name: string): Promise<void> => {
     const file = kernel.modules.get(name)
@@ -132,7 +157,7 @@ const collectModules = async (kernel: Kernel): Promise<Map<string, Buffer>> => {
     for (const dependency of dependenciesOf(content)) await collect(dependency)
     collected.set(name, content)
   }
-  for (const name of wantedModules) await collect(name)
+  for (const name of wanted) await collect(name)
   return collected
 }
 
@@ -145,13 +170,18 @@ const archive = async (root: string): Promise<Buffer> => {
   return stdout
 }
 
-const buildInitramfs = async (programPath: string, kernel: Kernel, folder: string): Promise<Buffer> => {
-  const root = join(folder, `root.${process.pid}`)
+const buildInitramfs = async (
+  recipe: Recipe,
+  programPath: string,
+  kernel: Kernel,
+  folder: string,
+): Promise<Buffer> => {
+  const root = join(folder, `root.${recipe.name}.${process.pid}`)
   await rm(root, { recursive: true, force: true })
   try {
     const modulesFolder = join(root, 'modules')
     await mkdir(modulesFolder, { recursive: true })
-    const modules = await collectModules(kernel)
+    const modules = await collectModules(kernel, recipe.modules)
     for (const [name, content] of modules) await writeFile(join(modulesFolder, `${name}.ko`), content)
     const order = [...modules.keys()].map((name) => `${name}.ko\n`).join('')
     await writeFile(join(modulesFolder, 'order'), order)
@@ -162,28 +192,49 @@ const buildInitramfs = async (programPath: string, kernel: Kernel, folder: strin
   }
 }
 
-const inputHash = async (packageFile: string): Promise<string> => {
-  const hash = createHash('sha256').update(basename(packageFile)).update(commandLine)
-  for (const file of [...sources, ...headers, 'build.ts']) {
-    hash.update(await readFile(join(import.meta.dirname, file)))
-  }
+const hashOf = async (names: readonly string[], ...more: string[]): Promise<string> => {
+  const hash = createHash('sha256')
+  for (const text of more) hash.update(text)
+  for (const name of names) hash.update(await readFile(join(import.meta.dirname, name)))
   return hash.digest('hex').slice(0, 16)
 }
 
-/** The probe as a program of this machine (`probe FILE --serial …`); built where its sources have changed. */
-export const ensureProbeProgram = async (cacheDir: string): Promise<string> => {
-  const hash = createHash('sha256')
-  for (const file of [...sources, ...headers]) hash.update(await readFile(join(import.meta.dirname, file)))
+const ensureProgram = async (recipe: Recipe, cacheDir: string): Promise<string> => {
   const folder = join(cacheDir, 'probe')
   await mkdir(folder, { recursive: true })
-  const path = join(folder, `probe-${hash.digest('hex').slice(0, 16)}`)
+  const path = join(folder, `${recipe.name}-${await hashOf([...recipe.sources, ...recipe.headers])}`)
   if (await exists(path)) return path
   const part = `${path}.${process.pid}.part`
-  await run('gcc', ['-static', '-O2', '-Wall', '-Wextra', '-o', part, ...sources], {
+  await run('gcc', ['-static', '-O2', '-Wall', '-Wextra', '-o', part, ...recipe.sources], {
     cwd: import.meta.dirname,
   })
   await rename(part, path)
   return path
+}
+
+/** The probe as a program of this machine (`probe FILE --serial …`); built where its sources have changed. */
+export const ensureProbeProgram = (cacheDir: string): Promise<string> => ensureProgram(probe, cacheDir)
+
+const ensureGuest = async (recipe: Recipe, initramfs: string, cacheDir: string): Promise<ProbeGuest> => {
+  const folder = join(cacheDir, 'probe')
+  const kernelFolder = join(folder, 'kernel')
+  await mkdir(kernelFolder, { recursive: true })
+  const packageFile = await kernelPackageFile(kernelFolder)
+  const hash = await hashOf(
+    [...recipe.sources, ...recipe.headers, 'build.ts'],
+    basename(packageFile),
+    commandLine,
+  )
+  const kernelPath = join(folder, `vmlinuz-${basename(packageFile, '.deb').split('_')[1]}`)
+  const initrdPath = join(folder, `${initramfs}-${hash}.gz`)
+  const guest = { kernelPath, initrdPath, commandLine }
+  if ((await exists(kernelPath)) && (await exists(initrdPath))) return guest
+  const kernel = await unpackKernel(packageFile, join(kernelFolder, `unpacked.${recipe.name}.${process.pid}`))
+  const program = await ensureProgram(recipe, cacheDir)
+  await writeWhole(kernelPath, await readFile(kernel.vmlinuz))
+  await writeWhole(initrdPath, await buildInitramfs(recipe, program, kernel, folder))
+  await rm(kernel.root, { recursive: true, force: true })
+  return guest
 }
 
 /**
@@ -191,25 +242,20 @@ export const ensureProbeProgram = async (cacheDir: string): Promise<string> => {
  * first time, either the network or the kernel's .deb in `cacheDir/probe/kernel`. Throws `unavailable` where the
  * kernel cannot be downloaded.
  */
-export const ensureProbeGuest = async (cacheDir: string): Promise<ProbeGuest> => {
-  const folder = join(cacheDir, 'probe')
-  const kernelFolder = join(folder, 'kernel')
-  await mkdir(kernelFolder, { recursive: true })
-  const packageFile = await kernelPackageFile(kernelFolder)
-  const hash = await inputHash(packageFile)
-  const kernelPath = join(folder, `vmlinuz-${basename(packageFile, '.deb').split('_')[1]}`)
-  const initrdPath = join(folder, `initramfs-${hash}.gz`)
-  const guest = { kernelPath, initrdPath, commandLine }
-  if ((await exists(kernelPath)) && (await exists(initrdPath))) return guest
-  const kernel = await unpackKernel(packageFile, kernelFolder)
-  const program = await ensureProbeProgram(cacheDir)
-  await writeWhole(kernelPath, await readFile(kernel.vmlinuz))
-  await writeWhole(initrdPath, await buildInitramfs(program, kernel, folder))
-  await rm(kernel.root, { recursive: true, force: true })
-  return guest
-}
+export const ensureProbeGuest = (cacheDir: string): Promise<ProbeGuest> =>
+  ensureGuest(probe, 'initramfs', cacheDir)
+
+/**
+ * The same for the guest that is an NFS client. Its command line takes `guest.name=NAME guest.address=A.B.C.D/BITS
+ * guest.gateway=A.B.C.D`; see README.md.
+ */
+export const ensureNfsGuest = (cacheDir: string): Promise<ProbeGuest> =>
+  ensureGuest(nfs, 'nfs-initramfs', cacheDir)
 
 if (import.meta.main) {
-  const guest = await ensureProbeGuest(join(import.meta.dirname, '..', '.cache'))
-  console.log(`probe guest: ${guest.kernelPath} ${guest.initrdPath}`)
+  const cacheDir = join(import.meta.dirname, '..', '.cache')
+  for (const ensure of [ensureProbeGuest, ensureNfsGuest]) {
+    const guest = await ensure(cacheDir)
+    console.log(`guest: ${guest.kernelPath} ${guest.initrdPath}`)
+  }
 }

@@ -9,13 +9,11 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/mount.h>
 #include <sys/reboot.h>
-#include <sys/stat.h>
-#include <sys/syscall.h>
 #include <termios.h>
 #include <unistd.h>
 
+#include "machine.h"
 #include "session.h"
 
 enum { MAX_DISKS = 64, MAX_BUTTONS = 4, POLL_MS = 200 };
@@ -31,34 +29,6 @@ struct disk {
 };
 
 static struct disk disks[MAX_DISKS];
-
-static int read_line(char *text, size_t bytes, const char *format, const char *name) {
-  char path[128];
-  snprintf(path, sizeof path, format, name);
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
-  if (fd < 0) return -1;
-  ssize_t n = read(fd, text, bytes - 1);
-  close(fd);
-  if (n < 0) return -1;
-  text[n] = 0;
-  text[strcspn(text, "\n")] = 0;
-  return 0;
-}
-
-/* The modules that the guest needs stand in their order of loading in /modules/order. */
-static void load_modules(void) {
-  FILE *order = fopen("/modules/order", "re");
-  char name[128], path[160];
-  while (order != NULL && fgets(name, sizeof name, order) != NULL) {
-    name[strcspn(name, "\n")] = 0;
-    snprintf(path, sizeof path, "/modules/%s", name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0 || (syscall(SYS_finit_module, fd, "", 0) != 0 && errno != EEXIST))
-      say("PROBE module %s failed errno=%d", name, errno);
-    if (fd >= 0) close(fd);
-  }
-  if (order != NULL) fclose(order);
-}
 
 static uint64_t bytes_of(const char *text) {
   char *end;
@@ -179,24 +149,7 @@ static void wait_a_little(struct pollfd *buttons, int count) {
 }
 
 void guest_run(void) {
-  mkdir("/proc", 0755);
-  mkdir("/sys", 0755);
-  mkdir("/dev", 0755);
-  mount("proc", "/proc", "proc", 0, NULL);
-  mount("sysfs", "/sys", "sysfs", 0, NULL);
-  mount("devtmpfs", "/dev", "devtmpfs", 0, NULL);
-  int console = open("/dev/ttyS0", O_RDWR | O_NOCTTY);
-  if (console >= 0) {
-    dup2(console, STDIN_FILENO);
-    dup2(console, STDOUT_FILENO);
-    dup2(console, STDERR_FILENO);
-    struct termios mode;
-    if (tcgetattr(STDOUT_FILENO, &mode) == 0) {
-      mode.c_oflag &= ~(tcflag_t)OPOST;
-      tcsetattr(STDOUT_FILENO, TCSANOW, &mode);
-    }
-  }
-  load_modules();
+  machine_start();
   struct settings settings = settings_of_command_line();
   say("PROBE ready iops=%u threads=%u span=%llu fill=%llu t=%.3f", settings.iops, settings.threads,
       (unsigned long long)settings.span, (unsigned long long)settings.fill, now_seconds());

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "guest.h"
+#include "machine.h"
 #include "session.h"
 
 static volatile sig_atomic_t interrupted;

@@ -5,7 +5,6 @@
 #include <fcntl.h>
 #include <linux/fs.h>
 #include <pthread.h>
-#include <stdarg.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,8 +13,9 @@
 #include <sys/random.h>
 #include <sys/stat.h>
 #include <termios.h>
-#include <time.h>
 #include <unistd.h>
+
+#include "machine.h"
 
 /* Every so many writes a writer reads one of its own earlier blocks back. */
 enum { READ_EVERY = 8 };
@@ -44,38 +44,6 @@ struct session {
   struct writer writers[MAX_THREADS];
 };
 
-static uint64_t clock_ns(clockid_t clock) {
-  struct timespec t;
-  clock_gettime(clock, &t);
-  return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
-}
-
-double now_seconds(void) { return (double)clock_ns(CLOCK_MONOTONIC) / 1e9; }
-
-static void sleep_until_ns(uint64_t at) {
-  struct timespec t = {.tv_sec = (time_t)(at / 1000000000u), .tv_nsec = (long)(at % 1000000000u)};
-  while (clock_nanosleep(CLOCK_MONOTONIC, TIMER_ABSTIME, &t, NULL) == EINTR) continue;
-}
-
-void say(const char *format, ...) {
-  static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
-  char line[1024];
-  va_list arguments;
-  va_start(arguments, format);
-  int length = vsnprintf(line, sizeof line - 1, format, arguments);
-  va_end(arguments);
-  if (length < 0) return;
-  if (length > (int)sizeof line - 2) length = (int)sizeof line - 2;
-  line[length++] = '\n';
-  pthread_mutex_lock(&mutex);
-  for (int done = 0; done < length;) {
-    ssize_t n = write(STDOUT_FILENO, line + done, (size_t)(length - done));
-    if (n <= 0) break;
-    done += (int)n;
-  }
-  pthread_mutex_unlock(&mutex);
-}
-
 /* A disk that was taken away has no size any more; what fails on it then is no error of its storage. */
 static int taken_away(int fd) {
   uint64_t bytes;
@@ -88,7 +56,7 @@ static int taken_away(int fd) {
 static int transfer(struct writer *w, int writing, uint64_t block) {
   struct session *s = w->session;
   off_t at = (off_t)(block * BLOCK_BYTES);
-  uint64_t began = clock_ns(CLOCK_MONOTONIC);
+  uint64_t began = now_ns();
   atomic_store(&w->began_ns, began);
   for (;;) {
     ssize_t n = writing ? pwrite(s->fd, w->buffer, BLOCK_BYTES, at) : pread(s->fd, w->buffer, BLOCK_BYTES, at);
@@ -101,9 +69,9 @@ static int transfer(struct writer *w, int writing, uint64_t block) {
     if (!taken_away(s->fd) && atomic_fetch_add(&w->errors, 1) < 3)
       say("PROBE %s error op=%s block=%llu thread=%u errno=%d t=%.3f", s->name, writing ? "write" : "read",
           (unsigned long long)block, w->index, why, now_seconds());
-    sleep_until_ns(clock_ns(CLOCK_MONOTONIC) + (uint64_t)(RETRY_SECONDS * 1e9));
+    sleep_until_ns(now_ns() + (uint64_t)(RETRY_SECONDS * 1e9));
   }
-  uint64_t took = clock_ns(CLOCK_MONOTONIC) - began;
+  uint64_t took = now_ns() - began;
   atomic_store(&w->began_ns, 0);
   if (took > atomic_load(&w->worst_ns)) atomic_store(&w->worst_ns, took);
   return 0;
@@ -130,10 +98,10 @@ static void *write_on(void *argument) {
   struct writer *w = argument;
   struct session *s = w->session;
   uint64_t interval = s->head.iops == 0 ? 0 : 1000000000u / s->head.iops * s->head.threads;
-  uint64_t due = clock_ns(CLOCK_MONOTONIC) + interval * w->index / s->head.threads;
+  uint64_t due = now_ns() + interval * w->index / s->head.threads;
   for (uint64_t seq = 1; !atomic_load(&s->stopping); seq++) {
     if (interval > 0 && seq > s->head.fill) {
-      uint64_t now = clock_ns(CLOCK_MONOTONIC);
+      uint64_t now = now_ns();
       if (now < due) sleep_until_ns(due);
       /* Time lost in a pause is not made up for by a burst. */
       else if (now - due > 100000000u) due = now;
@@ -145,7 +113,7 @@ static void *write_on(void *argument) {
     head.thread = (uint16_t)w->index;
     head.block = DATA_FIRST_BLOCK + (uint64_t)target;
     head.seq = seq;
-    head.time_ns = clock_ns(CLOCK_REALTIME);
+    head.time_ns = wall_ns();
     record_seal(w->buffer, &head);
     if (transfer(w, 1, head.block) != 0) break;
     w->last_seq[target / s->head.threads] = (uint32_t)seq;
@@ -189,7 +157,7 @@ static int describe(struct session *s, const char *serial, uint64_t size, const 
   /* One block less: the disk's last block holds a copy of the header. */
   s->head.blocks = (uint32_t)(blocks - DATA_FIRST_BLOCK - 1);
   s->head.iops = settings->iops;
-  s->head.time_ns = clock_ns(CLOCK_REALTIME);
+  s->head.time_ns = wall_ns();
   s->head.size = size;
   if (s->head.session == 1) {
     uint64_t fill = settings->fill / BLOCK_BYTES;
@@ -197,7 +165,7 @@ static int describe(struct session *s, const char *serial, uint64_t size, const 
     s->head.fill = (uint32_t)(fill / settings->threads);
   }
   if (getrandom(&s->head.session_id, sizeof s->head.session_id, GRND_NONBLOCK) < 0)
-    s->head.session_id = s->head.time_ns ^ clock_ns(CLOCK_MONOTONIC) << 20;
+    s->head.session_id = s->head.time_ns ^ now_ns() << 20;
   return 0;
 }
 
@@ -245,7 +213,7 @@ void session_report(struct session *s) {
   uint64_t acked = 0, worst = 0, oldest = 0, errors = 0, reads = 0, bad = 0;
   char acks[MAX_THREADS * 21] = "";
   size_t used = 0;
-  uint64_t now_ns = clock_ns(CLOCK_MONOTONIC);
+  uint64_t at_ns = now_ns();
   for (uint32_t i = 0; i < s->head.threads; i++) {
     struct writer *w = &s->writers[i];
     uint64_t mine = atomic_load(&w->acked);
@@ -253,7 +221,7 @@ void session_report(struct session *s) {
     uint64_t began = atomic_load(&w->began_ns);
     acked += mine;
     if (took > worst) worst = took;
-    if (began != 0 && now_ns > began && now_ns - began > oldest) oldest = now_ns - began;
+    if (began != 0 && at_ns > began && at_ns - began > oldest) oldest = at_ns - began;
     errors += atomic_load(&w->errors);
     reads += atomic_load(&w->reads);
     bad += atomic_load(&w->bad);
@@ -276,7 +244,7 @@ int session_stop(struct session *s, double seconds) {
   for (uint32_t i = 0; i < s->head.threads; i++)
     while (!atomic_load(&s->writers[i].ended)) {
       if (now_seconds() > until) return -1;
-      sleep_until_ns(clock_ns(CLOCK_MONOTONIC) + 2000000u);
+      sleep_until_ns(now_ns() + 2000000u);
     }
   session_report(s);
   for (uint32_t i = 0; i < s->head.threads; i++) {

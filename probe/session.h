@@ -17,10 +17,6 @@ struct settings {
 
 struct session;
 
-/* One whole line to the console; never mixed with another's. */
-void say(const char *format, ...) __attribute__((format(printf, 1, 2)));
-double now_seconds(void);
-
 /*
  * Writes the session's header to the table and to the disk's last block, announces it, starts the writers.
  * NULL when the disk is too small or its header could not be written (the reason is printed).

@@ -11,7 +11,7 @@ const run = (command: string, ...args: string[]): string =>
 export const skipXfs = process.getuid?.() === 0 ? false : 'only root can mount'
 
 /** A file system whose files can share blocks, for one test: a file behind a loop device with direct I/O. */
-export function mountXfs(t: TestContext, sizeBytes: number): string {
+export function mountXfs(t: Pick<TestContext, 'after'>, sizeBytes: number): string {
   const folder = mkdtempSync(join(tmpdir(), 'vx-'))
   const [file, path] = [join(folder, 'xfs'), join(folder, 'at')]
   t.after(() => {
