@@ -1,4 +1,5 @@
 import type { Share, ShareAccessRule, ShareType } from '../domain/share.ts'
+import type { ShareMessage } from '../domain/share-message.ts'
 import type { Attachment, Copy, FlexVol, Volume } from '../domain/volume.ts'
 
 /** What operations may do with the records of shares. Every method is one transaction. */
@@ -44,6 +45,16 @@ export interface ShareAccessRecords {
   create(rule: ShareAccessRule): Promise<void>
   update(ruleId: string, fields: Partial<Omit<ShareAccessRule, 'id' | 'shareId'>>): Promise<void>
   remove(ruleId: string): Promise<void>
+}
+
+export interface ShareMessageRecords {
+  /** Writes or rewrites the message of that id. */
+  put(message: ShareMessage): Promise<void>
+  find(id: string): Promise<ShareMessage | undefined>
+  /** Newest first. Absent project: all. */
+  list(options: { projectId?: string; now: string }): Promise<ShareMessage[]>
+  remove(id: string): Promise<void>
+  removeExpired(now: string): Promise<void>
 }
 
 export interface ShareTypeRecords {
