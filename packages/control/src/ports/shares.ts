@@ -7,6 +7,8 @@ export interface ShareRecords {
   find(shareId: string): Promise<Share | undefined>
   /** Throws `notFound` with Manila's text. */
   get(shareId: string): Promise<Share>
+  /** All of them, oldest first. */
+  list(): Promise<Share[]>
   /** All that were placed and are not being deleted: those whose file system and export should be there. */
   served(): Promise<Share[]>
   create(share: Share): Promise<void>

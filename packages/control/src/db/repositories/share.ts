@@ -98,6 +98,10 @@ export function shareRecords(db: Kysely<Database>, clock: Clock): ShareRecords {
       if (share === undefined) throw new DomainError('notFound', `Share ${shareId} could not be found.`)
       return share
     },
+    async list() {
+      const rows = await db.selectFrom('shares').selectAll().orderBy('created_at').orderBy('id').execute()
+      return rows.map(toShare)
+    },
     async served() {
       const rows = await db
         .selectFrom('shares')
