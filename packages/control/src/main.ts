@@ -70,6 +70,7 @@ import { ensureAggregates, ensureFlexVols } from './reconcile/topology.ts'
 import { openOntapListeners } from './ontap.ts'
 import { createMoves } from './moves.ts'
 import { openPlaneAgents } from './plane-agents.ts'
+import { createShares } from './shares.ts'
 import { openStateFolder } from './state-folder.ts'
 import { placesInUse } from './db/repositories/places-in-use.ts'
 import { requirePlaces } from './domain/topology-in-use.ts'
@@ -297,6 +298,7 @@ async function buildServices(state: State) {
       bind(deleteAggregate, { agents, aggregates: state.madeAggregates }),
       bind(vacateAggregate, { ...vacatePorts(state), engine }),
       ...blockStorage.operations,
+      ...createShares().operations,
       ...compute.operations,
     ],
   }

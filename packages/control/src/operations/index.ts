@@ -1,17 +1,22 @@
 import type { Operation } from '@volant/saga'
+import { applyShareAccess } from './apply-share-access.ts'
 import { attachVolume } from './attach-volume.ts'
 import { createAggregate } from './create-aggregate.ts'
 import { createFlexVol } from './create-flexvol.ts'
-import { createSnapshot } from './create-snapshot.ts'
 import { createServer } from './create-server.ts'
+import { createShare } from './create-share.ts'
+import { createSnapshot } from './create-snapshot.ts'
 import { createVolume } from './create-volume.ts'
 import { deleteAggregate } from './delete-aggregate.ts'
 import { deleteFlexVol } from './delete-flexvol.ts'
-import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteServer } from './delete-server.ts'
+import { deleteShare } from './delete-share.ts'
+import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
+import { extendShare } from './extend-share.ts'
 import { extendVolume } from './extend-volume.ts'
+import { migrateShare } from './migrate-share.ts'
 import { migrateVolume } from './migrate-volume.ts'
 import { moveFlexVol } from './move-flexvol.ts'
 import { pauseServer } from './pause-server.ts'
@@ -20,6 +25,7 @@ import { relocateImage } from './relocate-image.ts'
 import { relocateVolume } from './relocate-volume.ts'
 import { renameFlexVol } from './rename-flexvol.ts'
 import { revertMigration } from './revert-migration.ts'
+import { revertShare } from './revert-share.ts'
 import { revertVolume } from './revert-volume.ts'
 import { startServer } from './start-server.ts'
 import { stopServer } from './stop-server.ts'
@@ -30,19 +36,24 @@ import { vacateAggregate } from './vacate-aggregate.ts'
  * not here is refused, before anything is written.
  */
 export const declaredOperations: readonly Operation<never, never>[] = [
+  applyShareAccess,
   attachVolume,
   createAggregate,
   createFlexVol,
   createServer,
+  createShare,
   createSnapshot,
   createVolume,
   deleteAggregate,
   deleteFlexVol,
   deleteServer,
+  deleteShare,
   deleteSnapshot,
   deleteVolume,
   detachVolume,
+  extendShare,
   extendVolume,
+  migrateShare,
   migrateVolume,
   moveFlexVol,
   pauseServer,
@@ -51,6 +62,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   relocateVolume,
   renameFlexVol,
   revertMigration,
+  revertShare,
   revertVolume,
   startServer,
   stopServer,
