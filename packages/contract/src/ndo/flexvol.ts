@@ -7,7 +7,7 @@ const bytes = Type.Integer({ minimum: 0 })
 const count = Type.Integer({ minimum: 0 })
 const name = Type.String({ minLength: 1, maxLength: 255 })
 
-/** ONTAP's words for how far a move is. */
+/** ONTAP's words for how far a move is, and one of ours: `bringing-back`, of one that was given up. */
 export const movementStates = [
   'queued',
   'replicating',
@@ -15,6 +15,7 @@ export const movementStates = [
   'cutover_wait',
   'cutover_pending',
   'cutover',
+  'bringing-back',
   'success',
   'failed',
   'aborted',

@@ -86,14 +86,16 @@ export const ImageCounts = Type.Object({
 })
 export type ImageCounts = Static<typeof ImageCounts>
 
-/** One image on its way. */
+/** One image on its way. `moved`: at the destination; `home`: not, in a move that was given up. */
 export const MoveImage = Type.Object({
   kind: Type.Union([Type.Literal('volume'), Type.Literal('snapshot')]),
   /** The volume's or snapshot's id. */
   id: Type.String(),
   name: nullable(Type.String()),
   state: Type.Union(
-    (['queued', 'copying', 'in-sync', 'moved', 'failed'] as const).map((state) => Type.Literal(state)),
+    (['queued', 'copying', 'in-sync', 'moved', 'failed', 'home'] as const).map((state) =>
+      Type.Literal(state),
+    ),
   ),
   attached: Type.Boolean(),
   done_bytes: bytes,
@@ -108,7 +110,7 @@ export const MoveImage = Type.Object({
 })
 export type MoveImage = Omit<Static<typeof MoveImage>, 'state' | 'kind'> & {
   kind: 'volume' | 'snapshot'
-  state: 'queued' | 'copying' | 'in-sync' | 'moved' | 'failed'
+  state: 'queued' | 'copying' | 'in-sync' | 'moved' | 'failed' | 'home'
 }
 
 export const Move = Type.Object({

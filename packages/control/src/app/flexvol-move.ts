@@ -121,7 +121,10 @@ export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
       const move = await moves.find(moveId)
       if (move === undefined) throw new DomainError('notFound', `There is no move ${moveId}.`)
       const run = await runOf(moveId)
-      const isBack = move.state === 'aborted' || move.state === 'failed' || isTurningBack(run)
+      const isBack =
+        move.state === 'aborted' ||
+        move.state === 'failed' ||
+        isTurningBack(run, (run?.progress ?? null) as FlexVolMoveProgress | null)
       const { facts } = await gatherMove(sources, {
         id: move.id,
         flexvolId: move.flexvolId,
@@ -131,13 +134,14 @@ export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
         now: sources.clock.now(),
       })
       if (!isUnderWay(move)) sources.moving.delete(move.id)
-      return movingImages(facts)
+      return movingImages(facts, isBack)
     },
   }
 }
 
-const isTurningBack = (run: RunRecord | undefined): boolean =>
-  run?.state === 'cancelling' || run?.state === 'unwinding'
+/** One that needs attention on its way back is known by its progress. */
+const isTurningBack = (run: RunRecord | undefined, progress: FlexVolMoveProgress | null): boolean =>
+  run?.state === 'cancelling' || run?.state === 'unwinding' || progress?.phase === 'bringing-back'
 
 async function prepare(sources: FlexVolMoveSources, request: FlexVolMoveRequest): Promise<Prepared> {
   const flexvol = await sources.flexvols.get(request.flexvolId)
@@ -308,9 +312,11 @@ function movementView(move: FlexVolMove, run: RunRecord | undefined): Movement {
   }
 }
 
-/** 100 only after success. */
-const percentOf = ({ doneBytes, totalBytes, images }: FlexVolMoveProgress): number => {
-  const share = totalBytes > 0 ? doneBytes / totalBytes : images.total === 0 ? 1 : images.moved / images.total
+/** 100 only after success; down to 0 while what has moved is brought back. */
+const percentOf = ({ phase, doneBytes, totalBytes, images }: FlexVolMoveProgress): number => {
+  const none = phase === 'bringing-back' ? 0 : 1
+  const share =
+    totalBytes > 0 ? doneBytes / totalBytes : images.total === 0 ? none : images.moved / images.total
   return Math.min(99, Math.floor(share * 100))
 }
 
@@ -320,6 +326,7 @@ function stateOf(
   progress: FlexVolMoveProgress | null,
 ): Movement['state'] {
   if (run?.state === 'needs-attention') return 'failed'
+  if (isTurningBack(run, progress)) return 'bringing-back'
   if (run?.control.paused === true) return 'paused'
   if (run?.step === 'arrive' || ['settleCopies', 'leaveSource', 'finish'].includes(run?.step ?? '')) {
     return 'cutover'

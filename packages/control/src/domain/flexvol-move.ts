@@ -41,8 +41,11 @@ export interface MovingImage {
   /** The volume's or snapshot's id. */
   id: string
   name: string | null
-  /** `in-sync`: copied, and waiting to cut over. `moved`: at the destination. */
-  state: 'queued' | 'copying' | 'in-sync' | 'moved' | 'failed'
+  /**
+   * `in-sync`: copied, and waiting to cut over. `moved`: at the destination. `home`: where it was before, in a move that
+   * was given up; what such a one copies it copies back.
+   */
+  state: 'queued' | 'copying' | 'in-sync' | 'moved' | 'failed' | 'home'
   attached: boolean
   doneBytes: number
   totalBytes: number
@@ -55,7 +58,10 @@ export interface MovingImage {
   operationId: string | null
 }
 
-/** The progress of the operation `flexvol.move`. Bytes are of all images. */
+/**
+ * The progress of the operation `flexvol.move`. Bytes are of all images. While it brings back, `doneBytes` and the images
+ * that are not at home any more count down to none.
+ */
 export interface FlexVolMoveProgress {
   phase: 'queued' | 'replicating' | 'cutover_pending' | 'cutover' | 'paused' | 'bringing-back'
   doneBytes: number

@@ -207,6 +207,36 @@ test('the progress counts each image once, whatever becomes of it', () => {
     { at: new Date(2000).toISOString(), image: 'volume/failed', reason: 'no space' },
   ])
   assert.equal(progress.phase, 'replicating')
-  const heldNow = movingImages({ ...given, parts: [part({ key: 'volume/copying', inSync: true })] })
+  const heldNow = movingImages({ ...given, parts: [part({ key: 'volume/copying', inSync: true })] }, false)
   assert.equal(heldNow[1]?.state, 'in-sync')
+})
+
+test('given up: what has moved counts down, and what is at home again, or never left it, is not counted', () => {
+  const back = { from: to, to: from }
+  const images = [
+    image({ volumeId: 'waiting', place: to }),
+    image({ volumeId: 'coming', place: to }),
+    image({ volumeId: 'returned' }),
+    image({ volumeId: 'never' }),
+  ]
+  const parts = [
+    part({ key: 'volume/coming', ...back, doneBytes: 30, totalBytes: 100, rateBps: 10 }),
+    part({ key: 'volume/returned', ...back, state: 'succeeded', doneBytes: 100, totalBytes: 100 }),
+    // Still under way to the destination: it is being cancelled.
+    part({ key: 'volume/never', doneBytes: 50, totalBytes: 100, rateBps: 1000 }),
+    part({ key: 'volume/waiting', state: 'succeeded', doneBytes: 100, totalBytes: 100 }),
+  ]
+  const given = facts({ at: from, images, parts })
+  const more = { move: { cutover: 'automatic' as const }, paused: false, isBack: true, estimateBytes: 400 }
+  const progress = moveProgress(given, more)
+  assert.equal(progress.phase, 'bringing-back')
+  assert.deepEqual(progress.images, { total: 4, moved: 1, copying: 1, inSync: 0, queued: 0, failed: 0 })
+  assert.deepEqual([progress.doneBytes, progress.leftBytes, progress.totalBytes], [170, 170, 400])
+  assert.deepEqual([progress.rateBps, progress.etaSeconds], [10, 17])
+  assert.deepEqual(
+    movingImages(given, true).map(({ state }) => state),
+    ['moved', 'copying', 'home', 'home'],
+  )
+  const over = moveProgress(facts({ at: from, images: images.map((one) => ({ ...one, place: from })) }), more)
+  assert.deepEqual([over.doneBytes, over.leftBytes, over.images.moved, over.etaSeconds], [0, 0, 0, 0])
 })

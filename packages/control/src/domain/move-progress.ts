@@ -5,12 +5,12 @@ import { isAt, partsFor, type MoveFacts, type MoveImage, type MovePart } from '.
 /** How many earlier issues are shown. */
 const shownIssues = 10
 
-/** Every image, as it is on its way to where it belongs. */
-export function movingImages(facts: MoveFacts): MovingImage[] {
+/** Every image, as it is on its way to where it belongs; `isBack`: to its home again. */
+export function movingImages(facts: MoveFacts, isBack: boolean): MovingImage[] {
   return facts.images.map((image) => {
     const parts = partsFor(facts.parts, image.key)
     const [latest] = parts
-    const state = stateOf(facts, image, latest)
+    const state = stateOf(facts, image, latest, isBack)
     const totalBytes = bytesOf(facts, image, latest)
     return {
       kind: image.snapshotId === null ? 'volume' : 'snapshot',
@@ -18,7 +18,7 @@ export function movingImages(facts: MoveFacts): MovingImage[] {
       name: image.name,
       state,
       attached: image.attached,
-      doneBytes: state === 'moved' ? totalBytes : doneOf(latest),
+      doneBytes: doneOf(facts, image, latest, totalBytes),
       totalBytes,
       pauseMs: longest(parts),
       attempts:
@@ -31,19 +31,40 @@ export function movingImages(facts: MoveFacts): MovingImage[] {
   })
 }
 
-function stateOf(facts: MoveFacts, image: MoveImage, latest: MovePart | undefined): MovingImage['state'] {
-  if (latest?.state === 'under-way' && isAt(latest.to, facts.at)) return latest.inSync ? 'in-sync' : 'copying'
-  if (isAt(image.place, facts.at)) return 'moved'
-  return latest?.state === 'failed' ? 'failed' : 'queued'
+function stateOf(
+  facts: MoveFacts,
+  image: MoveImage,
+  latest: MovePart | undefined,
+  isBack: boolean,
+): MovingImage['state'] {
+  if (latest !== undefined && isComing(facts, latest)) return latest.inSync ? 'in-sync' : 'copying'
+  if (isAt(image.place, facts.at)) return isBack ? 'home' : 'moved'
+  if (latest?.state === 'failed' && isAt(latest.to, facts.at)) return 'failed'
+  return isBack ? 'moved' : 'queued'
 }
 
-const doneOf = (part: MovePart | undefined): number => (part?.state === 'under-way' ? part.doneBytes : 0)
+/** One that still goes the other way is being given up. */
+const isComing = (facts: MoveFacts, part: MovePart): boolean =>
+  part.state === 'under-way' && isAt(part.to, facts.at)
+
+function doneOf(
+  facts: MoveFacts,
+  image: MoveImage,
+  latest: MovePart | undefined,
+  totalBytes: number,
+): number {
+  if (latest !== undefined && isComing(facts, latest)) return latest.doneBytes
+  return isAt(image.place, facts.at) ? totalBytes : 0
+}
 
 /** What moving the image copies: known of one that is under way or has moved, reckoned of the others. */
 function bytesOf(facts: MoveFacts, image: MoveImage, latest: MovePart | undefined): number {
-  const isKnown = latest?.state === 'under-way' || latest?.state === 'succeeded'
+  const isThere = isAt(image.place, facts.at)
+  // There from the start, or what took it away was given up.
+  if (isThere && (latest === undefined || !isAt(latest.to, facts.at))) return 0
+  const isKnown = latest !== undefined && (isComing(facts, latest) || latest.state === 'succeeded')
   if (isKnown && latest.totalBytes > 0) return latest.totalBytes
-  if (isAt(image.place, facts.at)) return 0
+  if (isThere) return 0
   if (!facts.shares) return image.allocatedBytes
   const closest = facts.images.find(
     ({ snapshotId }) => snapshotId !== null && snapshotId === image.ancestors[0],
@@ -67,7 +88,8 @@ export function moveProgress(
     estimateBytes: number
   },
 ): FlexVolMoveProgress {
-  const images = movingImages(facts)
+  const { isBack } = more
+  const images = movingImages(facts, isBack)
   const count = (state: MovingImage['state']): number =>
     images.filter((image) => image.state === state).length
   const numbers = {
@@ -78,12 +100,14 @@ export function moveProgress(
     queued: count('queued'),
     failed: count('failed'),
   }
-  const doneBytes = sum(images.map((image) => image.doneBytes))
+  const come = sum(images.map((image) => image.doneBytes))
   const known = sum(images.map((image) => image.totalBytes))
   const isOver = numbers.moved === numbers.total
-  const totalBytes = isOver ? known : Math.max(known, more.isBack ? 0 : more.estimateBytes, doneBytes)
-  const rateBps = sum(facts.parts.map((part) => (part.state === 'under-way' ? part.rateBps : 0)))
-  const leftBytes = Math.max(0, totalBytes - doneBytes)
+  const totalBytes = isOver && !isBack ? known : Math.max(known, more.estimateBytes, come)
+  const leftBytes = Math.max(0, (isBack ? known : totalBytes) - come)
+  // Of what was moved less and less is left to bring back.
+  const doneBytes = isBack ? leftBytes : come
+  const rateBps = sum(facts.parts.map((part) => (isComing(facts, part) ? part.rateBps : 0)))
   return {
     phase: phaseOf(facts, numbers, more),
     doneBytes,

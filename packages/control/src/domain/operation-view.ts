@@ -142,7 +142,8 @@ function progressView(
   if (progress === null || typeof progress !== 'object' || typeof progress.doneBytes !== 'number') {
     return { ...noMeasure, percent: succeeded ? 100 : null }
   }
-  const share = progress.totalBytes === 0 ? 100 : (progress.doneBytes / progress.totalBytes) * 100
+  const nothing = progress.phase === 'bringing-back' ? 0 : 100
+  const share = progress.totalBytes === 0 ? nothing : (progress.doneBytes / progress.totalBytes) * 100
   const ended = run.endedAt !== null
   const measures = {
     ...noMeasure,

@@ -43,7 +43,8 @@ export function vacateProgress(seen: VacateSeen): VacateProgress {
   const unbegun = sum(untold.map((one) => one.uniqueBytes))
   const doneBytes = sum(parts.map((part) => moveOf(part)?.doneBytes ?? 0))
   const totalBytes = sum(parts.map((part) => moveOf(part)?.totalBytes ?? 0)) + unbegun
-  const leftBytes = Math.max(0, totalBytes - doneBytes)
+  // A move that brings back counts down what it has done.
+  const leftBytes = sum(parts.map((part) => moveOf(part)?.leftBytes ?? 0)) + unbegun
   const rateBps = sum(parts.filter(isGoing).map((part) => moveOf(part)?.rateBps ?? 0))
   const pauses = parts.map((part) => moveOf(part)?.longestPauseMs ?? null).filter((ms) => ms !== null)
   return {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { test, type TestContext } from 'node:test'
 import { DomainError } from '@volant/contract'
 import { bind } from '@volant/saga'
+import type { FlexVolMoveProgress } from '../domain/flexvol-move.ts'
 import { isAt } from '../domain/move-order.ts'
 import type { Volume } from '../domain/volume.ts'
 import { openMoveRig } from '../testing/flexvol-moves.ts'
@@ -46,6 +47,17 @@ const stateOf = async (rig: Rig): Promise<string | undefined> =>
 const placeOf = async ({ world }: Rig, volume: Volume) => {
   const { imageId } = await world.records.volumes.get(volume.id)
   return world.records.copies.get(imageId as string)
+}
+
+/** What the move tells while it brings back: bytes and images that are still to come. */
+function watchBack(rig: Rig, id: string): { done: number; away: number }[] {
+  const seen: { done: number; away: number }[] = []
+  rig.executor.onEvent((event) => {
+    if (event.type !== 'progress' || event.runId !== id) return
+    const { phase, doneBytes, images } = event.progress as FlexVolMoveProgress
+    if (phase === 'bringing-back') seen.push({ done: doneBytes, away: images.moved + images.copying })
+  })
+  return seen
 }
 
 /** Everything is at one place, nothing is kept for ever, nothing is left over. */
@@ -154,9 +166,17 @@ test('cancelled half-way: what has moved is brought back, snapshots and untouche
   assert.ok(moved)
   Object.assign(moved, { content: 'written there', changes: moved.changes + 1 })
 
+  const seen = watchBack(rig, id)
   await rig.moves.abort(world.lma.id)
   assert.equal((await rig.executor.ended(id)).state, 'cancelled')
   assert.equal(await stateOf(rig), 'aborted')
+  assert.deepEqual(seen.at(-1), { done: 0, away: 0 })
+  for (const [i, one] of seen.entries()) {
+    assert.ok(one.done <= (seen[i - 1]?.done ?? Infinity), `it counts down: ${JSON.stringify(seen)}`)
+  }
+  const { percentComplete, progress } = (await rig.moves.movementOf(world.lma.id)) ?? {}
+  assert.deepEqual([percentComplete, progress?.images.moved], [0, 0])
+  assert.deepEqual(new Set((await rig.moves.images(id)).map(({ state }) => state)), new Set(['home']))
   await assertSettled(rig, aggr1)
   assert.equal((await placeOf(rig, attached)).imageId, attached.imageId, 'it had not moved')
   const now = [
@@ -301,4 +321,28 @@ test('a refused move changes nothing and names every reason', async (t) => {
   await rig.moves.abort(world.lma.id)
   await rig.executor.ended(id)
   await assert.rejects(rig.moves.trigger(world.lma.id), { code: 'conflict', message: /is not moving/ })
+})
+
+test('while a part of it still comes back, a cancelled move says so', async (t) => {
+  const rig = await rigOf(t)
+  const { world } = rig
+  const volume = await makeVolume(world, world.lma, { attached: false })
+  await attachedVolume(world)
+  const id = await begin(rig, { cutoverAction: 'wait' })
+  await until('only the attached one is left', async () => (await stateOf(rig)) === 'cutover_pending')
+  const moved = imageIn(world, (await placeOf(rig, volume)).imageId)
+  assert.ok(moved)
+  Object.assign(moved, { content: 'written there', changes: moved.changes + 1 })
+  const node = world.nodes.get('lma-01')
+  assert.ok(node)
+  const status = node.imageCopyStatus
+  node.imageCopyStatus = async () => ({ phase: 'copying', doneBytes: 1, totalBytes: 4, rate: 0 })
+  await rig.moves.abort(world.lma.id)
+  const back = async () => (await rig.moves.images(id)).find((image) => image.id === volume.id)
+  await until('it is being copied back', async () => (await back())?.state === 'copying')
+  await until('it is told', async () => (await rig.moves.movementOf(world.lma.id))?.percentComplete === 75)
+  assert.equal(await stateOf(rig), 'bringing-back')
+  node.imageCopyStatus = status
+  assert.equal((await rig.executor.ended(id)).state, 'cancelled')
+  await assertSettled(rig, aggr1)
 })

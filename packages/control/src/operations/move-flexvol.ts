@@ -136,7 +136,7 @@ export const moveFlexVol = operation<MoveFlexVolInput, MoveFlexVolPorts>('flexvo
         await steer(ports, op, facts, going)
         const order = nextImages(facts)
         if (onward === 0) await startParts(ports, op, input.flexvolId, facts.at, order.start)
-        const more = { move, paused: false, isBack: true, estimateBytes: 0 }
+        const more = { move, paused: false, isBack: true, estimateBytes: input.estimateBytes }
         const progress = moveProgress(facts, more)
         const advance = [progress.images.moved, progress.doneBytes, facts.parts.length, onward]
         return { done: order.done && onward === 0, progress, advance }

@@ -73,8 +73,8 @@ export interface FlexVolMovePlan {
 export interface Movement {
   move: FlexVolMove
   /**
-   * ONTAP's word for it. `queued`: no image may begin yet. `cutover_pending`: all that is left waits to be triggered.
-   * `cutover`: triggered, or the last images are at it.
+   * ONTAP's word for it, where it has one. `queued`: no image may begin yet. `cutover_pending`: all that is left waits to
+   * be triggered. `cutover`: triggered, or the last images are at it. `bringing-back`: it was given up.
    */
   state:
     | 'queued'
@@ -83,10 +83,11 @@ export interface Movement {
     | 'cutover_wait'
     | 'cutover_pending'
     | 'cutover'
+    | 'bringing-back'
     | 'success'
     | 'failed'
     | 'aborted'
-  /** 0 to 100; 100 only after success. */
+  /** 0 to 100; 100 only after success; counts down while it brings back. */
   percentComplete: number
   progress: FlexVolMoveProgress | null
   /** Why it failed, or needs attention. */

@@ -199,7 +199,8 @@ async function movementOf(sources: OntapClusterSources, uuid: string): Promise<M
 const movementView = (cluster: Cluster, { move, state, percentComplete }: Movement): OntapRecord =>
   movementRecord(cluster, {
     destination: move.to.aggregate,
-    state,
+    // It has no word for the way back, on which images are copied as well.
+    state: state === 'bringing-back' ? 'replicating' : state,
     percentComplete,
     startedAt: move.startedAt,
     cutoverWindowSeconds: move.cutoverWindowSeconds,
