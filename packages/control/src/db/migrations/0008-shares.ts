@@ -39,6 +39,7 @@ async function makeShares(db: Kysely<unknown>): Promise<void> {
     .addColumn('export_id', 'integer')
     .addColumn('access_rules_status', 'text', (c) => c.notNull())
     .addColumn('migration', 'text')
+    .addColumn('growth_gib', 'integer', (c) => c.notNull().defaultTo(0))
     .addColumn('metadata', 'text', (c) => c.notNull().defaultTo('{}'))
     .addColumn('availability_zone', 'text', (c) => c.notNull())
     .addColumn('created_at', 'text', (c) => c.notNull())
@@ -105,9 +106,10 @@ async function makeQuotas(db: Kysely<unknown>): Promise<void> {
   await db.schema
     .createTable('share_quotas')
     .addColumn('project_id', 'text', (c) => c.notNull())
+    .addColumn('scope', 'text', (c) => c.notNull().defaultTo(''))
     .addColumn('resource', 'text', (c) => c.notNull())
     .addColumn('limit', 'integer', (c) => c.notNull())
-    .addPrimaryKeyConstraint('share_quotas_pk', ['project_id', 'resource'])
+    .addPrimaryKeyConstraint('share_quotas_pk', ['project_id', 'scope', 'resource'])
     .execute()
   await db.schema
     .createTable('share_messages')

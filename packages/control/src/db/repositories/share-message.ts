@@ -1,6 +1,6 @@
 import type { Kysely, Selectable } from 'kysely'
 import type { ShareMessage } from '../../domain/share-message.ts'
-import type { ShareMessageRecords } from '../../ports/shares.ts'
+import type { ShareMessageRecords } from '../../ports/share-records.ts'
 import type { Database } from '../schema.ts'
 import type { ShareMessageTable } from '../tables/share.ts'
 
@@ -17,10 +17,27 @@ export const shareMessageRecords = (db: Kysely<Database>): ShareMessageRecords =
     const row = await db.selectFrom('share_messages').selectAll().where('id', '=', id).executeTakeFirst()
     return row === undefined ? undefined : messageOf(row)
   },
-  async list({ projectId, now }) {
-    let query = db.selectFrom('share_messages').selectAll().where('expires_at', '>', now)
-    if (projectId !== undefined) query = query.where('project_id', '=', projectId)
-    const rows = await query.orderBy('created_at', 'desc').orderBy('id', 'desc').execute()
+  async list(options) {
+    let query = db.selectFrom('share_messages').selectAll().where('expires_at', '>', options.now)
+    const equal = {
+      project_id: options.projectId,
+      resource_type: options.resourceType,
+      resource_id: options.resourceId,
+      action_id: options.actionId,
+      detail_id: options.detailId,
+      request_id: options.requestId,
+    }
+    for (const [column, value] of Object.entries(equal)) {
+      if (value !== undefined) query = query.where(column as keyof typeof equal, '=', value)
+    }
+    if (options.createdSince !== undefined) query = query.where('created_at', '>=', options.createdSince)
+    if (options.createdBefore !== undefined) query = query.where('created_at', '<=', options.createdBefore)
+    const rows = await query
+      .orderBy('created_at', 'desc')
+      .orderBy('id', 'desc')
+      .limit(options.limit)
+      .offset(options.offset)
+      .execute()
     return rows.map(messageOf)
   },
   async remove(id) {

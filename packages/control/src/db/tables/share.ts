@@ -1,3 +1,5 @@
+import type { Generated } from 'kysely'
+
 /** Times, JSON and booleans as in `tables/storage.ts`. */
 export interface ShareTable {
   id: string
@@ -31,6 +33,8 @@ export interface ShareTable {
   access_rules_status: string
   /** JSON of `ShareMigration`: what was asked of the latest migration. */
   migration: string | null
+  /** What a growth under way adds: counted as used while the share is extending. */
+  growth_gib: Generated<number>
   metadata: string
   availability_zone: string
   created_at: string
@@ -73,6 +77,8 @@ export interface ShareTypeAccessTable {
 export interface ShareQuotaTable {
   /** `default` is for all that have none of their own. */
   project_id: string
+  /** Empty: the whole project's; `user/ID` or `share_type/ID`: of those alone, within it. */
+  scope: string
   resource: string
   /** -1: unlimited. */
   limit: number
