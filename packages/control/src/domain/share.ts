@@ -1,6 +1,8 @@
 import type { AccessLevel } from '@volant/contract'
 import { DomainError } from '@volant/contract'
-import { gib } from './volume.ts'
+import { formatHostString } from './host-string.ts'
+import type { Topology } from './topology.ts'
+import { gib, type FlexVol } from './volume.ts'
 
 /**
  * A share as the application sees it. Its content is a volume that no Cinder user sees (`volumeId`), in a FlexVol of its
@@ -119,6 +121,19 @@ export interface ShareType {
 export const junctionPathOf = (shareId: string): string => `/share_${shareId.replaceAll('-', '_')}`
 /** Also its FlexVol's name. */
 export const shareFlexVolName = (shareId: string): string => junctionPathOf(shareId).slice(1)
+
+/** What clients mount: `LIF:/junction`, an IPv6 address in brackets. */
+export const exportLocationOf = ({ lif, junctionPath }: Pick<FlexVol, 'lif' | 'junctionPath'>): string =>
+  `${lif.includes(':') ? `[${lif}]` : lif}:${junctionPath}`
+
+/** `HOST@BACKEND#AGGREGATE`, where the share is now; null where its cluster serves no shares. */
+export function shareHostOf(
+  { host, clusters }: Pick<Topology, 'host' | 'clusters'>,
+  { cluster, aggregate }: Pick<FlexVol, 'cluster' | 'aggregate'>,
+): string | null {
+  const backend = clusters.find(({ name }) => name === cluster)?.shares?.backend
+  return backend === undefined ? null : formatHostString({ host, backend, pool: aggregate })
+}
 
 /**
  * Bytes of the image below a share of so many GiB. An image cannot be resized while it is exported, so it is larger than
