@@ -25,6 +25,8 @@ export const skipNfs =
 /** File systems of shares that stand on plain files: what is below them is another test's. */
 export interface PlainFileSystems extends FileSystems {
   mount(shareId: string): void
+  /** With everything of the other one's, its identity too. */
+  mountClone(shareId: string, of: string): void
   unmount(shareId: string): void
   /** From now on the file system says that its block device is gone; `rebuild` mends that. */
   lose(shareId: string): void
@@ -55,6 +57,13 @@ function plainFileSystems(folder: string): PlainFileSystems {
       }
       known.add(shareId)
       if (!isMounted(shareId)) run('mount', '-o', 'loop', image(shareId), path)
+    },
+    mountClone(shareId, of) {
+      run('sync', '-f', mountPath(of))
+      run('cp', '--sparse=always', image(of), image(shareId))
+      mkdirSync(mountPath(shareId), { recursive: true })
+      run('mount', '-o', 'loop,nouuid', image(shareId), mountPath(shareId))
+      known.add(shareId)
     },
     unmount: (shareId) => void run('umount', mountPath(shareId)),
     lose: (shareId) => void lost.add(shareId),

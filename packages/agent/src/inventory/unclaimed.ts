@@ -5,8 +5,8 @@ import type { FoundFile } from './files.ts'
 import { namesInFolder, processText, processToken } from './processes.ts'
 import type { FoundProcess } from './processes.ts'
 
-/** Names that sockets of holders, exports and guests have; another agent of this machine tells of its own. */
-const knownSocket = /(\.(eq|ek|q|k|n|g)~?$)|^g-/
+/** Names that sockets of holders, exports, guests and NFS servers have; another agent of this machine tells of its own. */
+const knownSocket = /(\.(eq|ek|q|k|n|g|b)~?$)|^g-/
 
 export const fileItem = (file: FoundFile): InventoryItem => ({
   kind: 'file',

@@ -42,7 +42,12 @@ interface Network {
   prefix: number
   /** Two ways to write the same network have the same one. */
   key: string
+  /** As the server reads it. */
+  words: string[]
 }
+
+/** The server's own language has no IPv6 network with more groups before its prefix than six. */
+const longestPrefix6 = 96
 
 /** Throws `invalid` for what is no address and no network, and for a network with bits set behind its prefix. */
 function networkOf(to: string): Network {
@@ -61,7 +66,24 @@ function networkOf(to: string): Network {
       `"${to}" is an address within a network; write the network's first address, or no /${prefix}.`,
     )
   }
-  return { family: family === 4 ? 4 : 6, prefix, key: `${family}/${value}/${prefix}` }
+  if (family === 6 && value >> 32n === 0xffffn && prefix >= longestPrefix6) {
+    throw invalid(`"${to}" is an IPv4 address in the form of IPv6; write it as IPv4.`)
+  }
+  if (family === 6 && prefix > longestPrefix6 && prefix < bits) {
+    throw invalid(
+      `"${to}" is too small a network for the NFS server; use one up to /96, or single addresses.`,
+    )
+  }
+  const key = `${family}/${value}/${prefix}`
+  return { family: family === 4 ? 4 : 6, prefix, key, words: wordsOf(address, prefix, bits) }
+}
+
+/** Nor has it an address with a prefix that says nothing, nor a network that is everything. */
+function wordsOf(address: string, prefix: number, bits: number): string[] {
+  const plain = bits === 128 ? new URL(`http://[${address}]`).hostname.slice(1, -1) : address
+  if (prefix === bits) return [plain]
+  if (prefix > 0) return [`${plain}/${prefix}`]
+  return bits === 128 ? ['::/1', '8000::/1'] : ['0.0.0.0/1', '128.0.0.0/1']
 }
 
 /** An address as a number. */
@@ -113,7 +135,8 @@ export function exportText(
   const served = protocols.join(', ')
   const clients = inOrder(spec.clients).map(({ to, level }) => {
     const access = level === 'rw' && spec.readOnly !== true ? 'RW' : 'RO'
-    return `  CLIENT { Clients = ${to}; Access_Type = ${access}; Squash = ${squash}; Protocols = ${served}; }\n`
+    const { words } = networkOf(to)
+    return `  CLIENT { Clients = ${words.join(', ')}; Access_Type = ${access}; Squash = ${squash}; Protocols = ${served}; }\n`
   })
   return `EXPORT {
   Export_Id = ${spec.exportId};

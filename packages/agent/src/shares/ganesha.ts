@@ -56,15 +56,25 @@ export class Ganesha {
     return new Set((found as [number][]).map(([id]) => id).filter((id) => id !== 0))
   }
 
-  /** Throws `BusError` with what the server says; then nothing has changed. */
+  /** Throws `BusError` with what the server says; then it is not exported. */
   async addExport(file: string, exportId: number): Promise<void> {
-    await this.#bus.call({ ...exportManager, member: 'AddExport' }, [file, `EXPORT(Export_Id=${exportId})`])
+    try {
+      await this.#load('AddExport', file, exportId)
+    } catch (error) {
+      await this.removeExport(exportId)
+      throw error
+    }
   }
 
-  /** Throws as `addExport`. Clients that it says nothing about notice nothing. */
-  async updateExport(file: string, exportId: number): Promise<void> {
-    const expression = `EXPORT(Export_Id=${exportId})`
-    await this.#bus.call({ ...exportManager, member: 'UpdateExport' }, [file, expression])
+  /** Throws as `addExport`; then it is exported, and by which rules is not known. */
+  updateExport(file: string, exportId: number): Promise<void> {
+    return this.#load('UpdateExport', file, exportId)
+  }
+
+  /** A block that it can't read is left out, and told in an answer that is no error: a rule would be missing. */
+  async #load(member: string, file: string, exportId: number): Promise<void> {
+    const [said] = await this.#bus.call({ ...exportManager, member }, [file, `EXPORT(Export_Id=${exportId})`])
+    if (!/^1 exports (added|updated)\.?\s*$/.test(String(said))) throw new BusError(member, String(said))
   }
 
   /** Returns when no request reaches it any more. One that is not there is all right. */

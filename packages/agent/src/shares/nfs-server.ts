@@ -280,6 +280,7 @@ export class NfsServer {
     const { shareId, exportId } = spec
     const file = this.#records.exportFile(shareId)
     writeFileSync(file, text, { mode: 0o600 })
+    this.#told.delete(shareId)
     try {
       await (isPresent ? ganesha.updateExport(file, exportId) : ganesha.addExport(file, exportId))
     } catch (error) {

@@ -105,7 +105,13 @@ export async function startGanesha(places: ServerPlaces): Promise<ProcessIdentit
     command: launcher,
     args,
     logPath: outputPath(places),
-    env: { ...plainEnvironment, DBUS_SYSTEM_BUS_ADDRESS: `unix:path=${busPath}` },
+    env: {
+      ...plainEnvironment,
+      DBUS_SYSTEM_BUS_ADDRESS: `unix:path=${busPath}`,
+      // File handles carry the file system's UUID, which libblkid otherwise remembers by the name of the device for 200 s:
+      // that of another share, which had the loop device before. Handles would change at the next restart.
+      BLKID_FILE: '/dev/null',
+    },
   })
 }
 
