@@ -36,10 +36,7 @@ export async function runMoveCells(
     } catch (error) {
       row.failure = messageOf(error)
       console.log(`FAILED ${name}: ${row.failure}\n       again: npm run crash -- ${name}`)
-      // What went wrong in it is looked at there; the next cell begins with another one.
-      process.env['VOLANT_TEST_KEEP'] ??= '1'
-      if (world !== undefined) console.log(`       kept: ${world.place.plane.stateDir}`)
-      await world?.close().catch((reason: unknown) => console.log(`       ${messageOf(reason)}`))
+      if (world !== undefined) await keep(world)
       world = undefined
     }
     ran.push(row)
@@ -52,6 +49,21 @@ export async function runMoveCells(
     count: ran.length,
     failed: ran.filter(({ failure }) => failure !== undefined).map(({ name }) => name),
   }
+}
+
+/** What went wrong in it is looked at there; the next cell begins with another one, which goes when it is over. */
+async function keep(world: MoveWorld): Promise<void> {
+  const wish = process.env['VOLANT_TEST_KEEP']
+  process.env['VOLANT_TEST_KEEP'] = '1'
+  try {
+    await world.close()
+  } catch (error) {
+    console.log(`       ${messageOf(error)}`)
+  } finally {
+    if (wish === undefined) delete process.env['VOLANT_TEST_KEEP']
+  }
+  const { stateDir } = world.place.plane
+  console.log(existsSync(stateDir) ? `       kept: ${stateDir}` : '       nothing of it is kept')
 }
 
 function textOf(row: Row | undefined, isCell: boolean): string {
