@@ -22,11 +22,12 @@ import { throughRestart } from './patience.ts'
 import {
   closeMover,
   endCopy,
-  ensureMirror,
-  holderOf,
   isCommitted,
   keptFor,
   openHolder,
+  removeTarget,
+  startMirror,
+  targetStays,
 } from './migration-holder.ts'
 import { cutOver, lookAtCopy, settleOnTarget, type Relocation, type RelocationPorts } from './relocation.ts'
 import { sealMove } from './seal-move.ts'
@@ -98,16 +99,8 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
       await ports.backend.ensureImage(callerOf(op), await ports.copies.get(input.targetImageId))
       return null
     },
-    undo: async ({ op, input, ports }) => {
-      const target = await ports.copies.find(input.targetImageId)
-      if (target === undefined) return
-      // Here, and not where the mirror ends: a node that is gone for good must not keep the volume, and this can be
-      // left out.
-      const { holderId, machine } = await holderOf(ports, op, input.volumeId, input.sourceImageId)
-      await ports.backend.revoke(callerOf(op), target, machine, holderId)
-      await ports.backend.ensureNoImage(callerOf(op), target)
-    },
-    skipUndo: 'what was copied stays behind on the target as a stray, which nothing uses',
+    undo: ({ op, input, ports }) => removeTarget(ports, op, input),
+    skipUndo: targetStays,
     retry: throughRestart,
   })
 
@@ -124,9 +117,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
   .step('startMirror', {
     do: async ({ op, input, out, ports }) => {
       await ports.volumes.update(input.volumeId, { migrationStatus: 'migrating' })
-      // One that died since, and its supervisor with it, is started by nobody else: the volume is this operation's.
-      await openHolder(ports, op, input.volumeId, input.sourceImageId)
-      await ensureMirror(ports, op, out.openHolder, input.targetImageId)
+      await startMirror(ports, op, input, out.openHolder)
       return null
     },
     undo: ({ op, out, ports }) => endCopy(ports, op, out.openHolder),

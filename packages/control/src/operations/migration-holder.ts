@@ -222,6 +222,33 @@ export async function ensureMirror(
   })
 }
 
+export async function startMirror(
+  ports: RelocationPorts,
+  op: Op & { control: { rate: number | null } },
+  input: Relocation,
+  holder: Holder,
+  how: { changesOnly?: boolean } = {},
+): Promise<void> {
+  // One that died since, and its supervisor with it, is started by nobody else: the volume is this operation's.
+  await openHolder(ports, op, input.volumeId, input.sourceImageId)
+  await ensureMirror(ports, op, holder, input.targetImageId, how)
+}
+
+/** Why the undo that removes the target may be left out. */
+export const targetStays = 'what was copied stays behind on the target as a stray, which nothing uses'
+
+/**
+ * Takes the holder's access to the target away, and removes it. Not where the mirror ends: a node that is gone for good
+ * must not keep the volume, and this can be left out.
+ */
+export async function removeTarget(ports: RelocationPorts, op: Op, input: Relocation): Promise<void> {
+  const target = await ports.copies.find(input.targetImageId)
+  if (target === undefined) return
+  const { holderId, machine } = await holderOf(ports, op, input.volumeId, input.sourceImageId)
+  await ports.backend.revoke(callerOf(op), target, machine, holderId)
+  await ports.backend.ensureNoImage(callerOf(op), target)
+}
+
 /** Brings the operator's rate and pause to the job, and tells how it is with them: one question where nothing changes. */
 export async function followWishes(
   holders: HolderAgent,

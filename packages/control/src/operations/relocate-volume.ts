@@ -27,11 +27,12 @@ import { ensureGrownClone } from './grown-clone.ts'
 import { lookAtImageCopy, type ImageCopyPorts } from './image-copy.ts'
 import {
   endCopy,
-  ensureMirror,
-  holderOf,
   isCommitted,
   jobOf,
   openHolder,
+  removeTarget,
+  startMirror,
+  targetStays,
   type Holder,
 } from './migration-holder.ts'
 import { throughRestart } from './patience.ts'
@@ -77,14 +78,8 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
       else await ensureGrownClone(ports, callerOf(op), target, await ports.copies.get(input.base.toImageId))
       return null
     },
-    undo: async ({ op, input, ports }) => {
-      const target = await ports.copies.find(input.targetImageId)
-      if (target === undefined) return
-      const { holderId, machine } = await holderOf(ports, op, input.volumeId, input.sourceImageId)
-      await ports.backend.revoke(callerOf(op), target, machine, holderId)
-      await ports.backend.ensureNoImage(callerOf(op), target)
-    },
-    skipUndo: 'what was copied stays behind on the target as a stray, which nothing uses',
+    undo: ({ op, input, ports }) => removeTarget(ports, op, input),
+    skipUndo: targetStays,
     retry: throughRestart,
   })
 
@@ -97,8 +92,7 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
 
   .step('startMirror', {
     do: async ({ op, input, out, ports }) => {
-      await openHolder(ports, op, input.volumeId, input.sourceImageId)
-      await ensureMirror(ports, op, out.openHolder, input.targetImageId, {
+      await startMirror(ports, op, input, out.openHolder, {
         ...(input.base !== null && { changesOnly: true }),
       })
       return null
