@@ -3,10 +3,11 @@
  * device over that file is a disk whose server may die, and whose own processes may die, without an I/O error: requests
  * wait. Words are KEY=VALUE; paths are absolute.
  *
- *   fuse-nbd serve mount=FILE socket=PATH export=NAME size=BYTES pids=PATH [identity=TEXT]
- *     Mounts at FILE, an empty file that is there, and serves until that is unmounted. TEXT is what the export's
- *     description must be. PATH gets lines "supervisor PID START" and "worker PID START" (START: field 22 of
- *     /proc/PID/stat) and "boot ID", whenever one of them is another.
+ *   fuse-nbd serve mount=FILE head=FILE size=BYTES pids=FILE [identity=TEXT]
+ *     Mounts at `mount`, an empty file that is there, and serves until that is unmounted. `head` has two lines, the
+ *     path of the server's socket and the export's name; it is read again for each connection, for the server may be
+ *     replaced by one at another place. TEXT is what the export's description must be. `pids` gets lines "supervisor PID
+ *     START" and "worker PID START" (START: field 22 of /proc/PID/stat) and "boot ID", when one of them is another.
  *
  *   fuse-nbd adopt worker=PID START=TICKS (and all words of serve)
  *     Takes the place of a supervisor that died: the worker's connection to the kernel is fetched from the worker.
@@ -109,7 +110,8 @@ extern char **environ;
 
 /* ---- Words, and what is said ---- */
 
-static const char *at, *socket_path, *export_name, *identity, *pids_path;
+static const char *at, *head_path, *identity, *pids_path;
+static char socket_path[128], export_name[512]; /* of the connection that is there, or was tried last */
 static int64_t size;
 static char **given; /* all words but the first two */
 
@@ -145,7 +147,7 @@ static const char *word(const char *key) {
 
 /* Those of serve, after the first `n`. */
 static void pass_on(char **words, int n) {
-  static const char *const passed[] = {"mount=", "socket=", "export=", "size=", "pids=", "identity="};
+  static const char *const passed[] = {"mount=", "head=", "size=", "pids=", "identity="};
   for (char **one = given; *one; one++)
     for (size_t i = 0; i < sizeof passed / sizeof *passed; i++)
       if (strncmp(*one, passed[i], strlen(passed[i])) == 0 && n < most_words - 1) words[n++] = *one;
@@ -161,8 +163,7 @@ static const char *required(const char *key) {
 
 static void read_words(char **words) {
   given = words;
-  at = required("mount"), socket_path = required("socket"), export_name = required("export");
-  pids_path = required("pids"), identity = word("identity");
+  at = required("mount"), head_path = required("head"), pids_path = required("pids"), identity = word("identity");
   size = strtoll(required("size"), NULL, 10);
   errno = 0;
   if (size <= 0 || size % 512) fail("size must be a multiple of 512 bytes");
@@ -314,7 +315,7 @@ struct slot {
 static struct slot all[slots];
 static int free_slots = slots, waiting;
 static struct nbd_handle *nbd;
-static bool lost; /* the connection */
+static bool lost = true; /* the connection; until it is there again requests are taken, and wait */
 
 static void reply(uint64_t unique, int error, const void *data, size_t length) {
   struct fuse_out_header header = {.len = sizeof header + length, .error = -error, .unique = unique};
@@ -489,7 +490,7 @@ enum { head = sizeof(struct fuse_in_header) + sizeof(struct fuse_write_in) };
 
 /* Takes what the kernel has, as far as there is room. */
 static void take_requests(void) {
-  while (free_slots > 0 && !lost) {
+  while (free_slots > 0) {
     struct slot *one = free_slot();
     char *request = one->data - head;
     ssize_t got = read(fuse_fd, request, head + most_at_once);
@@ -502,7 +503,8 @@ static void take_requests(void) {
     struct fuse_in_header *header = (void *)request;
     if (take(one, header, request + sizeof *header)) {
       free_slots--;
-      issue(one);
+      if (lost) later(one, 0);
+      else issue(one);
     } else if (one->opcode != 0) {
       one->opcode = 0;
       answer_at_once(header, request + sizeof *header);
@@ -534,15 +536,16 @@ static void replace_supervisor(void) {
   supervisor_fd = error ? -1 : syscall(SYS_pidfd_open, supervisor, 0);
 }
 
-/* False at the end of time: unmounted. */
-static bool look_around(int events, short *nbd_events, int timeout) {
-  struct pollfd of[3] = {{.fd = fuse_fd, .events = events},
+/* Waits for whatever is first, and takes requests. Ends at the end of time: unmounted. */
+static void look_around(short *nbd_events, int timeout) {
+  struct pollfd of[3] = {{.fd = fuse_fd, .events = free_slots > 0 ? POLLIN : 0},
                          {.fd = supervisor_fd, .events = POLLIN},
                          {.fd = nbd ? nbd_aio_get_fd(nbd) : -1, .events = *nbd_events}};
   if (poll(of, 3, timeout) < 0 && errno != EINTR) fail("cannot wait");
   *nbd_events = of[2].revents;
   if (of[1].revents) replace_supervisor();
-  return !(of[0].revents & (POLLERR | POLLNVAL));
+  if (of[0].revents & (POLLERR | POLLNVAL)) _exit(0);
+  if (of[0].revents) take_requests();
 }
 
 static short directions(void) {
@@ -571,7 +574,18 @@ static const char *objection(void) {
   return "";
 }
 
+static bool read_head(void) {
+  FILE *file = fopen(head_path, "re");
+  if (!file) return false;
+  bool whole = fgets(socket_path, sizeof socket_path, file) && fgets(export_name, sizeof export_name, file);
+  fclose(file);
+  socket_path[strcspn(socket_path, "\n")] = 0;
+  export_name[strcspn(export_name, "\n")] = 0;
+  return whole;
+}
+
 static bool try_to_connect(const char **reason) {
+  if (!read_head()) return *reason = "there is no word of where the server is", false;
   nbd = nbd_create();
   if (!nbd) return *reason = nbd_get_error(), false;
   nbd_set_export_name(nbd, export_name);
@@ -583,7 +597,7 @@ static bool try_to_connect(const char **reason) {
   /* A server that is away or asleep may take as long as it likes: its socket is kept open for it. */
   while (nbd_aio_is_connecting(nbd)) {
     short events = directions();
-    if (!look_around(0, &events, -1)) _exit(0);
+    look_around(&events, -1);
     go_on(events);
   }
   *reason = objection();
@@ -606,13 +620,15 @@ static void connect_for_ever(void) {
       if (all[i].place == is_sent) later(&all[i], 0);
     const char *reason = "";
     if (try_to_connect(&reason)) break;
-    if (strncmp(last, reason, sizeof last - 1) != 0 || now_ms() - told > 60000) say("no connection to %s: %s", socket_path, reason);
-    snprintf(last, sizeof last, "%s", reason);
-    told = now_ms();
+    if (strncmp(last, reason, sizeof last - 1) != 0 || now_ms() - told > 60000) {
+      say("no connection to %s: %s", socket_path, reason);
+      snprintf(last, sizeof last, "%s", reason);
+      told = now_ms();
+    }
     if (nbd) nbd_close(nbd);
     nbd = NULL;
     short none = 0;
-    if (!look_around(0, &none, pause)) _exit(0);
+    for (int64_t end = now_ms() + pause; now_ms() < end;) look_around(&none, (int)(end - now_ms()));
   }
   await_end_of_the_past(nbd_aio_get_fd(nbd));
   connected = now_ms();
@@ -620,7 +636,7 @@ static void connect_for_ever(void) {
   last[0] = 0;
   for (int i = 0; i < slots; i++)
     if (all[i].place == is_waiting) all[i].again_at = 0;
-  say("connected after %" PRId64 " ms; %d requests come again", now_ms() - begun, waiting);
+  say("connected after %" PRId64 " ms; %d requests have waited", now_ms() - begun, waiting);
 }
 
 static int until_next(void) {
@@ -640,20 +656,18 @@ static void work(void) {
   if (memory == MAP_FAILED) fail("no memory");
   for (int i = 0; i < slots; i++) all[i].data = memory + (size_t)i * (page + most_at_once) + page;
   fcntl(fuse_fd, F_SETFL, fcntl(fuse_fd, F_GETFL) | O_NONBLOCK);
-  connect_for_ever();
+  /* They come, and wait until there is a connection that may be used. */
   struct fuse_out_header again = {.len = sizeof again, .error = notify_resend};
   if (!first && write(fuse_fd, &again, sizeof again) < 0 && errno != ENODEV)
     fail("the kernel does not send its requests again");
-  for (;;) {
-    if (lost) {
-      say("the connection to %s is lost; %d requests wait", socket_path, slots - free_slots);
-      connect_for_ever();
-    }
+  for (bool connected = false;; connected = true) {
+    if (lost && connected) say("the connection to %s is lost; %d requests wait", socket_path, slots - free_slots);
+    if (lost) connect_for_ever();
     issue_waiting();
-    take_requests();
     if (lost || (waiting && until_next() == 0)) continue;
     short events = directions();
-    if (!look_around(free_slots > 0 ? POLLIN : 0, &events, until_next())) _exit(0);
+    look_around(&events, until_next());
+    if (lost) continue;
     if (events) go_on(events);
     if (nbd_aio_is_dead(nbd) || nbd_aio_is_closed(nbd)) lost = true;
   }

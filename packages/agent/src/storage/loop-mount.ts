@@ -2,6 +2,7 @@ import { execFile } from 'node:child_process'
 import { existsSync, statSync } from 'node:fs'
 import { open, readdir, readFile, readlink, realpath } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
 import { DomainError, messageOf } from '@volant/contract'
 
@@ -16,6 +17,8 @@ const execute = promisify(execFile)
 const folders = ['/usr/sbin', '/sbin', '/usr/bin', '/bin']
 const searched = (): string => [process.env['PATH'] ?? '', ...folders].filter((part) => part !== '').join(':')
 const programTimeoutMs = 120_000
+const loopGoneWithinMs = 5000
+const busyForMs = 2000
 
 /** Runs a program; an error has what it said last. Throws `notImplemented` where it is not installed. */
 export async function run(program: string, ...words: string[]): Promise<string> {
@@ -154,4 +157,57 @@ export async function usersOf(path: string): Promise<string[]> {
     }
   }
   return users
+}
+
+/** A loop device over the file. Where one is left, it: two devices over one file would destroy what is in it. */
+export async function ensureLoop(file: string): Promise<string> {
+  const [left] = await loopsOf(file)
+  if (left !== undefined) return left
+  const words = ['--find', '--show', file]
+  // Not every file system can do direct I/O; without it the page cache has everything twice.
+  const device = await run('losetup', '--direct-io=on', ...words).catch(async (error: unknown) => {
+    const [made] = await loopsOf(file)
+    if (made !== undefined) return made
+    return run('losetup', ...words).catch(() => {
+      throw error
+    })
+  })
+  return device.trim()
+}
+
+/** From here on it goes with its last mount, whoever unmounts it; without a mount, at once. */
+export async function detachLoop(device: string): Promise<void> {
+  await run('losetup', '--detach', device)
+}
+
+/** Unmounts as long as `isOurs` says that it is. Throws `conflict` while somebody uses it, and says who. */
+export async function unmountAll(path: string, isOurs: () => Promise<boolean>): Promise<void> {
+  const end = performance.now() + busyForMs
+  while (await isOurs()) {
+    try {
+      await run('umount', path)
+    } catch (error) {
+      // What was stopped just now may take a moment to let go.
+      if (performance.now() < end) {
+        await sleep(100)
+        continue
+      }
+      const users = await usersOf(path)
+      const reason = users.length > 0 ? `${users.slice(0, 5).join(', ')} use it` : messageOf(error)
+      throw new DomainError('conflict', `${path} can't be unmounted: ${reason}.`, { cause: error })
+    }
+  }
+}
+
+/** Ends the loop devices over the file, and waits until they are gone. Throws `conflict` where one is kept. */
+export async function endLoops(file: string): Promise<void> {
+  for (const device of await loopsOf(file)) await detachLoop(device).catch(() => {})
+  const gone = performance.now() + loopGoneWithinMs
+  for (; (await loopsOf(file)).length > 0; await sleep(20)) {
+    if (performance.now() < gone) continue
+    throw new DomainError(
+      'conflict',
+      `A loop device still has ${file}: ${(await loopsOf(file)).join(', ')}; something has it open.`,
+    )
+  }
 }

@@ -1,19 +1,21 @@
 import { constants } from 'node:fs'
 import { chmod, mkdir, open, readdir, rename, rm, rmdir, stat, statfs, truncate } from 'node:fs/promises'
 import { dirname, resolve } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, messageOf } from '@volant/contract'
 import type { AggregateDefinition, AggregateSpace } from '@volant/contract'
 import { syncFolder } from '@volant/qemu/durable-file.ts'
 import { removeImage } from './images.ts'
 import {
+  detachLoop,
+  endLoops,
+  ensureLoop,
   fileBehind,
   loopsOf,
   missingForXfs,
   mountAt,
   realPathOf,
   run,
-  usersOf,
+  unmountAll,
   xfsUuidOf,
 } from './loop-mount.ts'
 
@@ -28,8 +30,6 @@ import {
 /** XFS makes its log of 64 MiB at once; less than 300 MiB it does not format at all. */
 export const leastXfsBytes = 512 * 1024 ** 2
 const writtenAtOnce = 96 * 1024 ** 2
-const loopGoneWithinMs = 5000
-const busyForMs = 2000
 
 export const xfsFileOf = (path: string): string => `${path}.xfs`
 const partOf = (path: string): string => `${xfsFileOf(path)}.new`
@@ -132,25 +132,10 @@ export async function mountXfsFile(path: string, uuid: string | undefined): Prom
       `The folder ${path}, which ${file} is to be mounted at, is not empty (${below.slice(0, 3).join(', ')}); move that away.`,
     )
   }
-  // One that a crash left, or that another mount holds, is used again: two devices over one file would destroy it.
-  const [device = await newLoop(file)] = await loopsOf(file)
+  const device = await ensureLoop(file)
   await run('mount', '-t', 'xfs', '-o', 'noatime,discard', device, path)
   await chmod(path, 0o700)
-  // From here on it goes with its last mount, whoever unmounts it.
-  await run('losetup', '--detach', device)
-}
-
-async function newLoop(file: string): Promise<string> {
-  const words = ['--find', '--show', file]
-  // Not every file system can do direct I/O; without it the page cache has everything twice.
-  const device = await run('losetup', '--direct-io=on', ...words).catch(async (error: unknown) => {
-    const [left] = await loopsOf(file)
-    if (left !== undefined) return left
-    return run('losetup', ...words).catch(() => {
-      throw error
-    })
-  })
-  return device.trim()
+  await detachLoop(device)
 }
 
 /** A file that is larger than its file system, or is to be: the file system grows. Throws `invalid` for a smaller size. */
@@ -172,30 +157,8 @@ export const shrinks = (name: string, from: number, to: number): DomainError =>
 /** Throws `conflict` while somebody uses it, and says who. */
 export async function unmountXfsFile(path: string): Promise<void> {
   const file = xfsFileOf(path)
-  const end = performance.now() + busyForMs
-  while ((await mountAt(path)) !== undefined && (await isXfsMounted(path))) {
-    try {
-      await run('umount', path)
-    } catch (error) {
-      // What was stopped just now may take a moment to let go.
-      if (performance.now() < end) {
-        await sleep(100)
-        continue
-      }
-      const users = await usersOf(path)
-      const reason = users.length > 0 ? `${users.slice(0, 5).join(', ')} use it` : messageOf(error)
-      throw new DomainError('conflict', `${path} can't be unmounted: ${reason}.`, { cause: error })
-    }
-  }
-  for (const device of await loopsOf(file)) await run('losetup', '--detach', device).catch(() => {})
-  const gone = performance.now() + loopGoneWithinMs
-  for (; (await loopsOf(file)).length > 0; await sleep(20)) {
-    if (performance.now() < gone) continue
-    throw new DomainError(
-      'conflict',
-      `A loop device still has ${file}: ${(await loopsOf(file)).join(', ')}; something has it open.`,
-    )
-  }
+  await unmountAll(path, async () => (await mountAt(path)) !== undefined && (await isXfsMounted(path)))
+  await endLoops(file)
 }
 
 /** After `unmountXfsFile`: the file and what is left of it, and the folder. Goes on after a crash. */
