@@ -109,7 +109,8 @@ export class Nfs4Client {
     named.u32()
     named.u32()
     named.u64()
-    this.identity = { owner: named.opaque().toString(), scope: named.opaque().toString() }
+    const text = (): string => named.opaque().toString().replace(/\0$/, '')
+    this.identity = { owner: text(), scope: text() }
     const channel = (xdr: XdrWriter): XdrWriter => xdr.u32(0, 65_536, 65_536, 4096, 16, 4, 0)
     const create = step('createSession', (xdr) => {
       channel(channel(xdr.u64(this.#clientId).u32(sequence, 0))).u32(0x40000000, 1, 0)
