@@ -21,6 +21,7 @@ import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
 import { requireExportSpec } from './exports.ts'
 import type { FileSystems } from './file-systems.ts'
+import { LocalFileSystems } from './local-file-systems.ts'
 import { NfsServer } from './nfs-server.ts'
 import type { NfsServerContext } from './nfs-server.ts'
 import type { ServerPlaces } from './server-process.ts'
@@ -68,7 +69,7 @@ class NodeShares implements LocalShareAgent {
     this.node = node
     this.#options = options
     for (const folder of [stateDir, requireShortRunDir(runDir), this.#serversDir]) ensurePrivateFolder(folder)
-    this.#fileSystems = options.fileSystems ?? noFileSystems
+    this.#fileSystems = options.fileSystems ?? new LocalFileSystems({ node, stateDir, log })
     const guard = createFenceGuard(join(stateDir, 'shares-fence.json'))
     this.#guard = guard
     const isSuperseded = (): boolean => guard.isSuperseded()
@@ -83,8 +84,9 @@ class NodeShares implements LocalShareAgent {
     return join(this.#options.stateDir, 'nfs')
   }
 
-  missing(): Promise<string[]> {
-    return Promise.resolve(missingPrograms())
+  async missing(): Promise<string[]> {
+    const ofFileSystems = this.#options.fileSystems ? [] : await LocalFileSystems.missing()
+    return [...new Set([...missingPrograms(), ...ofFileSystems])]
   }
 
   async adopt(): Promise<void> {
@@ -254,26 +256,4 @@ function missingPrograms(): string[] {
   }
   if (!has('dbus-daemon')) missing.push('the package dbus must be installed (there is no dbus-daemon)')
   return missing
-}
-
-const building = (): never => {
-  throw new DomainError('notImplemented', 'This is being built.')
-}
-
-const noFileSystems: FileSystems = {
-  ensure: building,
-  ensureNo: building,
-  ensureSize: building,
-  flush: building,
-  trim: building,
-  status: () => Promise.resolve(undefined),
-  ids: () => [],
-  mountPath: building,
-  isMounted: () => false,
-  isLost: () => false,
-  rebuild: building,
-  adopt: () => Promise.resolve(),
-  detach() {},
-  inventory: () => Promise.resolve([]),
-  removeStray: building,
 }
