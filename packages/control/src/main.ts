@@ -26,6 +26,7 @@ import { createMigrations } from './app/migration.ts'
 import { createMoveAdministration } from './app/move-administration.ts'
 import { operationEngine } from './app/operation-engine.ts'
 import { createOperations } from './app/operation.ts'
+import { createShareAdministration } from './app/share-administration.ts'
 import { createStatusReader } from './app/status.ts'
 import { createSweeps } from './app/sweep.ts'
 import { createUndos } from './app/undo.ts'
@@ -43,6 +44,8 @@ import { copyRecords } from './db/repositories/copy.ts'
 import { flexVolMoveRecords } from './db/repositories/flexvol-move.ts'
 import { flexVolRecords } from './db/repositories/flexvol.ts'
 import { operationStore } from './db/repositories/operation.ts'
+import { shareAccessRecords } from './db/repositories/share-access.ts'
+import { shareRecords } from './db/repositories/share.ts'
 import { snapshotRecords } from './db/repositories/snapshot.ts'
 import { sweepRecords } from './db/repositories/sweep.ts'
 import { vacatingAggregates } from './db/repositories/vacating.ts'
@@ -434,7 +437,7 @@ async function listen(
   return { url, password: services.adminPassword }
 }
 
-/** Aggregates, FlexVols, moves and vacates, as `/ndo/v1` offers them. */
+/** Aggregates, FlexVols, moves, vacates and shares, as `/ndo/v1` offers them. */
 function storageAdministration(state: State) {
   const { records, engine, backend, topology, flexVolMoves: moves, settings } = state
   const { host } = topology
@@ -450,6 +453,15 @@ function storageAdministration(state: State) {
     }),
     moves: createMoveAdministration({ ...records, moves, records: records.moves, engine, host }),
     vacates: createVacates({ ports, engine, rate: settings.migration.rateBytesPerSecond }),
+    shares: createShareAdministration({
+      ...records,
+      shares: shareRecords(state.db, state.clock),
+      access: shareAccessRecords(state.db, state.clock),
+      moves,
+      agents: state.agents,
+      places: state.places,
+      topology,
+    }),
   }
 }
 

@@ -125,6 +125,7 @@ async function serve(t: TestContext) {
       }),
       moves: createMoveAdministration({ moves, records: { ...records, list }, flexvols, engine, host: 'h' }),
       vacates: createVacates({ ports: rig.ports, engine, rate: 0 }),
+      shares: unused(),
     },
   })
   const app = await buildServer({ log: pino({ level: 'silent' }), services: [service] })

@@ -8,6 +8,7 @@ import type { AggregateAdministration } from '../../app/aggregate-administration
 import type { FlexVolAdministration } from '../../app/flexvol-administration.ts'
 import type { MoveAdministration } from '../../app/move-administration.ts'
 import type { Operations } from '../../app/operation.ts'
+import type { ShareAdministration } from '../../app/share-administration.ts'
 import type { Vacates } from '../../app/vacate.ts'
 import { idText, nameText, parser } from '../parse.ts'
 
@@ -30,14 +31,21 @@ export interface StorageParts {
   flexvols: FlexVolAdministration
   moves: MoveAdministration
   vacates: Vacates
+  shares: ShareAdministration
 }
 
-/** Aggregates, FlexVols, and moves of FlexVols between aggregates. */
+/** Aggregates, FlexVols, and moves of FlexVols between aggregates; shares, which are FlexVols of their own. */
 export function storageRoutes(app: FastifyInstance, parts: StorageParts): void {
   aggregateRoutes(app, parts)
   flexvolRoutes(app, parts)
   moveRoutes(app, parts)
   vacateRoutes(app, parts)
+  shareRoutes(app, parts)
+}
+
+function shareRoutes(app: FastifyInstance, { shares }: StorageParts): void {
+  app.get('/v1/shares', async (request) => ({ shares: await shares.list(request.principal) }))
+  app.get('/v1/shares/:id', (request) => shares.show(request.principal, idOf(request)))
 }
 
 function aggregateRoutes(app: FastifyInstance, { aggregates, operations }: StorageParts): void {
