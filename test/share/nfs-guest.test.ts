@@ -66,3 +66,49 @@ test(
     )
   },
 )
+
+test(
+  'another version of the protocol, a measurement, and what the guest says of what it may not',
+  { skip: skipXfs },
+  async (t) => {
+    const place = backwards(t)
+    const folder = mkdtempSync(join(tmpdir(), 'vg-'))
+    const network = openShareNetwork(1)
+    place.after(() => {
+      network.close()
+      rmSync(folder, { recursive: true, force: true })
+    })
+    const lif = '10.97.0.11'
+    network.addLif(0, lif)
+    const path = mountXfs(place, 512 << 20)
+    const server = handMadeServer(folder, network.nodes[0]?.netns ?? '', lif, [
+      { id: 1, path, pseudo: '/share_1', clients: ['10.97.0.101'] },
+      { id: 2, path: folder, pseudo: '/share_2', clients: ['10.97.0.102'] },
+    ])
+    place.after(() => server.kill())
+    await server.start()
+    const guest = await openNfsGuest({ network, folder, name: 'client-1' })
+    place.after(() => guest.kill())
+    const mount = (pseudo: string, vers: string) =>
+      guest.ask('mount', { source: `${lif}:${pseudo}`, at: '/mnt/a', vers, client: guest.address })
+    assert.equal((await mount('/share_2', '4.2')).error, 'ENOENT', 'an export of others is not seen')
+    assert.equal((await mount('/share_1', '4.2')).ok, true)
+    const file = '/mnt/a/bench'
+    for (const mode of ['write', 'randwrite', 'read', 'randread']) {
+      const { requests, bytesPerSecond } = await guest.must('bench', {
+        ...{ file, mode, block: mode.startsWith('rand') ? 4096 : 65536 },
+        ...{ size: 8, depth: 4, seconds: 1 },
+      })
+      t.diagnostic(`${mode}: ${(Number(bytesPerSecond) / 2 ** 20).toFixed(1)} MiB/s`)
+      assert.ok(Number(requests) > 0)
+    }
+    assert.equal((await guest.must('identity', { file }))['size'], 8 << 20)
+    await guest.must('create', { file: '/mnt/a/one' })
+    assert.deepEqual((await guest.must('list', { folder: '/mnt/a' }))['names'], ['bench', 'one'])
+    assert.equal((await guest.must('read', { file: '/mnt/a/one' }))['text'], '/mnt/a/one')
+    assert.equal((await guest.ask('read', { file: '/mnt/a/other' })).error, 'ENOENT')
+    assert.equal((await guest.ask('stop', { work: 'none' })).error, 'ESRCH')
+    await guest.must('remove', { file: '/mnt/a/one' })
+    await guest.must('umount', { at: '/mnt/a' })
+  },
+)

@@ -39,7 +39,8 @@ export async function prove(options: ProofOptions): Promise<Report> {
     const { manila } = place
     const shareId = await manila.create({ name: 'proof', size: 1 })
     for (const client of projectClients) await manila.allow(shareId, client)
-    const user = await openShareUser(place, await manila.exportPath(shareId))
+    const guests = [await place.addGuest('client-1'), await place.addGuest('client-2')] as const
+    const user = await openShareUser(...guests, await manila.exportPath(shareId))
     const proof: Proof = { place, user, shareId, report, sizeGiB: 1, say }
     say('the share is mounted, and everything goes on')
     const quiet = Date.now()

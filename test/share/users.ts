@@ -1,6 +1,5 @@
 /** A guest that does with a share all that a user may have under way, and what must hold of it at any time. */
 import { execFileSync } from 'node:child_process'
-import type { SharePlane } from './plane.ts'
 import { findingsText, lostRecords, type NfsGuest, type WorkKind } from './nfs-guest.ts'
 
 /** Rounds per second, and how many files, records or pages. */
@@ -29,9 +28,7 @@ export interface ShareUser {
   leave(): Promise<string[]>
 }
 
-export async function openShareUser(place: SharePlane, source: string): Promise<ShareUser> {
-  const guest = await place.addGuest('client-1')
-  const other = await place.addGuest('client-2')
+export async function openShareUser(guest: NfsGuest, other: NfsGuest, source: string): Promise<ShareUser> {
   for (const one of [guest, other]) await one.must('mount', { source, at, client: one.address })
   await guest.must('mkdir', { file: folder })
   for (const kind of kinds) await guest.start(kind, kind, folder, works[kind])
