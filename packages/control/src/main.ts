@@ -301,7 +301,7 @@ async function buildServices(state: State) {
       bind(deleteAggregate, { agents, aggregates: state.madeAggregates }),
       bind(vacateAggregate, { ...vacatePorts(state), engine }),
       ...blockStorage.operations,
-      ...createShares().operations,
+      ...createShares(shared).operations,
       ...compute.operations,
     ],
   }

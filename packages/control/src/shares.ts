@@ -1,24 +1,72 @@
 /** Shares: a part of the composition root. */
 import { bind, type BoundOperation } from '@volant/saga'
+import type { Kysely } from 'kysely'
+import { shareAccessRecords } from './db/repositories/share-access.ts'
+import { shareGround } from './db/repositories/share-ground.ts'
+import { shareMessageRecords } from './db/repositories/share-message.ts'
+import { shareRecords } from './db/repositories/share.ts'
+import type { Database } from './db/schema.ts'
+import type { CopyProgress } from './domain/copy-progress.ts'
+import { ShareTurns } from './domain/share-turns.ts'
+import type { Topology } from './domain/topology.ts'
+import { applyShareAccess } from './operations/apply-share-access.ts'
 import { createShare } from './operations/create-share.ts'
 import { deleteShare } from './operations/delete-share.ts'
 import { extendShare } from './operations/extend-share.ts'
-import { applyShareAccess } from './operations/apply-share-access.ts'
-import { revertShare } from './operations/revert-share.ts'
 import { migrateShare } from './operations/migrate-share.ts'
+import { revertShare } from './operations/revert-share.ts'
+import type { Agents } from './ports/agents.ts'
+import type { Backend } from './ports/backend.ts'
+import type { Clock } from './ports/clock.ts'
+import type { Places } from './ports/places.ts'
+import type {
+  AttachmentRecords,
+  CopyRecords,
+  FlexVolRecords,
+  SnapshotRecords,
+  VolumeRecords,
+} from './ports/records.ts'
+
+export interface ShareParts {
+  db: Kysely<Database>
+  records: {
+    volumes: VolumeRecords
+    copies: CopyRecords
+    attachments: AttachmentRecords
+    flexvols: FlexVolRecords
+    snapshots: SnapshotRecords
+  }
+  backend: Backend
+  agents: Agents
+  places: Places
+  topology: Topology
+  clock: Clock
+}
 
 export interface Shares {
   /** For the engine; they exist before it does. */
   operations: BoundOperation[]
 }
 
-export function createShares(): Shares {
+export function createShares(parts: ShareParts): Shares {
+  const { db, clock, records } = parts
+  const ports = {
+    ...parts,
+    ...records,
+    shares: shareRecords(db, clock),
+    ground: shareGround(db),
+    accessRules: shareAccessRecords(db, clock),
+    shareMessages: shareMessageRecords(db),
+    serving: new ShareTurns(),
+    copying: new Map<string, CopyProgress>(),
+    monotonic: () => performance.now(),
+  }
   return {
     operations: [
-      bind(createShare, {}),
-      bind(deleteShare, {}),
+      bind(createShare, ports),
+      bind(deleteShare, ports),
       bind(extendShare, {}),
-      bind(applyShareAccess, {}),
+      bind(applyShareAccess, ports),
       bind(revertShare, {}),
       bind(migrateShare, {}),
     ],

@@ -20,7 +20,7 @@ export async function addSnapshot(
     status: 'creating',
     metadata: {},
     flexvolId: volume.flexvolId as string,
-    shareId: null,
+    shareId: volume.shareId,
     imageId: null,
     method: null,
     createdAt: new Date().toISOString(),

@@ -1,0 +1,129 @@
+import assert from 'node:assert/strict'
+import { bind, Executor, MemoryStore, type Operation } from '@volant/saga'
+import { shareAccessRecords } from '../db/repositories/share-access.ts'
+import { shareGround } from '../db/repositories/share-ground.ts'
+import { shareMessageRecords } from '../db/repositories/share-message.ts'
+import { shareRecords } from '../db/repositories/share.ts'
+import type { Share, ShareAccessRule } from '../domain/share.ts'
+import { ShareTurns } from '../domain/share-turns.ts'
+import type { AggregatePlace } from '../domain/volume.ts'
+import { createShare, type CreateShareInput } from '../operations/create-share.ts'
+import { systemClock } from '../ports/clock.ts'
+import { blockStoragePorts } from './block-storage.ts'
+import type { World } from './world.ts'
+
+/** What the operations of shares need, over a world of simulated nodes; the first cluster serves shares. */
+export function sharePorts(world: World) {
+  const [cluster] = world.topology.clusters
+  if (cluster !== undefined) {
+    cluster.shares ??= { backend: 'manila-lma', lif: '127.250.118.60', node: 'lma-01' }
+  }
+  return {
+    ...blockStoragePorts(world),
+    topology: world.topology,
+    shares: shareRecords(world.db, systemClock),
+    ground: shareGround(world.db),
+    accessRules: shareAccessRecords(world.db, systemClock),
+    shareMessages: shareMessageRecords(world.db),
+    serving: new ShareTurns(),
+  }
+}
+
+export type SharePorts = ReturnType<typeof sharePorts>
+
+/** The row of a share, as a request leaves it. */
+export async function addShare(ports: SharePorts, fields: Partial<Share> = {}): Promise<Share> {
+  const share: Share = {
+    id: crypto.randomUUID(),
+    projectId: 'p',
+    userId: 'u',
+    name: 'docs',
+    description: null,
+    sizeGib: 2,
+    status: 'creating',
+    taskState: null,
+    shareTypeId: 'type-1',
+    isPublic: false,
+    snapshotSupport: true,
+    createShareFromSnapshotSupport: true,
+    revertToSnapshotSupport: true,
+    mountSnapshotSupport: false,
+    rootSquash: false,
+    sourceSnapshotId: null,
+    cluster: 'cinder-lma',
+    flexvolId: null,
+    volumeId: null,
+    exportId: null,
+    accessRulesStatus: 'active',
+    migration: null,
+    metadata: {},
+    availabilityZone: 'nova',
+    createdAt: new Date().toISOString(),
+    updatedAt: null,
+    ...fields,
+  }
+  await ports.shares.create(share)
+  return share
+}
+
+export const creationOf = (
+  share: Share,
+  place: AggregatePlace = { node: 'lma-01', aggregate: 'aggr1' },
+  source: CreateShareInput['source'] = null,
+): CreateShareInput => ({
+  shareId: share.id,
+  projectId: share.projectId,
+  requestId: 'req-1',
+  sizeGib: share.sizeGib,
+  flexvolId: crypto.randomUUID(),
+  volumeId: crypto.randomUUID(),
+  copyId: crypto.randomUUID(),
+  attachmentId: crypto.randomUUID(),
+  place,
+  source,
+})
+
+export const ruleOf = (share: Share, fields: Partial<ShareAccessRule> = {}): ShareAccessRule => ({
+  id: crypto.randomUUID(),
+  shareId: share.id,
+  accessType: 'ip',
+  accessTo: '10.0.0.1',
+  accessLevel: 'rw',
+  state: 'queued_to_apply',
+  metadata: {},
+  createdAt: new Date().toISOString(),
+  updatedAt: null,
+  ...fields,
+})
+
+/** Carries an operation out to its end; its fence is that of any first control plane. */
+export async function carryOut<Input, Ports>(
+  operation: Operation<Input, Ports>,
+  ports: NoInfer<Ports>,
+  input: NoInfer<Input>,
+): Promise<void> {
+  const executor = new Executor({
+    store: new MemoryStore(),
+    owner: 'before',
+    operations: [bind(operation, ports)],
+    policy: { longestCheckInterval: '1ms' },
+  })
+  await executor.begin()
+  try {
+    const run = await executor.ended((await executor.start(operation, input)).id)
+    assert.equal(run.state, 'succeeded', run.failure?.message ?? '')
+  } finally {
+    await executor.stop()
+  }
+}
+
+/** A share that is served. */
+export async function makeShare(
+  ports: SharePorts,
+  fields: Partial<Share> = {},
+  place?: AggregatePlace,
+): Promise<Share> {
+  const share = await addShare(ports, fields)
+  await carryOut(createShare, ports, creationOf(share, place))
+  return ports.shares.get(share.id)
+}
