@@ -1,6 +1,15 @@
 /** A real NFS server and what becomes of its clients when parts of it die. */
 import assert from 'node:assert/strict'
-import { readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import {
+  appendFileSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  writeFileSync,
+} from 'node:fs'
+import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { identityOf, isAlive } from '@volant/qemu/process.ts'
@@ -296,4 +305,40 @@ test('clients are listed while they are connected', { skip: skipNfs }, async (t)
   assert.ok(Date.now() - Date.parse(found?.lastSeen ?? '') < 60_000, found?.lastSeen ?? 'never seen')
   client.close()
   await until('it is gone', async () => (await rig.agent.listClients()).length === 0)
+})
+
+test('what exists is told; what no record owns can be removed', { skip: skipNfs }, async (t) => {
+  const rig = openNfsRig(t)
+  await openLocked(rig)
+  const [item, ...more] = await rig.agent.inventory()
+  assert.deepEqual(more, [])
+  assert.deepEqual([item?.kind, item?.id], ['nfs-server', 'svm1'])
+  const pids = processesOf(rig).map(({ pid }) => pid)
+  assert.deepEqual(item?.pids.toSorted(), pids.toSorted())
+  if (item === undefined) return
+  await assert.rejects(rig.agent.removeStray(caller, item), /exports share/)
+  await assert.rejects(rig.agent.removeStray(caller, { ...item, identity: 'other' }), /not what was seen/)
+
+  // A folder and a socket that a crash left.
+  const folder = join(rig.folder, 's/nfs/svm9')
+  mkdirSync(folder)
+  writeFileSync(join(rig.folder, 'r/svm9.b'), '')
+  const left = (await rig.agent.inventory()).find(({ kind }) => kind === 'remains')
+  assert.equal(left?.id, 'nfs-server svm9')
+  if (left) await rig.agent.removeStray(caller, left)
+  assert.equal((await rig.agent.inventory()).length, 1)
+  assert.deepEqual(readdirSync(join(rig.folder, 'r')), ['svm1.b'])
+})
+
+test('a log that grows is put aside, and the server writes a new one', { skip: skipNfs }, async (t) => {
+  const rig = openNfsRig(t)
+  const { shareId } = await openLocked(rig)
+  const log = join(rig.folder, 's/nfs/svm1/ganesha.log')
+  appendFileSync(log, Buffer.alloc(5 * 2 ** 20))
+  await until('it is put aside', async () => existsSync(`${log}.1`))
+  // Something that it has to say: a file system that it has already.
+  const second = randomUUID()
+  rig.fileSystems.mountClone(second, shareId)
+  await assert.rejects(rig.export(second, []), /refuses/)
+  assert.match(readFileSync(log, 'utf8'), /Could not create export/)
 })

@@ -19,8 +19,11 @@ import { requireSafeId, requireShortRunDir, requireSize, shortName } from '../da
 import { createSerial } from '../daemon/serial.ts'
 import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
+import { neverRemoved } from '../inventory/unclaimed.ts'
 import { requireExportSpec } from './exports.ts'
 import type { FileSystems } from './file-systems.ts'
+import { removeStrayServer, serverInventory } from './inventory.ts'
+import type { NfsServerFolders } from './inventory.ts'
 import { LocalFileSystems } from './local-file-systems.ts'
 import { NfsServer } from './nfs-server.ts'
 import type { NfsServerContext } from './nfs-server.ts'
@@ -80,6 +83,10 @@ class NodeShares implements LocalShareAgent {
     this.#timer.unref()
   }
 
+  get #folders(): NfsServerFolders {
+    return { serversDir: this.#serversDir, runDir: this.#options.runDir }
+  }
+
   get #serversDir(): string {
     return join(this.#options.stateDir, 'nfs')
   }
@@ -114,9 +121,7 @@ class NodeShares implements LocalShareAgent {
 
   async ensureNoFileSystem(caller: Caller, shareId: string): Promise<void> {
     return this.#change(caller, shareId, async () => {
-      if (this.#serverOf(shareId)) {
-        throw new DomainError('conflict', `Share ${shareId} is exported; end its export first.`)
-      }
+      this.#requireNotExported(shareId)
       await this.#fileSystems.ensureNo(shareId)
     })
   }
@@ -187,15 +192,36 @@ class NodeShares implements LocalShareAgent {
   }
 
   async inventory(): Promise<InventoryItem[]> {
-    return this.#fileSystems.inventory()
+    const found = await Promise.all([this.#fileSystems.inventory(), serverInventory(this.#folders)])
+    return found.flat()
   }
 
   async removeStray(caller: Caller, item: InventoryItem): Promise<void> {
-    return this.#change(caller, item.shareId ?? item.id, () => this.#fileSystems.removeStray(item))
+    const { kind, shareId } = item
+    if (kind === 'file-system' && shareId !== undefined) {
+      return this.#change(caller, shareId, async () => {
+        this.#requireNotExported(shareId)
+        await this.#fileSystems.removeStray(item)
+      })
+    }
+    if (kind !== 'nfs-server' && kind !== 'remains') throw neverRemoved(item)
+    this.#guard.admit(caller)
+    return removeStrayServer(this.#folders, item, async (svm) => {
+      const server = this.#server(svm)
+      const [served] = server.exports
+      if (served) throw new DomainError('conflict', `NFS server ${svm} exports share ${served.shareId}.`)
+      await server.stop()
+      this.#servers.delete(svm)
+    })
   }
 
   #look(): void {
     for (const server of this.#servers.values()) void server.look()
+  }
+
+  #requireNotExported(shareId: string): void {
+    if (this.#serverOf(shareId) === undefined) return
+    throw new DomainError('conflict', `Share ${shareId} is exported; end its export first.`)
   }
 
   #inUse(): NfsServer[] {
