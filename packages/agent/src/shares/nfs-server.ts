@@ -3,7 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, messageOf } from '@volant/contract'
 import type { NfsClient, NfsServerSpec, NfsServerStatus, ShareExportSpec } from '@volant/contract'
 import { ensurePrivateFolder } from '@volant/qemu/durable-file.ts'
-import { isAlive } from '@volant/qemu/process.ts'
+import { bootId, isAlive } from '@volant/qemu/process.ts'
 import type { Log } from '../daemon/log.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { BusConnection, BusError } from './bus.ts'
@@ -99,9 +99,11 @@ export class NfsServer {
     }
   }
 
-  /** Finds the running server, or starts it, and supervises it from then on. */
-  adopt(): Promise<void> {
-    return this.#inTurn(() => this.#converge())
+  /** Finds the running server and supervises it from then on. One that does not run is started, but not waited for. */
+  async adopt(): Promise<void> {
+    if (this.isAlive) return this.#inTurn(() => this.#converge())
+    this.#watched = this.#exports.size > 0
+    void this.#revive()
   }
 
   /** Exports the share, or changes its export. Where the server refuses it, everything is as it was. */
@@ -351,10 +353,17 @@ export class NfsServer {
     }
   }
 
+  /** After the machine's start heads come first, and somebody has to bring them. */
+  get #patienceMs(): number {
+    const { ganesha } = this.#record
+    const { patienceMs } = this.#context
+    return ganesha === undefined || ganesha.bootId === bootId() ? patienceMs : 3 * patienceMs
+  }
+
   /** No server runs now, so what is lost can be mounted anew. */
   async #awaitFileSystems(): Promise<void> {
-    const { fileSystems, patienceMs } = this.#context
-    for (const end = performance.now() + patienceMs; ; await sleep(50)) {
+    const { fileSystems } = this.#context
+    for (const end = performance.now() + this.#patienceMs; ; await sleep(50)) {
       const away = this.exports.filter((spec) => !this.#canServe(spec))
       await Promise.all(
         away
