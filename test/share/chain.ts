@@ -40,7 +40,7 @@ function wordsOf(pid: string): string[] {
 
 function roleOf(words: readonly string[]): ChainRole | undefined {
   const program = words[0]?.split('/').at(-1) ?? ''
-  if (program.startsWith('volant-fuse-nbd')) {
+  if (/^(volant-)?fuse-nbd/.test(program)) {
     return words[1] === 'work' ? 'block device worker' : 'block device supervisor'
   }
   if (program === 'ganesha.nfsd') return 'NFS server'
