@@ -24,7 +24,8 @@ export interface Plane {
   kill(): Promise<void>
   /** SIGKILL to the storage daemon of the only holder, and waits until another one runs. */
   killHolder(): Promise<void>
-  close(): Promise<void>
+  /** `leaves`: the folder stays, for somebody else looks at it and removes it. */
+  close(how?: { leaves?: boolean }): Promise<void>
 }
 
 export async function openPlane(
@@ -59,10 +60,11 @@ export async function openPlane(
         return pid !== undefined && pid !== before[0]
       })
     },
-    async close() {
+    async close({ leaves = false } = {}) {
       await stopControlPlane(stateDir)
       await stopDataPlane(stateDir)
       assert.deepEqual(await leftovers(stateDir), [], 'nothing is left running')
+      if (leaves) return
       // `VOLANT_TEST_KEEP=1 npm test -- main-job` leaves logs, database and images to look at.
       if (process.env['VOLANT_TEST_KEEP'] === undefined) await rm(stateDir, { recursive: true, force: true })
       else console.log(`kept: ${stateDir}`)

@@ -83,19 +83,19 @@ export async function openPlace(options: PlaceOptions): Promise<Place> {
   })
   const folderOf = (aggregate: string): string => folderIn(plane.stateDir, aggregate)
   const close = async (): Promise<string[]> => {
-    const keep = process.env['VOLANT_TEST_KEEP']
-    // What lies in the folder is looked at before it goes.
-    process.env['VOLANT_TEST_KEEP'] = '1'
     try {
-      await plane.close()
+      // What lies in the folder is looked at before it goes.
+      await plane.close({ leaves: true })
+    } catch (error) {
+      console.log(`kept: ${plane.stateDir}`)
+      throw error
     } finally {
-      if (keep === undefined) delete process.env['VOLANT_TEST_KEEP']
       network?.close()
     }
     const problems = aggregateNames.flatMap((name) => aggregateProblems(folderOf(name)))
-    if (keep === undefined && problems.length === 0) {
+    if (process.env['VOLANT_TEST_KEEP'] === undefined && problems.length === 0) {
       execFileSync('rm', ['-rf', '--one-file-system', plane.stateDir])
-    }
+    } else console.log(`kept: ${plane.stateDir}`)
     return problems
   }
   try {

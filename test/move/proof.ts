@@ -83,7 +83,6 @@ export async function prove(options: ProofOptions): Promise<Report> {
     } catch (error) {
       report.problems.push(messageOf(error))
     }
-    if (report.problems.length > 0) say(`kept: ${place.plane.stateDir}`)
   }
   return report
 }

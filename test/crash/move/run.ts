@@ -36,7 +36,7 @@ export async function runMoveCells(
     } catch (error) {
       row.failure = messageOf(error)
       console.log(`FAILED ${name}: ${row.failure}\n       again: npm run crash -- ${name}`)
-      if (world !== undefined) await keep(world)
+      if (world !== undefined) await closeAndKeep(world)
       world = undefined
     }
     ran.push(row)
@@ -52,7 +52,7 @@ export async function runMoveCells(
 }
 
 /** What went wrong in it is looked at there; the next cell begins with another one, which goes when it is over. */
-async function keep(world: MoveWorld): Promise<void> {
+async function closeAndKeep(world: MoveWorld): Promise<void> {
   const wish = process.env['VOLANT_TEST_KEEP']
   process.env['VOLANT_TEST_KEEP'] = '1'
   try {
@@ -62,8 +62,6 @@ async function keep(world: MoveWorld): Promise<void> {
   } finally {
     if (wish === undefined) delete process.env['VOLANT_TEST_KEEP']
   }
-  const { stateDir } = world.place.plane
-  console.log(existsSync(stateDir) ? `       kept: ${stateDir}` : '       nothing of it is kept')
 }
 
 function textOf(row: Row | undefined, isCell: boolean): string {
