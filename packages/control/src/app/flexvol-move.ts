@@ -8,9 +8,10 @@ import {
   type FlexVolMove,
   type FlexVolMoveProgress,
 } from '../domain/flexvol-move.ts'
+import { isAt } from '../domain/move-order.ts'
 import { movingImages } from '../domain/move-progress.ts'
 import type { Topology } from '../domain/topology.ts'
-import type { Copy, FlexVol } from '../domain/volume.ts'
+import type { AggregatePlace, Copy, FlexVol } from '../domain/volume.ts'
 import { gatherMove, type MoveFactsPorts } from '../operations/move-facts.ts'
 import { moveFlexVol, newMove, type MoveFlexVolInput } from '../operations/move-flexvol.ts'
 import type { Agents } from '../ports/agents.ts'
@@ -125,16 +126,17 @@ export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
         move.state === 'aborted' ||
         move.state === 'failed' ||
         isTurningBack(run, (run?.progress ?? null) as FlexVolMoveProgress | null)
+      const input = run?.input as MoveFlexVolInput | undefined
       const { facts } = await gatherMove(sources, {
         id: move.id,
         flexvolId: move.flexvolId,
         held: move.cutover === 'held',
-        shares: (run?.input as MoveFlexVolInput | undefined)?.shares ?? false,
+        shares: input?.shares ?? false,
         at: isBack ? move.from : move.to,
         now: sources.clock.now(),
       })
       if (!isUnderWay(move)) sources.moving.delete(move.id)
-      return movingImages(facts, isBack)
+      return movingImages(facts, { isBack, estimateBytes: input?.estimateBytes ?? 0 })
     },
   }
 }
@@ -148,9 +150,10 @@ async function prepare(sources: FlexVolMoveSources, request: FlexVolMoveRequest)
   const view = await sources.aggregates.find(flexvol.cluster, request.aggregate)
   const to = view === undefined ? null : { node: view.node, aggregate: view.name }
   const from = { node: flexvol.node, aggregate: flexvol.aggregate }
-  const live = (await sources.copies.ofFlexVol(flexvol.id)).filter(({ state }) => state === 'live')
+  const copies = await sources.copies.ofFlexVol(flexvol.id)
+  const live = copies.filter(({ state }) => state === 'live')
   const attachments = await attachmentsOf(sources, live)
-  const size = await sizeOf(sources, flexvol, live, to)
+  const size = await sizeOf(sources, flexvol, copies, to)
   const facts: MoveCheckFacts = {
     flexvol,
     aggregate: request.aggregate,
@@ -223,12 +226,19 @@ async function prepare(sources: FlexVolMoveSources, request: FlexVolMoveRequest)
 async function sizeOf(
   { backend }: FlexVolMoveSources,
   flexvol: FlexVol,
-  live: readonly Copy[],
-  to: { node: string; aggregate: string } | null,
+  copies: readonly Copy[],
+  to: AggregatePlace | null,
 ): Promise<{ bytes: number; shares: boolean; down: string | null }> {
+  // A snapshot that was there before, and whose image is kept, is not copied again.
+  const isThere = ({ snapshotId }: Copy): boolean =>
+    to !== null &&
+    snapshotId !== null &&
+    copies.some((one) => one.state === 'retained' && one.snapshotId === snapshotId && isAt(one, to))
   try {
     let bytes = 0
-    for (const copy of live) bytes += (await backend.imageInfo(copy))?.allocatedBytes ?? 0
+    for (const copy of copies.filter((one) => one.state === 'live' && !isThere(one))) {
+      bytes += (await backend.imageInfo(copy))?.allocatedBytes ?? 0
+    }
     // Which blocks two images share only their own node can tell.
     const sameNode = to !== null && to.node === flexvol.node
     const shares = sameNode && (await backend.canShare(flexvol)) && (await backend.canShare(to))

@@ -207,8 +207,38 @@ test('the progress counts each image once, whatever becomes of it', () => {
     { at: new Date(2000).toISOString(), image: 'volume/failed', reason: 'no space' },
   ])
   assert.equal(progress.phase, 'replicating')
-  const heldNow = movingImages({ ...given, parts: [part({ key: 'volume/copying', inSync: true })] }, false)
+  const heldNow = movingImages(
+    { ...given, parts: [part({ key: 'volume/copying', inSync: true })] },
+    forward(0),
+  )
   assert.equal(heldNow[1]?.state, 'in-sync')
+})
+
+const forward = (estimateBytes: number) => ({
+  move: { cutover: 'automatic' as const },
+  paused: false,
+  isBack: false,
+  estimateBytes,
+})
+
+test('where blocks are shared the total is what was reckoned at the request until parts tell better', () => {
+  const images = [
+    image({ volumeId: 'v', snapshotId: 's1', allocatedBytes: 400 }),
+    image({ volumeId: 'v', allocatedBytes: 1000, ancestors: ['s1'] }),
+    image({ volumeId: 'w', allocatedBytes: 200 }),
+  ]
+  // The file system counts more of the files than there is to copy: 1200 by what they occupy.
+  const begun = moveProgress(facts({ images }), forward(600))
+  assert.deepEqual([begun.totalBytes, begun.leftBytes], [600, 600])
+  const starting = part({ key: 'volume/v', doneBytes: 0, totalBytes: 1000 })
+  assert.equal(moveProgress(facts({ images, parts: [starting] }), forward(600)).totalBytes, 600)
+  const copying = { ...starting, doneBytes: 10, totalBytes: 250 }
+  const told = moveProgress(facts({ images, parts: [copying] }), forward(600))
+  assert.deepEqual([told.doneBytes, told.totalBytes], [10, 550])
+  const retained = [{ ...kept('s1', to), snapshotId: 's1' }]
+  const back = moveProgress(facts({ images, retained }), forward(400))
+  assert.equal(back.totalBytes, 400, 'what is there already is not copied')
+  assert.equal(movingImages(facts({ images, retained }), forward(400))[0]?.totalBytes, 0)
 })
 
 test('given up: what has moved counts down, and what is at home again, or never left it, is not counted', () => {
@@ -234,7 +264,7 @@ test('given up: what has moved counts down, and what is at home again, or never 
   assert.deepEqual([progress.doneBytes, progress.leftBytes, progress.totalBytes], [170, 170, 400])
   assert.deepEqual([progress.rateBps, progress.etaSeconds], [10, 17])
   assert.deepEqual(
-    movingImages(given, true).map(({ state }) => state),
+    movingImages(given, more).map(({ state }) => state),
     ['moved', 'copying', 'home', 'home'],
   )
   const over = moveProgress(facts({ at: from, images: images.map((one) => ({ ...one, place: from })) }), more)

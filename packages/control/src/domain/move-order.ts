@@ -156,7 +156,7 @@ function baseOf(facts: MoveFacts, image: MoveImage): ShareBase | null | 'wait' {
 }
 
 /** A snapshot is never written to, so any kept copy will do; of a volume the one that its last move left. */
-function keptOf(facts: MoveFacts, image: MoveImage): NextImage['kept'] {
+export function keptOf(facts: MoveFacts, image: MoveImage): NextImage['kept'] {
   // One that could not be taken back once, for somebody has written since, can't be ever.
   const refused = facts.parts.filter(({ state }) => state === 'failed').map((part) => part.targetImageId)
   const there = facts.retained.filter(

@@ -1,17 +1,25 @@
 /** How far a FlexVol's move is: pure, from the same facts that decide what is next. */
 import type { FlexVolMove, FlexVolMoveProgress, MovingImage } from './flexvol-move.ts'
-import { isAt, partsFor, type MoveFacts, type MoveImage, type MovePart } from './move-order.ts'
+import { isAt, keptOf, partsFor, type MoveFacts, type MoveImage, type MovePart } from './move-order.ts'
 
 /** How many earlier issues are shown. */
 const shownIssues = 10
 
-/** Every image, as it is on its way to where it belongs; `isBack`: to its home again. */
-export function movingImages(facts: MoveFacts, isBack: boolean): MovingImage[] {
+interface Direction {
+  /** To its home again. */
+  isBack: boolean
+  /** What was reckoned at the request, shared blocks once; 0: nothing was. */
+  estimateBytes: number
+}
+
+/** Every image, as it is on its way to where it belongs. */
+export function movingImages(facts: MoveFacts, direction: Direction): MovingImage[] {
+  const factor = factorOf(facts, direction)
   return facts.images.map((image) => {
     const parts = partsFor(facts.parts, image.key)
     const [latest] = parts
-    const state = stateOf(facts, image, latest, isBack)
-    const totalBytes = bytesOf(facts, image, latest)
+    const state = stateOf(facts, image, latest, direction.isBack)
+    const totalBytes = bytesOf(facts, image, latest, factor)
     return {
       kind: image.snapshotId === null ? 'volume' : 'snapshot',
       id: image.snapshotId ?? image.volumeId,
@@ -58,18 +66,37 @@ function doneOf(
 }
 
 /** What moving the image copies: known of one that is under way or has moved, reckoned of the others. */
-function bytesOf(facts: MoveFacts, image: MoveImage, latest: MovePart | undefined): number {
+function bytesOf(facts: MoveFacts, image: MoveImage, latest: MovePart | undefined, factor: number): number {
   const isThere = isAt(image.place, facts.at)
   // There from the start, or what took it away was given up.
   if (isThere && (latest === undefined || !isAt(latest.to, facts.at))) return 0
-  const isKnown = latest !== undefined && (isComing(facts, latest) || latest.state === 'succeeded')
+  // Before its first byte a part knows what the image occupies, and not what of that is shared.
+  const hasTold = latest !== undefined && isComing(facts, latest) && latest.doneBytes > 0
+  const isKnown = hasTold || latest?.state === 'succeeded'
   if (isKnown && latest.totalBytes > 0) return latest.totalBytes
-  if (isThere) return 0
+  if (isThere || keptOf(facts, image) !== null) return 0
+  return Math.floor(reckoned(facts, image) * factor)
+}
+
+/** By what the images occupy: blocks that a snapshot shares with the one before are not told from others. */
+function reckoned(facts: MoveFacts, image: MoveImage): number {
   if (!facts.shares) return image.allocatedBytes
   const closest = facts.images.find(
     ({ snapshotId }) => snapshotId !== null && snapshotId === image.ancestors[0],
   )
   return Math.max(0, image.allocatedBytes - (closest?.allocatedBytes ?? 0))
+}
+
+/** What was reckoned at the request knows which blocks are shared: all images together come to that. */
+function factorOf(facts: MoveFacts, { isBack, estimateBytes }: Direction): number {
+  if (isBack || !facts.shares || estimateBytes === 0) return 1
+  const moved = facts.images.filter(
+    (image) => !isAt(image.place, facts.at) || partsFor(facts.parts, image.key).length > 0,
+  )
+  const all = sum(
+    moved.filter((image) => keptOf(facts, image) === null).map((image) => reckoned(facts, image)),
+  )
+  return all > 0 ? estimateBytes / all : 1
 }
 
 const longest = (parts: readonly MovePart[]): number | null =>
@@ -80,16 +107,10 @@ const longest = (parts: readonly MovePart[]): number | null =>
 
 export function moveProgress(
   facts: MoveFacts,
-  more: {
-    move: Pick<FlexVolMove, 'cutover'>
-    paused: boolean
-    isBack: boolean
-    /** What was reckoned at the start; shared blocks make the parts' own figures small before they begin. */
-    estimateBytes: number
-  },
+  more: Direction & { move: Pick<FlexVolMove, 'cutover'>; paused: boolean },
 ): FlexVolMoveProgress {
   const { isBack } = more
-  const images = movingImages(facts, isBack)
+  const images = movingImages(facts, more)
   const count = (state: MovingImage['state']): number =>
     images.filter((image) => image.state === state).length
   const numbers = {
@@ -102,8 +123,8 @@ export function moveProgress(
   }
   const come = sum(images.map((image) => image.doneBytes))
   const known = sum(images.map((image) => image.totalBytes))
-  const isOver = numbers.moved === numbers.total
-  const totalBytes = isOver && !isBack ? known : Math.max(known, more.estimateBytes, come)
+  // What has not moved has no part that could tell it when it is brought back.
+  const totalBytes = Math.max(known, come, isBack ? more.estimateBytes : 0)
   const leftBytes = Math.max(0, (isBack ? known : totalBytes) - come)
   // Of what was moved less and less is left to bring back.
   const doneBytes = isBack ? leftBytes : come
