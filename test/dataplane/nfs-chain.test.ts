@@ -1,0 +1,139 @@
+/** A share as a whole: volume head, block device, file system and NFS server, and an NFSv4.1 client above them all. */
+import assert from 'node:assert/strict'
+import { randomInt } from 'node:crypto'
+import { join } from 'node:path'
+import { test } from 'node:test'
+import type { TestContext } from 'node:test'
+import { createShareAgent } from '@volant/agent/shares/agent.ts'
+import type { LocalShareAgent } from '@volant/agent/shares/agent.ts'
+import type { ShareExportSpec } from '@volant/contract'
+import { findByCommandWord, identityOf, isAlive } from '@volant/qemu/process.ts'
+import { Nfs4Client } from './nfs4-client.ts'
+import type { OpenFile } from './nfs4-client.ts'
+import { skipNfs } from './nfs-rig.ts'
+import { caller, until } from './rig.ts'
+import { GiB, kill, openShareRig, skipShares } from './share-rig.ts'
+
+const skip = skipNfs || (await skipShares())
+
+async function openChain(t: TestContext) {
+  let stop = async (): Promise<void> => {}
+  t.after(() => stop()) // before what is below it goes
+  const rig = await openShareRig(t)
+  const { shareId } = rig
+  const net = `127.${randomInt(16, 255)}.${randomInt(256)}`
+  const server = { svm: 'svm1', lif: `${net}.1` }
+  const places = { node: 'node1', stateDir: join(rig.folder, 'n'), runDir: join(rig.folder, 'r') }
+  let agent = createShareAgent(places)
+  await agent.adopt()
+  const clients: Nfs4Client[] = []
+  stop = async () => {
+    for (const client of clients) client.close()
+    await agent.ensureAllStopped(caller)
+    agent.detach()
+  }
+  const exported: ShareExportSpec = {
+    ...{ shareId, server, exportId: 1, junctionPath: '/share', rootSquash: false },
+    clients: [{ to: `${net}.2`, level: 'rw' }],
+  }
+  await agent.ensureFileSystem(caller, await rig.spec())
+  await agent.ensureShareExport(caller, exported)
+  const client = await Nfs4Client.open(server.lif, `${net}.2`)
+  clients.push(client)
+  const file = await client.openFile('share', 'log', true)
+  await client.lock(file)
+  await client.write(file, 'before')
+  const device = `mount=${join(places.stateDir, 'file-systems', shareId, 'device')}`
+  return {
+    ...{ rig, shareId, server, exported, client, file },
+    agent: (): LocalShareAgent => agent,
+    async restartAgent() {
+      agent.detach()
+      agent = createShareAgent(places)
+      await agent.adopt()
+    },
+    pid: async () => (await agent.listServers())[0]?.pid ?? 0,
+    deviceProcesses: () => findByCommandWord(device),
+  }
+}
+
+async function reclaim(client: Nfs4Client, file: OpenFile): Promise<OpenFile> {
+  await until('the server is there again', () =>
+    client.connect().then(
+      () => true,
+      () => false,
+    ),
+  )
+  const again = await client.reclaimOpen(file)
+  assert.deepEqual(again.handle, file.handle)
+  await client.lock(again, true)
+  await client.reclaimComplete()
+  assert.equal(await client.read(again), 'before')
+  return again
+}
+
+test(
+  'the head or the worker of the block device dies: the client notices a pause at the most',
+  { skip },
+  async (t) => {
+    const chain = await openChain(t)
+    const { client, file, rig } = chain
+    const pid = await chain.pid()
+    for (const [turn, one] of chain.deviceProcesses().entries()) {
+      await kill(one)
+      await client.write(file, `turn ${turn}`)
+      assert.equal(await client.read(file), `turn ${turn}`)
+      await until('both are there again', async () => chain.deviceProcesses().length === 2)
+    }
+    const { pid: head } = await rig.head()
+    await kill(identityOf(head))
+    await client.write(file, 'after the head')
+    assert.equal(await client.read(file), 'after the head')
+    assert.equal(await chain.pid(), pid)
+  },
+)
+
+test(
+  'the block device is lost for good: the server ends, all is mounted anew, and locks are claimed',
+  { skip },
+  async (t) => {
+    const chain = await openChain(t)
+    const server = identityOf(await chain.pid())
+    const both = chain.deviceProcesses()
+    assert.equal(both.length, 2)
+    for (const { pid } of both) process.kill(pid, 'SIGSTOP') // neither replaces the other
+    for (const { pid } of both) process.kill(pid, 'SIGKILL')
+    await until('the server was ended', async () => !isAlive(server))
+    const file = await reclaim(chain.client, chain.file)
+    await chain.client.write(file, 'after')
+    assert.equal((await chain.agent().shareStatus(chain.shareId)).fileSystem?.trouble, undefined)
+  },
+)
+
+test(
+  "Volant's restart is no event; a file system is not taken from below its clients",
+  { skip },
+  async (t) => {
+    const chain = await openChain(t)
+    const { client, file, shareId } = chain
+    const pid = await chain.pid()
+    await assert.rejects(chain.agent().ensureNoFileSystem(caller, shareId), /is exported/)
+    await chain.restartAgent()
+    await client.write(file, 'on')
+    assert.equal(await chain.pid(), pid)
+    const [status] = await chain.agent().listShares()
+    assert.equal(status?.export?.isServed, true)
+    assert.equal(status?.fileSystem?.trouble, undefined)
+
+    await chain.agent().ensureFileSystemSize(caller, shareId, 3 * GiB)
+    await client.write(file, 'grown')
+    assert.deepEqual((await chain.agent().inventory()).map(({ kind, id }) => [kind, id]).toSorted(), [
+      ['file-system', shareId],
+      ['nfs-server', 'svm1'],
+    ])
+    await chain.agent().ensureNoShareExport(caller, shareId)
+    await chain.agent().ensureNoFileSystem(caller, shareId)
+    assert.deepEqual(await chain.agent().listShares(), [])
+    assert.deepEqual(await chain.agent().inventory(), [])
+  },
+)
