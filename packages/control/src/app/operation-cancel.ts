@@ -7,7 +7,7 @@ import type { OperationEngine } from '../ports/operations.ts'
 const patienceMs = 20_000
 
 export interface Resource {
-  type: 'volume' | 'server' | 'snapshot'
+  type: 'volume' | 'server' | 'snapshot' | 'share'
   id: string
 }
 
@@ -37,8 +37,11 @@ export async function cancelOperationOn(
 }
 
 /** A deletion stands beside the server's other work, which it ends itself. */
-const keysOf = ({ type, id }: Resource): string[] =>
-  type === 'server' ? [`server-delete/${id}`, `server/${id}`] : [`${type}/${id}`]
+const keysOf = ({ type, id }: Resource): string[] => {
+  if (type === 'server') return [`server-delete/${id}`, `server/${id}`]
+  // A migration stands beside the share's other work.
+  return type === 'share' ? [`share-migration/${id}`, `share/${id}`] : [`${type}/${id}`]
+}
 
 async function cancelHolder(
   engine: Engine,

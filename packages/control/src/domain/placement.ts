@@ -139,7 +139,7 @@ export const poolCapabilities = {
 } as const
 
 /** `<is> True`, `<or> a <or> b`, `<in> part`, `s== text`, or the text itself, as in Cinder's extra specs. */
-function specMatches(wanted: string, value: string): boolean {
+export function specMatches(wanted: string, value: string): boolean {
   const same = (text: string): boolean => text.trim().toLowerCase() === value.toLowerCase()
   const [operator = '', ...rest] = wanted.trim().split(/\s+/)
   switch (operator) {
