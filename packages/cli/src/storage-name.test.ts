@@ -13,7 +13,13 @@ const flexvol = (cluster: string, name: string): FlexVol =>
     host: `h@${cluster}#10.0.0.1:/${name}`,
     node: 'n',
     aggregate: 'a',
+    share: null,
   }) as FlexVol
+const shareOf = (cluster: string, id: string, name: string | null): FlexVol => ({
+  ...flexvol(cluster, `share_${id}`),
+  host: null,
+  share: { id, name, export_location: `10.0.0.1:/share_${id}` },
+})
 const aggregate = (cluster: string, node: string, name: string): Aggregate =>
   ({ cluster, node, name }) as Aggregate
 
@@ -39,6 +45,24 @@ describe('a FlexVol', () => {
     assert.throws(() => resolveFlexVol('twin', flexvols), refusal(exitCodes.refused, 'lma/twin', 'lmb/twin'))
     assert.throws(() => resolveFlexVol('lead', flexvols), refusal(exitCodes.notFound, "'lead'", 'lma/gold'))
     assert.throws(() => resolveFlexVol('gold', []), refusal(exitCodes.notFound, 'nor any other'))
+  })
+})
+
+describe('a share', () => {
+  const docs = shareOf('lma', 'd0c5', 'docs')
+  const all = [...flexvols, docs, shareOf('lma', 'beef', null), shareOf('lma', 'cafe', 'gold')]
+  for (const wish of ['docs', 'd0c5', '10.0.0.1:/share_d0c5', 'share_d0c5', 'lma/share_d0c5', 'share/docs']) {
+    it(`by ${wish}`, () => assert.equal(resolveFlexVol(wish, all), docs))
+  }
+  it('with the name of a FlexVol is told from it, and a list says which are shares', () => {
+    assert.throws(
+      () => resolveFlexVol('gold', all),
+      refusal(exitCodes.refused, 'lma/gold  on a@n\n', 'lma/share_cafe  on a@n  share gold'),
+    )
+    assert.equal(resolveFlexVol('share/gold', all).share?.id, 'cafe')
+    assert.equal(resolveFlexVol('lma/gold', all), gold)
+    assert.equal(resolveFlexVol('beef', all).share?.name, null)
+    assert.throws(() => resolveFlexVol('lead', all), refusal(exitCodes.notFound, 'share beef'))
   })
 })
 

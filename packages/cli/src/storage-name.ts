@@ -32,16 +32,36 @@ function theOne<T>(
 /** `CLUSTER/NAME`: what means one FlexVol, or aggregate, of all. */
 export const fullName = ({ cluster, name }: { cluster: string; name: string }): string => `${cluster}/${name}`
 
-/** A FlexVol by its name, `CLUSTER/NAME`, pool (`HOST@BACKEND#POOL`, or its part after the `#`), or id. */
+/**
+ * A FlexVol by its name, `CLUSTER/NAME`, pool (`HOST@BACKEND#POOL`, or its part after the `#`), or id; one that is a share's
+ * by the share's name (`share/NAME` where a FlexVol is called so, too), id or export location as well.
+ */
 export function resolveFlexVol(wish: string, flexvols: readonly FlexVol[]): FlexVol {
   return theOne(
-    'FlexVol',
+    'FlexVol or share',
     wish,
     flexvols,
-    (one) => [one.name, fullName(one), one.host, one.host.replace(/^[^#]*#/, ''), one.id],
-    (one) => `${fullName(one)}  on ${one.aggregate}@${one.node}`,
+    (one) => [
+      one.name,
+      fullName(one),
+      one.id,
+      ...(one.share === null ? poolNames(one) : shareNames(one.share)),
+    ],
+    (one) =>
+      `${fullName(one)}  on ${one.aggregate}@${one.node}${one.share === null ? '' : `  ${titleOf(one)}`}`,
   )
 }
+
+const poolNames = ({ host }: FlexVol): string[] => (host === null ? [] : [host, host.replace(/^[^#]*#/, '')])
+
+function shareNames({ id, name, export_location }: NonNullable<FlexVol['share']>): string[] {
+  const ways = [id, export_location, ...(name === null ? [] : [name])]
+  return [...ways, ...ways.map((way) => `share/${way}`)]
+}
+
+/** As people call it: `FlexVol CLUSTER/NAME`, or `share NAME`. */
+export const titleOf = (one: Pick<FlexVol, 'cluster' | 'name' | 'share'>): string =>
+  one.share === null ? `FlexVol ${fullName(one)}` : `share ${one.share.name ?? one.share.id}`
 
 const placeOf = ({ name, node }: Aggregate): string => `${name}@${node}`
 const aggregateNames = (one: Aggregate): string[] => [one.name, fullName(one), placeOf(one)]

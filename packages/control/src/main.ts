@@ -390,6 +390,7 @@ async function listen(
     ...state.records,
     executor,
     undoableUntil: (run) => undos.undoableUntil(run),
+    shares: shareRecords(state.db, state.clock),
     serverName: (serverId) => compute.serverName(serverId),
     host: state.topology.host,
   })
@@ -442,6 +443,7 @@ function storageAdministration(state: State) {
   const { records, engine, backend, topology, flexVolMoves: moves, settings } = state
   const { host } = topology
   const ports = vacatePorts(state)
+  const shares = shareRecords(state.db, state.clock)
   return {
     aggregates: createAggregateAdministration(state.aggregates),
     flexvols: createFlexVolAdministration({
@@ -449,13 +451,14 @@ function storageAdministration(state: State) {
       application: createFlexVols({ ...state, ...records }),
       moves,
       backend,
+      shares,
       host,
     }),
-    moves: createMoveAdministration({ ...records, moves, records: records.moves, engine, host }),
+    moves: createMoveAdministration({ ...records, moves, records: records.moves, shares, engine, host }),
     vacates: createVacates({ ports, engine, rate: settings.migration.rateBytesPerSecond }),
     shares: createShareAdministration({
       ...records,
-      shares: shareRecords(state.db, state.clock),
+      shares,
       access: shareAccessRecords(state.db, state.clock),
       moves,
       agents: state.agents,

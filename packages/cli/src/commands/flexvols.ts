@@ -4,7 +4,7 @@ import { clientFor, print, withCommonOptions, type CommonOptions } from '../cont
 import { sizeArgument } from '../output/quantity.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes } from '../output/units.ts'
-import { resolveAggregate, resolveFlexVol } from '../storage-name.ts'
+import { resolveAggregate, resolveFlexVol, titleOf } from '../storage-name.ts'
 import { watchOperation } from '../watch.ts'
 
 const moveOf = ({ move }: FlexVol): string =>
@@ -12,12 +12,12 @@ const moveOf = ({ move }: FlexVol): string =>
 
 export const flexvolsText = (flexvols: readonly FlexVol[]): string =>
   formatTable(
-    ['FlexVol', 'Pool', 'Aggregate', 'Volumes', 'Snapshots', 'Used', 'Limit', 'Move'],
+    ['FlexVol', 'Pool, or share', 'Aggregate', 'Volumes', 'Snapshots', 'Used', 'Limit', 'Move'],
     flexvols.map((one) => [
-      one.name,
-      one.host,
+      one.share === null ? one.name : titleOf(one),
+      one.host ?? one.share?.export_location ?? '-',
       `${one.aggregate}@${one.node}`,
-      String(one.volumes),
+      one.share === null ? String(one.volumes) : '-',
       String(one.snapshots),
       one.used_bytes === null ? '-' : formatBytes(one.used_bytes),
       one.size_bytes === null ? '-' : formatBytes(one.size_bytes),
@@ -64,7 +64,7 @@ async function remove(name: string, options: CommonOptions): Promise<void> {
 export function addFlexvols(program: Command): void {
   const group = program
     .command('flexvols')
-    .description('pools of volumes, and where they are: list, create, resize and delete')
+    .description('pools of volumes, and shares, and where they are: list, create, resize and delete')
   const listing = group
     .command('list', { isDefault: true })
     .description('list the FlexVols, their aggregates, and their moves under way')

@@ -1,3 +1,4 @@
+import type { FlexVol } from '@volant/contract/ndo/flexvol.ts'
 import {
   moveCutoverActions,
   type Move,
@@ -13,7 +14,7 @@ import { CliError, exitCodes } from '../exit-codes.ts'
 import { integerArgument, rateArgument } from '../output/quantity.ts'
 import { formatProperties, formatTable } from '../output/table.ts'
 import { formatBytes, formatClock, formatCount, formatMilliseconds, formatRate } from '../output/units.ts'
-import { fullName, resolveAggregate, resolveFlexVol } from '../storage-name.ts'
+import { resolveAggregate, resolveFlexVol, titleOf } from '../storage-name.ts'
 import { watchOperation } from '../watch.ts'
 
 type CutoverAction = NonNullable<MoveRequest['cutover_action']>
@@ -27,11 +28,13 @@ interface MoveOptions extends CommonOptions {
   waitCutover?: boolean
 }
 
-export function movePlanText(plan: MovePlan): string {
+export function movePlanText(plan: MovePlan, share: FlexVol['share'] = null): string {
   const { estimate, images, flexvol } = plan
-  const counts = `${formatCount(images.volumes, 'volume')} (${images.attached} attached), ${formatCount(images.snapshots, 'snapshot')}`
+  const snapshots = formatCount(images.snapshots, 'snapshot')
   return [
-    `FlexVol ${flexvol.name ?? flexvol.id}: ${counts}`,
+    share === null
+      ? `FlexVol ${flexvol.name ?? flexvol.id}: ${formatCount(images.volumes, 'volume')} (${images.attached} attached), ${snapshots}`
+      : `share ${share.name ?? share.id} (${share.export_location}), which stays mounted: its content, ${snapshots}`,
     `  from ${plan.from ?? '(unknown)'}`,
     `  to   ${plan.to ?? '(unknown)'}`,
     formatTable(
@@ -71,16 +74,17 @@ async function move(name: string, aggregateName: string, options: MoveOptions): 
   }
   if (options.dryRun === true) {
     const plan = await ndo.planMove(wish)
-    print(options, plan, () => movePlanText(plan))
+    print(options, plan, () => movePlanText(plan, flexvol.share))
     const reasons = plan.checks.filter((check) => !check.ok).map((check) => check.reason)
     if (!plan.ok) throw new CliError(exitCodes.refused, reasons.join('\n'))
     return
   }
   const operation = await ndo.move(wish)
-  const waits = action === 'wait' ? [`  its cutovers wait for: volant move cutover ${flexvol.name}`] : []
+  const wayTo = flexvol.share === null ? flexvol.name : flexvol.share.id
+  const waits = action === 'wait' ? [`  its cutovers wait for: volant move cutover ${wayTo}`] : []
   if (options.watch === true) {
     if (options.json !== true) {
-      const line = `FlexVol ${fullName(flexvol)} to ${aggregate.name}@${aggregate.node}: operation ${operation.id}`
+      const line = `${titleOf(flexvol)} to ${aggregate.name}@${aggregate.node}: operation ${operation.id}`
       process.stderr.write(`${[line, ...waits].join('\n')}\n`)
     }
     await watchOperation(ndo, operation.id, options)
@@ -103,12 +107,13 @@ async function moveIdOf(ndo: NdoClient, wish: string): Promise<string> {
   if (flexvol.move !== null) return flexvol.move.id
   const [latest] = await ndo.moves({ flexvol: flexvol.id, limit: 1 })
   if (latest !== undefined) return latest.id
-  throw new CliError(exitCodes.notFound, `FlexVol ${fullName(flexvol)} has never moved`)
+  throw new CliError(exitCodes.notFound, `${titleOf(flexvol)} has never moved`)
 }
 
 const pauseText = (ms: number | null): string => (ms === null ? '-' : formatMilliseconds(ms))
 
-const nameOf = ({ flexvol }: Move): string => flexvol.name ?? flexvol.id
+const nameOf = ({ flexvol: { id, name, share } }: Move): string =>
+  share === null ? (name ?? id) : `share ${share.name ?? share.id}`
 
 /** Of one that was given up all are where they were. */
 const imagesOf = ({ progress, state }: Move): string =>
@@ -116,7 +121,19 @@ const imagesOf = ({ progress, state }: Move): string =>
 
 export const movesText = (moves: readonly Move[]): string =>
   formatTable(
-    ['ID', 'FlexVol', 'From', 'To', 'State', 'Done', 'Images', 'Bytes', 'Pause', 'Started (UTC)', 'Took'],
+    [
+      'ID',
+      'FlexVol, or share',
+      'From',
+      'To',
+      'State',
+      'Done',
+      'Images',
+      'Bytes',
+      'Pause',
+      'Started (UTC)',
+      'Took',
+    ],
     moves.map((one) => [
       one.id,
       nameOf(one),
@@ -158,7 +175,8 @@ export function moveText({ move: one, images }: MoveDocument): string {
   return [
     formatProperties({
       ...rest,
-      flexvol: `${nameOf(one)} (${flexvol.id})`,
+      flexvol: `${flexvol.name ?? flexvol.id} (${flexvol.id})`,
+      share: flexvol.share === null ? null : `${flexvol.share.name ?? '-'} (${flexvol.share.id})`,
       pool: flexvol.host,
       cutover_window: `${one.cutover_window} s`,
       longest_client_pause: pauseText(progress?.longest_client_pause_ms ?? null),
@@ -245,7 +263,7 @@ export function addMove(program: Command): void {
     .argument('<flexvol>')
     .argument('<aggregate>')
     .description(
-      'move a FlexVol with all its volumes and snapshots to another aggregate, while they are in use',
+      'move a FlexVol with all its volumes and snapshots, or a share, to another aggregate, while they are in use',
     )
     .option('--watch', 'show the progress; Ctrl-C stops watching, not the move')
     .option('--dry-run', 'check every precondition and estimate time and bytes; change nothing')
@@ -257,7 +275,8 @@ export function addMove(program: Command): void {
     .option('--wait-cutover', 'keep live images in sync and hold their cutovers until `volant move cutover`')
     .addHelpText(
       'after',
-      '\nFLEXVOL is a name, CLUSTER/NAME, the pool HOST@BACKEND#POOL as `cinder get-pools` lists it, or an id.\n' +
+      '\nFLEXVOL is a name, CLUSTER/NAME, the pool HOST@BACKEND#POOL as `cinder get-pools` lists it, or an id; or a share\n' +
+        'by name, id or export location: its clients keep it mounted, and its snapshots go along.\n' +
         'AGGREGATE is a name of the same cluster. Pool, volumes, attachments and snapshots keep their names and ids.\n' +
         'A FlexVol that is called as one of the commands above is named CLUSTER/NAME.',
     )
@@ -265,6 +284,7 @@ export function addMove(program: Command): void {
   withCommonOptions(command, [
     'volant move cinder_flexvol_OSTK02 aggr2 --dry-run',
     'volant move cinder_flexvol_OSTK02 aggr2 --watch --rate 100M',
+    'volant move my-share aggr2 --watch',
     'volant move cinder_flexvol_OSTK02 aggr2 --wait-cutover && volant move cutover cinder_flexvol_OSTK02',
     'volant moves cinder_flexvol_OSTK02 --images',
   ])
@@ -286,7 +306,9 @@ export function addMove(program: Command): void {
 function addMoves(program: Command): void {
   const command = program
     .command('moves [flexvol]')
-    .description('the moves of all FlexVols, or of one (by name, or the id of a move), newest first')
+    .description(
+      'the moves of all FlexVols and shares, or of one (by name, or the id of a move), newest first',
+    )
     .option('--images', 'everything about the latest, with a line for each image')
     .option('--limit <n>', 'how many at most', integerArgument(1, 1000), 20)
     .action(list)

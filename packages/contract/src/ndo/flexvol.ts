@@ -27,8 +27,17 @@ export const FlexVol = Type.Object({
   cluster: Type.String(),
   /** Unique in its cluster. */
   name: Type.String(),
-  /** The pool, `HOST@BACKEND#LIF:/junction`. It never changes, wherever the FlexVol is. */
-  host: Type.String(),
+  /** The pool, `HOST@BACKEND#LIF:/junction`. It never changes, wherever the FlexVol is. Null: a share's, which is no pool. */
+  host: nullable(Type.String()),
+  /** The share that it is, alone; null: it is a pool of volumes. */
+  share: nullable(
+    Type.Object({
+      id: Type.String(),
+      name: nullable(Type.String()),
+      /** What clients mount; it never changes, either. */
+      export_location: Type.String(),
+    }),
+  ),
   node: Type.String(),
   aggregate: Type.String(),
   /** What its images may occupy; null: as much as the aggregate has. */
@@ -48,7 +57,7 @@ export const FlexVol = Type.Object({
     }),
   ),
 })
-/** A FlexVol, which is a pool of volumes, and where it is. */
+/** A FlexVol, which is a pool of volumes, or a share; and where it is. */
 export type FlexVol = Omit<Static<typeof FlexVol>, 'move'> & {
   move: { id: string; state: MovementState; percent: number; to: string } | null
 }

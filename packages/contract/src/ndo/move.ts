@@ -116,7 +116,13 @@ export type MoveImage = Omit<Static<typeof MoveImage>, 'state' | 'kind'> & {
 export const Move = Type.Object({
   /** Also its operation's. */
   id: Type.String(),
-  flexvol: Type.Object({ id: Type.String(), name: nullable(Type.String()), host: nullable(Type.String()) }),
+  flexvol: Type.Object({
+    id: Type.String(),
+    name: nullable(Type.String()),
+    /** Null: it is a share's, or gone. */
+    host: nullable(Type.String()),
+    share: nullable(Type.Object({ id: Type.String(), name: nullable(Type.String()) })),
+  }),
   from: Type.String(),
   to: Type.String(),
   state: Type.Union(movementStates.map((state) => Type.Literal(state))),

@@ -68,7 +68,7 @@ export const Operation = Type.Object({
   step: nullable(Type.String()),
   /** What the step is doing, where the data plane says so: copying, ready, completing, pending… */
   phase: nullable(Type.String()),
-  /** A volume, snapshot, server, flexvol, aggregate or node. */
+  /** A volume, snapshot, share, server, flexvol, aggregate or node. The name of a share's FlexVol is the share's. */
   resource: Type.Object({ type: Type.String(), id: Type.String(), name: nullable(Type.String()) }),
   /** The operation that it is a part of. */
   parent: nullable(id),

@@ -7,10 +7,12 @@ import { placeText } from '../domain/aggregate-name.ts'
 import { isUnderWay } from '../domain/flexvol-move.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
+import { exportLocationOf } from '../domain/share.ts'
 import type { FlexVol } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
 import type { FlexVolRecords, SnapshotRecords } from '../ports/records.ts'
+import type { ShareRecords } from '../ports/shares.ts'
 import type { FlexVols } from './flexvol.ts'
 import { poolHost } from './volume-facts.ts'
 
@@ -31,6 +33,7 @@ export function createFlexVolAdministration(options: {
   snapshots: Pick<SnapshotRecords, 'ofFlexVol'>
   moves: Pick<FlexVolMoves, 'movements' | 'movementOf'>
   backend: Pick<Backend, 'usageAt'>
+  shares: Pick<ShareRecords, 'find'>
   host: string
 }): FlexVolAdministration {
   const { application, flexvols, snapshots, moves, backend } = options
@@ -51,12 +54,13 @@ export function createFlexVolAdministration(options: {
     id: flexvol.id,
     cluster: flexvol.cluster,
     name: flexvol.name,
-    host: poolHost(options.host, flexvol),
+    ...(await poolOrShare(options.shares, options.host, flexvol)),
     node: flexvol.node,
     aggregate: flexvol.aggregate,
     size_bytes: flexvol.sizeBytes,
     used_bytes: await usedBytes(flexvol),
-    volumes: await flexvols.countVolumes(flexvol.id),
+    // What a share consists of is nobody's volume.
+    volumes: flexvol.shareId === null ? await flexvols.countVolumes(flexvol.id) : 0,
     snapshots: (await snapshots.ofFlexVol(flexvol.id)).length,
     move:
       movement !== undefined && isUnderWay(movement.move)
@@ -101,4 +105,16 @@ export function createFlexVolAdministration(options: {
       return application.remove(flexvolId)
     },
   }
+}
+
+/** As a pool of volumes it has a host string; as a share an export location. */
+async function poolOrShare(
+  shares: Pick<ShareRecords, 'find'>,
+  host: string,
+  flexvol: FlexVol,
+): Promise<Pick<FlexVolView, 'host' | 'share'>> {
+  const { shareId: id } = flexvol
+  if (id === null) return { host: poolHost(host, flexvol), share: null }
+  const name = (await shares.find(id))?.name ?? null
+  return { host: null, share: { id, name, export_location: exportLocationOf(flexvol) } }
 }

@@ -19,6 +19,7 @@ import type { Principal } from '../domain/principal.ts'
 import type { FlexVolMovePlan, FlexVolMoveRequest, FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { FlexVolMoveRecords, FlexVolRecords } from '../ports/records.ts'
+import type { ShareRecords } from '../ports/shares.ts'
 import { poolHost } from './volume-facts.ts'
 
 /** Wishes of an operator who has the move before him. Each throws `conflict` where the move has ended. */
@@ -41,10 +42,11 @@ export function createMoveAdministration(options: {
   moves: FlexVolMoves
   records: Pick<FlexVolMoveRecords, 'find' | 'list'>
   flexvols: Pick<FlexVolRecords, 'find'>
+  shares: Pick<ShareRecords, 'find'>
   engine: Pick<OperationEngine, 'get'>
   host: string
 }): MoveAdministration {
-  const { moves, records, flexvols } = options
+  const { moves, records, flexvols, shares } = options
   const admin = (principal: Principal): void => enforce(principal, 'ndo:moves', 'admin')
 
   const get = async (moveId: string): Promise<FlexVolMove> => {
@@ -60,10 +62,12 @@ export function createMoveAdministration(options: {
   const view = async (move: FlexVolMove, latest: Movement | undefined): Promise<Move> => {
     const movement = latest?.move.id === move.id ? latest : await endedMovement(options.engine, move)
     const flexvol = await flexvols.find(move.flexvolId)
+    const shareId = flexvol?.shareId ?? null
     return moveView(movement, {
       id: move.flexvolId,
       name: flexvol?.name ?? null,
-      host: flexvol === undefined ? null : poolHost(options.host, flexvol),
+      host: flexvol === undefined || shareId !== null ? null : poolHost(options.host, flexvol),
+      share: shareId === null ? null : { id: shareId, name: (await shares.find(shareId))?.name ?? null },
     })
   }
   const viewOf = async (moveId: string): Promise<Move> => {

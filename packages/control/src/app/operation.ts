@@ -9,6 +9,7 @@ import { operationView, resourceOf, type OperationNames } from '../domain/operat
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { FlexVolMoveRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
+import type { ShareRecords } from '../ports/shares.ts'
 
 /** Operations for administrators: look, watch, and steer. */
 export interface Operations {
@@ -48,6 +49,7 @@ export function createOperations(options: {
   flexvols: Pick<FlexVolRecords, 'find'>
   snapshots: Pick<SnapshotRecords, 'find'>
   moves: Pick<FlexVolMoveRecords, 'find'>
+  shares: Pick<ShareRecords, 'find'>
   /** The server's name, for operations on servers. */
   serverName: (serverId: string) => Promise<string | null>
   /** Until when the operation can be undone after its end; null: it can't. */
@@ -146,7 +148,7 @@ export function createOperations(options: {
 type Sources = Parameters<typeof createOperations>[0]
 
 /** Kinds of operations that are carried out by others. */
-const hasParts: ReadonlySet<string> = new Set(['flexvol.move', 'aggregate.vacate'])
+const hasParts: ReadonlySet<string> = new Set(['flexvol.move', 'aggregate.vacate', 'share.migrate'])
 
 /**
  * What is no part of another, unless asked otherwise: a move of a thousand images would hide everything else. Who asks for
@@ -166,8 +168,14 @@ async function nameOf(sources: Sources, type: string, id: string): Promise<strin
       return (await sources.volumes.find(id))?.name ?? null
     case 'snapshot':
       return (await sources.snapshots.find(id))?.name ?? null
-    case 'flexvol':
-      return (await sources.flexvols.find(id))?.name ?? null
+    case 'share':
+      return (await sources.shares.find(id))?.name ?? null
+    case 'flexvol': {
+      const flexvol = await sources.flexvols.find(id)
+      // Nobody but Volant gave a share's FlexVol its name.
+      const share = flexvol?.shareId ? await sources.shares.find(flexvol.shareId) : undefined
+      return share?.name ?? flexvol?.name ?? null
+    }
     case 'aggregate':
     case 'node':
       return id

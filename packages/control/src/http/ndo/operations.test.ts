@@ -34,6 +34,7 @@ async function serve(t: TestContext) {
     volumes: { find: async () => undefined },
     flexvols: { find: async () => undefined },
     snapshots: { find: async () => undefined },
+    shares: { find: async () => undefined },
     moves: { find: async () => undefined },
     serverName: async () => null,
     undoableUntil: async () => null,

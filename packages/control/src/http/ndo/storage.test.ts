@@ -14,9 +14,11 @@ import { createFlexVolAdministration } from '../../app/flexvol-administration.ts
 import { createMoveAdministration } from '../../app/move-administration.ts'
 import { operationEngine } from '../../app/operation-engine.ts'
 import { createOperations } from '../../app/operation.ts'
+import { createShareAdministration } from '../../app/share-administration.ts'
 import { createVacates } from '../../app/vacate.ts'
 import type { FlexVolMove } from '../../domain/flexvol-move.ts'
 import type { Principal } from '../../domain/principal.ts'
+import type { Share } from '../../domain/share.ts'
 import { gib } from '../../domain/volume.ts'
 import { vacateAggregate } from '../../operations/vacate-aggregate.ts'
 import type { FlexVolMoves, Movement } from '../../ports/flexvol-moves.ts'
@@ -95,6 +97,7 @@ async function serve(t: TestContext) {
   }
   const records = { find: async (id: string) => [ended, going].find((one) => one.id === id) }
   const list = async () => [going, ended]
+  const shares = { find: async (id: string) => ({ id, name: 'docs' }) as Share }
   const engine = operationEngine(() => executor, new MemoryStore())
   const operations = createOperations({
     executor,
@@ -102,6 +105,7 @@ async function serve(t: TestContext) {
     flexvols,
     snapshots: { find: async () => undefined },
     moves: records,
+    shares,
     serverName: async () => null,
     undoableUntil: async () => null,
     host: 'h',
@@ -121,11 +125,19 @@ async function serve(t: TestContext) {
         snapshots: { ofFlexVol: async () => [] },
         moves,
         backend: rig.ports.backend,
+        shares,
         host: 'h',
       }),
-      moves: createMoveAdministration({ moves, records: { ...records, list }, flexvols, engine, host: 'h' }),
+      moves: createMoveAdministration({
+        moves,
+        records: { ...records, list },
+        flexvols,
+        shares,
+        engine,
+        host: 'h',
+      }),
       vacates: createVacates({ ports: rig.ports, engine, rate: 0 }),
-      shares: unused(),
+      shares: createShareAdministration(unused()),
     },
   })
   const app = await buildServer({ log: pino({ level: 'silent' }), services: [service] })
@@ -139,13 +151,14 @@ async function serve(t: TestContext) {
 }
 
 test('FlexVols are shown with their pool, counts, and the move under way', async (t) => {
-  const { call, flexvol } = await serve(t)
+  const { call, flexvol, rig } = await serve(t)
   const { body } = await call('GET', `/flexvols/${flexvol.id}`)
   assert.deepEqual(body['flexvol'] as FlexVol, {
     id: flexvol.id,
     cluster: 'c',
     name: 'one',
     host: 'h@c#127.0.0.1:/one',
+    share: null,
     node: 'n1',
     aggregate: 'old',
     size_bytes: null,
@@ -155,6 +168,17 @@ test('FlexVols are shown with their pool, counts, and the move under way', async
     move: { id: 'move-1', state: 'replicating', percent: 42, to: 'old@n1' },
   })
   assert.equal(((await call('GET', '/flexvols')).body['flexvols'] as FlexVol[]).length, 3)
+  rig.flexvols.set(flexvol.id, { ...flexvol, shareId: 'share-1', lif: 'fd00::49' })
+  const shown = (await call('GET', `/flexvols/${flexvol.id}`)).body['flexvol'] as FlexVol
+  assert.deepEqual([shown.host, shown.volumes], [null, 0], 'a share is no pool, and its content no volume')
+  assert.deepEqual(shown.share, { id: 'share-1', name: 'docs', export_location: '[fd00::49]:/one' })
+  const [move] = (await call('GET', '/moves')).body['moves'] as Move[]
+  assert.deepEqual(move?.flexvol, {
+    id: flexvol.id,
+    name: 'one',
+    host: null,
+    share: { id: 'share-1', name: 'docs' },
+  })
   assert.equal((await call('GET', '/flexvols/nothing')).status, 404)
 })
 
@@ -219,6 +243,8 @@ test('what is malformed is a 400 with the field, and nothing begins; who is no a
   assert.equal((await call('GET', '/moves?limit=many')).status, 400)
   const member: ['GET' | 'POST' | 'DELETE', string, object?][] = [
     ['GET', '/aggregates'],
+    ['GET', '/shares'],
+    ['GET', '/shares/one'],
     ['POST', '/aggregates', { cluster: 'c', name: 'x' }],
     ['DELETE', '/aggregates/c/a'],
     ['GET', '/flexvols'],
