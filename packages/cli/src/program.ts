@@ -11,6 +11,7 @@ import { addNodeCredentials } from './commands/node-credentials.ts'
 import { addOperations } from './commands/operations.ts'
 import { addProbe } from './commands/probe.ts'
 import { addServe } from './commands/serve.ts'
+import { addShares } from './commands/shares.ts'
 import { addStatus } from './commands/status.ts'
 import { addSweep } from './commands/sweep.ts'
 import { addUndo } from './commands/undo.ts'
@@ -21,7 +22,9 @@ import { volantVersion } from './version.ts'
 /** The whole command line. `main` is the file that `up` runs again in the background. */
 export function buildProgram(main: string): Command {
   const program = new Command('volant')
-    .description('Block storage with the OpenStack APIs, whose volumes move while their guests write.')
+    .description(
+      'Block and file storage with the OpenStack APIs; volumes and shares move while they are written.',
+    )
     .version(volantVersion())
     // So that a command that has commands and arguments leaves to those what stands behind their names.
     .enablePositionalOptions()
@@ -55,6 +58,7 @@ export function buildProgram(main: string): Command {
   addLists(program)
   addAggregates(program)
   addFlexvols(program)
+  addShares(program)
   addProbe(program)
   addConfig(program)
   return program

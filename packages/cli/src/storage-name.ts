@@ -1,5 +1,6 @@
 import type { Aggregate } from '@volant/contract/ndo/aggregate.ts'
 import type { FlexVol } from '@volant/contract/ndo/flexvol.ts'
+import type { Share } from '@volant/contract/ndo/share.ts'
 import { CliError, exitCodes } from './exit-codes.ts'
 
 /** The one thing that `wish` names; else an error that says what there is. */
@@ -57,6 +58,21 @@ const poolNames = ({ host }: FlexVol): string[] => (host === null ? [] : [host, 
 function shareNames({ id, name, export_location }: NonNullable<FlexVol['share']>): string[] {
   const ways = [id, export_location, ...(name === null ? [] : [name])]
   return [...ways, ...ways.map((way) => `share/${way}`)]
+}
+
+/** A share by its name, id or export location. */
+export function resolveShare(wish: string, shares: readonly Share[]): Share {
+  return theOne(
+    'share',
+    wish,
+    shares,
+    ({ id, name, export_location: location }) => [
+      id,
+      ...(name === null ? [] : [name]),
+      ...(location === null ? [] : [location]),
+    ],
+    ({ id, name, project_id }) => `${id}  ${name ?? '(no name)'}  of project ${project_id}`,
+  )
 }
 
 /** As people call it: `FlexVol CLUSTER/NAME`, or `share NAME`. */

@@ -25,6 +25,9 @@ import {
   type OperationListQuery,
   type HistoryPage,
   type OperationRecord,
+  type Share,
+  type ShareDetail,
+  type ShareList,
   type SweepReport,
   type SystemStatus,
   type SystemStatusDocument,
@@ -99,6 +102,9 @@ export interface NdoClient {
   controlMove(moveId: string, control: MoveControl): Promise<Move>
   planVacate(wish: VacateWish): Promise<VacatePlan>
   vacate(wish: VacateWish): Promise<VacateStarted>
+  /** Of all projects, oldest first. */
+  shares(): Promise<Share[]>
+  share(id: string): Promise<ShareDetail>
 }
 
 const retryMs = 1000
@@ -184,7 +190,7 @@ async function* histories(session: Session, since?: string): AsyncGenerator<Oper
 
 const at = (id: string, rest = ''): string => `/ndo/v1/operations/${encodeURIComponent(id)}${rest}`
 
-/** Aggregates, FlexVols, moves, vacates. */
+/** Aggregates, FlexVols, moves, vacates, shares. */
 function storageClient(session: Session): StorageCalls {
   const get = (path: string, query = {}): Promise<unknown> => session.json('GET', `/ndo/v1${path}`, { query })
   const post = (path: string, body?: unknown): Promise<unknown> =>
@@ -214,6 +220,8 @@ function storageClient(session: Session): StorageCalls {
     controlMove: async (id, control) => ((await post(moveAt(id, `/${control}`))) as MoveDocument).move,
     planVacate: async (wish) => ((await post('/vacates', { ...wish, dry_run: true })) as VacatePlanned).plan,
     vacate: async (wish) => (await post('/vacates', wish)) as VacateStarted,
+    shares: async () => ((await get('/shares')) as ShareList).shares,
+    share: async (id) => (await get(`/shares/${one(id)}`)) as ShareDetail,
   }
 }
 
@@ -234,6 +242,8 @@ type StorageCalls = Pick<
   | 'controlMove'
   | 'planVacate'
   | 'vacate'
+  | 'shares'
+  | 'share'
 >
 
 export function ndoClient(session: Session): NdoClient {
