@@ -1,4 +1,6 @@
+import { fork } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
+import { once } from 'node:events'
 import { join } from 'node:path'
 import type { TestContext } from 'node:test'
 import { LocalFileSystems } from '@volant/agent/shares/local-file-systems.ts'
@@ -6,8 +8,10 @@ import type { FileSystemSpec, FileSystemStatus, HolderStatus, ImageRef, FileAcce
 import { findByCommandWord, isAlive } from '@volant/qemu/process.ts'
 import type { ProcessIdentity } from '@volant/qemu/process.ts'
 import { loopsIn, mountsIn } from './aggregate-place.ts'
+import type { WriterResult } from './records.ts'
 import { caller, openRig, until } from './rig.ts'
 import type { Rig } from './rig.ts'
+import type { ShareWriterOptions, ShareWriterResult } from './share-writer.ts'
 
 export const GiB = 2 ** 30
 
@@ -21,6 +25,7 @@ export interface ShareRig extends Rig {
   /** Serves `image`. */
   head(): Promise<HolderStatus>
   holderId: string
+  volumeId: string
   fileSystems: LocalFileSystems
   /** Another agent on the same state: what Volant is after its own restart. */
   restartFileSystems(): LocalFileSystems
@@ -57,9 +62,9 @@ export async function openShareRig(t: TestContext, imageBytes = 1024 * GiB): Pro
   }
   const head = (): Promise<HolderStatus> =>
     rig.holders.ensureHolder(caller, {
-      holderId,
-      volumeId: `vol-${shareId}`,
-      image: image.access,
+      holderId: share.holderId,
+      volumeId: share.volumeId,
+      image: share.image.access,
       serves: true,
     })
   const spec = async (change: Partial<FileSystemSpec> = {}): Promise<FileSystemSpec> => {
@@ -70,6 +75,7 @@ export async function openShareRig(t: TestContext, imageBytes = 1024 * GiB): Pro
   const share: ShareRig = Object.assign(rig, {
     shareId,
     holderId,
+    volumeId: `vol-${shareId}`,
     image,
     head,
     device,
@@ -97,3 +103,39 @@ export async function kill(one: ProcessIdentity | undefined): Promise<void> {
   process.kill(one.pid, 'SIGKILL')
   await until(`process ${one.pid} is gone`, async () => !isAlive(one))
 }
+
+export interface ShareWriter {
+  pid: number
+  writes(): Promise<number>
+  stop(): Promise<ShareWriterResult>
+}
+
+/** Starts a client on a disk or a file; returns when it has it open. */
+export async function startShareWriter(t: TestContext, options: ShareWriterOptions): Promise<ShareWriter> {
+  const env = { ...process.env, UV_THREADPOOL_SIZE: String(options.lanes + 2) }
+  const program = new URL('share-writer.ts', import.meta.url)
+  const child = fork(program, [JSON.stringify(options)], { env, serialization: 'advanced' })
+  t.after(() => child.kill('SIGKILL'))
+  const ended = once(child, 'exit').then(() => {
+    throw new Error('The writer ended.')
+  })
+  ended.catch(() => {})
+  const said = async <T>(): Promise<T> => (await Promise.race([once(child, 'message'), ended]))[0] as T
+  await said()
+  const ask = <T>(wish: 'count' | 'stop'): Promise<T> => {
+    const answer = said<T>()
+    child.send(wish)
+    return answer
+  }
+  return { pid: child.pid ?? 0, writes: () => ask('count'), stop: () => ask('stop') }
+}
+
+/** As the result of the writer on an export: what `lostWrites` looks at. */
+export const asResult = ({ acked, inFlight, writes, errors }: ShareWriterResult): WriterResult => ({
+  acked: new Map(acked),
+  inFlight: new Map(inFlight),
+  latencies: [],
+  writes,
+  connections: 1,
+  errors: errors.length,
+})

@@ -7,6 +7,7 @@ import { ensureFuseNbd } from '@volant/qemu/launcher.ts'
 import { ensureGone, findByCommandWord, isAlive, startDetached, tailOf } from '@volant/qemu/process.ts'
 import type { ProcessIdentity } from '@volant/qemu/process.ts'
 import { mountAt, run } from '../storage/loop-mount.ts'
+import { leaveOtherNamespaces } from './namespaces.ts'
 
 /** Where a head serves its volume on this machine. */
 export interface HeadAddress {
@@ -161,6 +162,8 @@ export class BlockDevice {
 
   async #unmount(): Promise<void> {
     const { file } = this
+    const mount = await mountAt(file)
+    if (mount) await leaveOtherNamespaces(mount.device)
     for (const end = performance.now() + endMs; (await mountAt(file)) !== undefined; await sleep(20)) {
       try {
         await run('umount', '--internal-only', '--no-canonicalize', file)

@@ -1,5 +1,5 @@
 import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
-import { mkdir, readdir, rm } from 'node:fs/promises'
+import { mkdir, readdir, rm, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DomainError, isDomainError, messageOf } from '@volant/contract'
 import type { FileSystemSpec, FileSystemStatus, InventoryItem } from '@volant/contract'
@@ -152,7 +152,7 @@ export class LocalFileSystems implements FileSystems {
       }
       // Before anything is written down: a head that is not there, or another volume's, leaves nothing behind.
       const content = await lookAtHead(spec.head)
-      const trouble = objection(record, content)
+      const trouble = objection(record, content) ?? this.#taken(shareId, content)
       if (trouble) throw trouble
       this.#write(record)
       try {
@@ -293,6 +293,17 @@ export class LocalFileSystems implements FileSystems {
     })
   }
 
+  /** Two file systems of one volume would destroy each other. */
+  #taken(shareId: string, { identity }: HeadContent): DomainError | undefined {
+    const other = [...this.#records.values()].find(
+      (one) => one.identity === identity && one.shareId !== shareId,
+    )
+    return (
+      other &&
+      new DomainError('conflict', `Share ${shareId}: volume ${identity} is that of share ${other.shareId}.`)
+    )
+  }
+
   /** From whatever is there, to mounted. */
   async #bringUp(record: FileSystemRecord, { identity, sizeBytes, superblock }: HeadContent): Promise<void> {
     const { shareId, head } = record
@@ -353,7 +364,9 @@ export class LocalFileSystems implements FileSystems {
   async #takeDownAbove(shareId: string): Promise<void> {
     const [path, device] = [this.mountPath(shareId), this.#device(shareId)]
     if ((await mountAt(path)) === undefined && (await loopsOf(device.file)).length === 0) return
-    for (const disk of await loopsOf(device.file)) await leaveOtherNamespaces(disk)
+    for (const disk of await loopsOf(device.file)) {
+      await leaveOtherNamespaces(deviceNumber((await stat(disk)).rdev))
+    }
     const unmounting = unmountFileSystem(path)
     if (!(await within(unmounting, unmountMs))) {
       this.#log.warn(
@@ -407,8 +420,7 @@ export class LocalFileSystems implements FileSystems {
   }
 
   #isOver(shareId: string, dev: number): boolean {
-    const [major, minor] = [(dev >>> 8) & 0xfff, (dev & 0xff) | ((dev >>> 12) & 0xfff00)]
-    const behind = readFileSync(`/sys/dev/block/${major}:${minor}/loop/backing_file`, 'utf8').trimEnd()
+    const behind = readFileSync(`/sys/dev/block/${deviceNumber(dev)}/loop/backing_file`, 'utf8').trimEnd()
     return behind === this.#device(shareId).file
   }
 
@@ -467,6 +479,10 @@ export class LocalFileSystems implements FileSystems {
     return join(this.#folderOf(shareId), 'record.json')
   }
 }
+
+/** As the kernel writes it: MAJOR:MINOR. */
+const deviceNumber = (dev: number): string =>
+  `${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`
 
 /** Why what the head has is not to be mounted, or formatted. */
 function objection(
