@@ -91,6 +91,24 @@ missing_packages() {
     case $installed in *" $package "*) ;; *) printf '%s ' "$package" ;; esac
   done
 }
+is_installed() { dpkg-query -W -f '${db:Status-Status} ${Package}\n' "$1" 2>/dev/null | grep -q '^installed '; }
+
+# Debian starts what it installs, on all addresses. Volant runs NFS servers of its own, at the addresses of its LIFs. What
+# was there before is somebody's, and left alone.
+services_to_keep_off() {
+  case " $missing " in *" nfs-ganesha "*) ;; *) return 0 ;; esac
+  command -v systemctl >/dev/null || return 0
+  printf 'nfs-ganesha.service nfs-ganesha-lock.service'
+  is_installed rpcbind || printf ' rpcbind.service rpcbind.socket'
+}
+keep_services_off() {
+  units=$(services_to_keep_off)
+  [ -n "$units" ] || return 0
+  # shellcheck disable=SC2086 # a list of words
+  logged mask systemctl mask $units || fail_with_log 'systemctl mask' "$logs/mask.log"
+  say "so that Debian's services do not serve on all addresses, these are masked: $units"
+  case $units in *rpcbind*) say 'for NFS version 3 too: systemctl unmask rpcbind.service rpcbind.socket && systemctl enable --now rpcbind.socket' ;; esac
+}
 apt_knows() { LC_ALL=C apt-cache policy "$@" 2>/dev/null | awk '/Candidate:/ && $2 != "(none)" { n++ } END { exit n < '$#' }'; }
 apt_get() { DEBIAN_FRONTEND=noninteractive logged apt apt-get -o DPkg::Lock::Timeout=300 -o Acquire::Retries=3 "$@"; }
 
@@ -104,6 +122,8 @@ debian_packages() {
     return
   fi
   [ -z "$missing" ] || command="apt-get update && apt-get install -y --no-install-recommends ${missing% }"
+  units=$(services_to_keep_off)
+  [ -z "$units" ] || command="systemctl mask $units && $command"
   [ "$(id -u)" = 0 ] || {
     echo "setup: these are missing on this machine: ${missing:-the package lists of apt}" >&2
     echo 'setup: run this line as root, then start again:' >&2
@@ -118,6 +138,7 @@ debian_packages() {
   fi
   [ -n "$missing" ] || return 0
   need_space 1000 'Debian packages'
+  keep_services_off
   say "installing Debian packages: ${missing% }"
   # shellcheck disable=SC2086
   apt_get install -y --no-install-recommends $missing || {

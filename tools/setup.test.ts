@@ -20,7 +20,8 @@ const standIns = {
   sleep: ':',
   'apt-get': ':',
   'apt-cache': 'shift; for p; do echo "$p:"; echo "  Candidate: 1.0"; done',
-  'dpkg-query': 'shift 3; for p; do case $p in ${MISSING-none}) ;; *) echo "installed $p" ;; esac; done',
+  'dpkg-query':
+    'shift 3; for p; do case " ${MISSING-none} " in *" $p "*) ;; *) echo "installed $p" ;; esac; done',
 }
 
 let folder = ''
@@ -143,6 +144,43 @@ describe('missing Debian packages', () => {
     const apt = (await calls()).filter((call) => call.startsWith('apt-get'))
     assert.match(apt[0] ?? '', / update$/)
     assert.match(apt[1] ?? '', / install /)
+  })
+
+  describe('that bring services', () => {
+    const masked = async (missing: string): Promise<string[]> => {
+      await standIn('systemctl', ':')
+      const result = await setup([], { MISSING: missing })
+      assert.equal(result.code, 0, result.stderr)
+      const all = (await calls()).filter((call) => /^(systemctl|apt-get)/.test(call))
+      const mask = all.findIndex((call) => call.startsWith('systemctl mask '))
+      if (mask >= 0) assert.ok(mask < all.findIndex((call) => call.includes(' install ')), 'masked too late')
+      for (const unit of all[mask]?.split(' ').slice(2) ?? []) assert.match(result.stdout, new RegExp(unit))
+      return all[mask]?.split(' ').slice(2) ?? []
+    }
+    const ganesha = ['nfs-ganesha.service', 'nfs-ganesha-lock.service']
+
+    it('do not start them: Volant has servers of its own', async () => {
+      assert.deepEqual(await masked('nfs-ganesha'), ganesha)
+    })
+
+    it('nor rpcbind, where it comes along', async () => {
+      const rpcbind = ['rpcbind.service', 'rpcbind.socket']
+      assert.deepEqual(await masked('nfs-ganesha rpcbind'), [...ganesha, ...rpcbind])
+    })
+
+    it('and the line for root says so', async () => {
+      await standIn('id', 'echo 1000')
+      await standIn('systemctl', ':')
+      const { stdout } = await setup(['--quiet'], { MISSING: 'nfs-ganesha' })
+      assert.match(
+        stdout,
+        /^systemctl mask nfs-ganesha.service nfs-ganesha-lock.service && apt-get update && /,
+      )
+    })
+
+    it('leave those alone that were there before, and are done once', async () => {
+      assert.deepEqual(await masked('qemu-utils'), [])
+    })
   })
 
   it('names the cause where apt fails', async () => {
