@@ -419,6 +419,7 @@ async function listen(
     agents: state.agents,
     backend: state.backend,
     madeAggregates: state.madeAggregates,
+    shares: shareRecords(state.db, state.clock),
     countOperations: () => operations.counts(),
     storeTrouble: () => executor.storeTrouble,
     sweep,

@@ -1,4 +1,4 @@
-import type { SystemStatus } from '@volant/contract/ndo/status.ts'
+import type { ShareServiceStatus, SystemStatus } from '@volant/contract/ndo/status.ts'
 import type { Command } from 'commander'
 import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
@@ -16,6 +16,56 @@ function databaseLines({ database }: SystemStatus): string[] {
   if (database.ok) return []
   const waiting = database.waiting === 0 ? 'no operation waits' : `${database.waiting} operation(s) wait`
   return [`! The database takes no writes since ${database.since}: ${database.reason} (${waiting})`]
+}
+
+/** Only what matters to somebody: what is missing for shares is no trouble where there are none. */
+export function shareLines({ clusters }: SystemStatus): string[] {
+  const services = clusters.flatMap(({ shares }) => (shares === null ? [] : [shares]))
+  const servers = services.flatMap((service) =>
+    service.servers.map((server) => [
+      service.backend,
+      service.node,
+      server.lif,
+      String(server.pid),
+      String(server.exports),
+      String(server.clients),
+      server.trouble === null ? 'up' : `down: ${server.trouble}`,
+    ]),
+  )
+  const isUsed = services.some(({ shares }) => shares > 0)
+  return [
+    ...(servers.length === 0
+      ? []
+      : [formatTable(['NFS server of', 'Node', 'LIF', 'Pid', 'Exports', 'Clients', 'State'], servers)]),
+    ...services.flatMap(sharesTrouble),
+    ...(isUsed || servers.length > 0 ? [] : noSharesLines(services)),
+  ]
+}
+
+function sharesTrouble({
+  backend,
+  node,
+  shares,
+  up,
+  reason,
+  missing,
+  troubles,
+}: ShareServiceStatus): string[] {
+  if (shares === 0) return []
+  return [
+    ...(up ? [] : [`! The shares of ${backend}: node ${node} does not answer: ${reason ?? ''}`]),
+    ...missing.map((what) => `! The shares of ${backend} can't all be served by node ${node}: ${what}`),
+    ...troubles.map((trouble) => `! Share ${trouble.share} is in trouble: ${trouble.reason}`),
+  ]
+}
+
+/** Nobody uses shares; who wants to sees what is to be done first. */
+function noSharesLines(services: readonly ShareServiceStatus[]): string[] {
+  const lacking = services.filter(({ missing }) => missing.length > 0)
+  if (services.length === 0) return []
+  if (lacking.length === 0) return ['Shares: none']
+  const lacks = lacking.flatMap(({ node, missing }) => missing.map((what) => `${what} (node ${node})`))
+  return [`Shares: none; before the first can be made: ${lacks.join('; ')}`]
 }
 
 export function statusText(status: SystemStatus): string {
@@ -59,6 +109,7 @@ export function statusText(status: SystemStatus): string {
       hosts,
     ),
     formatTable(['Agents', 'Where', 'Pid', 'State', 'Since'], agents),
+    ...shareLines(status),
     ...databaseLines(status),
     `Operations under way: ${operations.length === 0 ? 'none' : operations.join(', ')}`,
     `Strays: ${status.strays === null ? 'not looked for yet' : status.strays === 0 ? 'none' : `${status.strays} (see: volant sweep)`}`,

@@ -19,6 +19,37 @@ export const PoolStatus = Type.Object({
 })
 export type PoolStatus = Static<typeof PoolStatus>
 
+/** How a cluster serves shares. */
+export const ShareServiceStatus = Type.Object({
+  /** The Manila backend. */
+  backend: Type.String(),
+  lif: Type.String(),
+  node: Type.String(),
+  /** On record, in whatever state. */
+  shares: Type.Integer({ minimum: 0 }),
+  /** The node's agent of shares answers. */
+  up: Type.Boolean(),
+  reason: Type.Union([Type.String(), Type.Null()]),
+  /** What the node's machine lacks for shares, each with its remedy. */
+  missing: Type.Array(Type.String()),
+  /** Those that should run now: a server is there while it has exports. */
+  servers: Type.Array(
+    Type.Object({
+      svm: Type.String(),
+      lif: Type.String(),
+      pid: Type.Integer(),
+      exports: Type.Integer({ minimum: 0 }),
+      /** Connected. */
+      clients: Type.Integer({ minimum: 0 }),
+      /** Why it does not serve now; null: it does. */
+      trouble: Type.Union([Type.String(), Type.Null()]),
+    }),
+  ),
+  /** File systems that are being mended, by their shares' ids. */
+  troubles: Type.Array(Type.Object({ share: Type.String(), reason: Type.String() })),
+})
+export type ShareServiceStatus = Static<typeof ShareServiceStatus>
+
 export const ClusterStatus = Type.Object({
   name: Type.String(),
   /** Of its ONTAP REST API, without a path; who may is in `STATE/clusters.json`. Null: it does not listen. */
@@ -34,6 +65,8 @@ export const ClusterStatus = Type.Object({
     }),
   ),
   pools: Type.Array(PoolStatus),
+  /** Null: it serves none, by the configuration. */
+  shares: Type.Union([ShareServiceStatus, Type.Null()]),
 })
 export type ClusterStatus = Static<typeof ClusterStatus>
 

@@ -25,6 +25,8 @@ import type {
   SnapshotRecords,
   VolumeRecords,
 } from '../ports/records.ts'
+import type { ShareRecords } from '../ports/shares.ts'
+import { shareServiceStatus } from './share-service-status.ts'
 
 export interface SystemStatusReader {
   system(principal: Principal): Promise<SystemStatus>
@@ -44,6 +46,7 @@ export function createStatusReader(options: {
   flexvols: FlexVolRecords
   snapshots: Pick<SnapshotRecords, 'countInFlexVol'>
   madeAggregates: Pick<AggregateRecords, 'list'>
+  shares: Pick<ShareRecords, 'list'>
   countOperations: () => Promise<Record<string, number>>
   /** Since when, and why, the database takes no writes; null: it does. */
   storeTrouble: () => StoreTrouble | null
@@ -60,9 +63,17 @@ export function createStatusReader(options: {
     nodes: await Promise.all(
       cluster.nodes.map(async (node) => nodeStatus(node, await options.madeAggregates.list())),
     ),
-    pools: await Promise.all(flexvols.filter((f) => f.cluster === cluster.name).map(poolStatus)),
+    pools: await Promise.all(
+      flexvols.filter((f) => f.cluster === cluster.name && f.shareId === null).map(poolStatus),
+    ),
+    shares: await sharesOf(cluster),
   })
 
+  const sharesOf = async ({ name, shares: service }: Cluster): Promise<ClusterStatus['shares']> => {
+    if (service === undefined) return null
+    const own = (await options.shares.list()).filter(({ cluster }) => cluster === name)
+    return shareServiceStatus(agents, service, own)
+  }
   /** It is up where one of its aggregates can be used; why another can't is said of that. */
   const nodeStatus = async (
     { name, machine, aggregates }: StorageNode,
