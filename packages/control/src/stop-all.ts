@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import type { Caller } from '@volant/contract'
+import { DomainError, messageOf, type Caller } from '@volant/contract'
 import { readJson } from '@volant/qemu'
 import type { Kysely } from 'kysely'
 import pino from 'pino'
@@ -21,10 +21,10 @@ import { openStateFolder, removeOutsideRunFolder } from './state-folder.ts'
 const guestGraceMs = 5000
 
 /**
- * Stops what outlives the control plane: its processes of agents, guests (powered off), volume heads, movers and
- * export daemons; unmounts the aggregates that are files. The control plane must not run. Volumes, servers and
- * operations stay as recorded, and the next start goes on. Returns the names of the agents elsewhere that are away, whose
- * daemons and guests run on.
+ * Stops what outlives the control plane: its processes of agents, guests (powered off), NFS servers and the file systems
+ * of shares, volume heads, movers and export daemons; unmounts the aggregates that are files. The control plane must not
+ * run. Volumes, shares, servers and operations stay as recorded, and the next start goes on. Returns the names of the
+ * agents elsewhere that are away, whose daemons and guests run on.
  */
 export async function stopDataPlane(stateDir: string): Promise<string[]> {
   const log = pino({ level: 'silent' })
@@ -77,6 +77,13 @@ async function stopAll(topology: Topology, agents: PlaneAgents, caller: Caller):
     ),
   )
   const nodes = topology.clusters.flatMap((cluster) => cluster.nodes)
+  // Guests may have mounted them; and what they stand on are heads.
+  await stopShares(
+    nodes.map(({ name }) => name),
+    agents,
+    caller,
+    (name, stop) => unlessAway('storageNodes', name, stop),
+  )
   for (const machine of new Set([...topology.computeHosts, ...nodes].map((place) => place.machine))) {
     await unlessAway('machines', machine, async () => {
       const holders = agents.holders(machine)
@@ -97,6 +104,35 @@ async function stopAll(topology: Topology, agents: PlaneAgents, caller: Caller):
     await unlessAway('storageNodes', name, () => agents.storage(name).ensureUnmounted(caller))
   }
   return [...away]
+}
+
+/**
+ * NFS servers first, then file systems. Where one of them can't be stopped all others are, and it throws `unavailable` with
+ * what is left: a head that ended below a mounted file system would take what clients wrote last with it.
+ */
+export async function stopShares(
+  nodes: readonly string[],
+  agents: Pick<Agents, 'shares'>,
+  caller: Caller,
+  unlessAway: (node: string, stop: () => Promise<void>) => Promise<void>,
+): Promise<void> {
+  const remains: string[] = []
+  for (const node of nodes) {
+    await unlessAway(node, () => agents.shares(node).ensureAllStopped(caller)).catch((error: unknown) => {
+      remains.push(`node ${node}: ${messageOf(error)}`)
+    })
+    await unlessAway(node, async () => {
+      for (const { kind, what } of await agents.shares(node).inventory()) {
+        if (kind === 'file-system' || kind === 'nfs-server') remains.push(`node ${node}: ${what}`)
+      }
+    })
+  }
+  if (remains.length === 0) return
+  throw new DomainError(
+    'unavailable',
+    `Shares could not all be stopped, so the storage daemons below them run on: ${remains.join('; ')}. ` +
+      'End what uses them (fuser -vm PATH), and say it again.',
+  )
 }
 
 /**

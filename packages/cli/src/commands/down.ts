@@ -13,8 +13,13 @@ interface DownOptions extends CommonOptions {
 export function addDown(program: Command): void {
   const command = program
     .command('down')
-    .description('stop Volant; servers and their volumes run on, and are found again by the next `up`')
-    .option('--all', 'stop the servers (powered off) and all storage daemons too')
+    .description(
+      'stop Volant; servers, their volumes and shares run on, and are found again by the next `up`',
+    )
+    .option(
+      '--all',
+      'stop the servers (powered off), the shares (their clients wait) and all storage daemons too',
+    )
     .action(async (options: DownOptions) => {
       const stateDir = stateFolder(options.state)
       await requireStateFolder(stateDir)
@@ -39,7 +44,7 @@ export function addDown(program: Command): void {
           stopped.pid === null ? 'Volant was not running' : `Volant (pid ${stopped.pid}) is stopped`,
           ...(stopped.killed ? ['it did not end when asked, and was killed; nothing is lost by that'] : []),
           ...(agents > 0 ? [`processes of agents stopped: ${agents}`] : []),
-          ...(options.all === true ? ['servers and storage daemons are stopped'] : []),
+          ...(options.all === true ? ['servers, shares and storage daemons are stopped'] : []),
         ].join('\n'),
       )
       if (away.length === 0) return

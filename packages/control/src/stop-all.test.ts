@@ -1,0 +1,55 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { DomainError } from '@volant/contract'
+import { createSimulatedShareAgent } from '@volant/agent/simulated/shares.ts'
+import { stopShares } from './stop-all.ts'
+
+const caller = { fence: 1 }
+
+/** Two nodes with a share each. */
+async function nodesWithShares() {
+  const nodes = new Map(
+    await Promise.all(
+      ['lma-01', 'lmb-01'].map(async (node) => {
+        const agent = createSimulatedShareAgent({ node })
+        const head = { socketPath: '/s', exportName: 'e' }
+        await agent.ensureFileSystem(caller, { shareId: `of-${node}`, head, sizeBytes: 1, content: 'format' })
+        return [node, agent] as const
+      }),
+    ),
+  )
+  const shares = (node: string) => nodes.get(node) as NonNullable<ReturnType<typeof nodes.get>>
+  const stop = (unlessAway = (_node: string, work: () => Promise<void>) => work()): Promise<void> =>
+    stopShares([...nodes.keys()], { shares }, caller, unlessAway)
+  return { shares, stop }
+}
+
+test('the shares of every node are stopped', async () => {
+  const { shares, stop } = await nodesWithShares()
+  await stop()
+  for (const node of ['lma-01', 'lmb-01']) assert.deepEqual(await shares(node).listShares(), [])
+})
+
+test('a share that cannot be stopped is named, nothing goes on below it, and the others are stopped', async () => {
+  const { shares, stop } = await nodesWithShares()
+  shares('lma-01').failNext('ensureAllStopped', new DomainError('unavailable', '/mnt is in use'))
+  await assert.rejects(stop(), {
+    code: 'unavailable',
+    message: /run on: node lma-01: \/mnt is in use; node lma-01: .*of-lma-01/,
+  })
+  assert.deepEqual(shares('lma-01').pendingFaults, [])
+  assert.deepEqual(await shares('lmb-01').listShares(), [])
+  await stop()
+})
+
+test('a node that is away is left to itself', async () => {
+  const { shares, stop } = await nodesWithShares()
+  const away: string[] = []
+  await stop(async (node, work) => {
+    if (node === 'lma-01') away.push(node)
+    else await work()
+  })
+  assert.deepEqual(new Set(away), new Set(['lma-01']))
+  assert.equal((await shares('lma-01').listShares()).length, 1)
+  assert.deepEqual(await shares('lmb-01').listShares(), [])
+})
