@@ -1,8 +1,11 @@
 import { DomainError } from '@volant/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { Principal } from '../../domain/principal.ts'
+import type { Answer } from '../answer.ts'
 import { atLeast, formatMicroversion, negotiate, type Microversion } from '../microversion.ts'
 import { originOf } from '../origin.ts'
+
+export { accepted, booleanOf, noContent, ok, type Answer } from '../answer.ts'
 
 export const volumeRange = { service: 'volume', min: '3.0', max: '3.70' }
 
@@ -20,16 +23,6 @@ export interface VolumeCall {
   /** The project in the URL, or the token's. */
   projectId: string
 }
-
-export interface Answer {
-  status: number
-  body?: unknown
-  headers?: Record<string, string>
-}
-
-export const ok = (body: unknown): Answer => ({ status: 200, body })
-export const accepted = (body?: unknown): Answer => ({ status: 202, body })
-export const noContent = (): Answer => ({ status: 204 })
 
 type Handler = (call: VolumeCall) => Promise<Answer> | Answer
 export type Method = 'GET' | 'POST' | 'PUT' | 'DELETE'
@@ -90,18 +83,6 @@ export const param = (call: VolumeCall, name: string): string => call.params[nam
 export function queryText(call: VolumeCall, name: string): string | undefined {
   const value = call.query[name]
   return Array.isArray(value) ? value.at(-1) : value
-}
-
-const truths = new Set(['1', 'true', 't', 'yes', 'y', 'on'])
-const lies = new Set(['0', 'false', 'f', 'no', 'n', 'off'])
-
-/** A text or boolean as oslo's `bool_from_string` reads it; undefined for anything else. */
-export function booleanOf(value: unknown): boolean | undefined {
-  if (typeof value === 'boolean') return value
-  if (value === 0 || value === 1) return value === 1
-  if (typeof value !== 'string') return undefined
-  const text = value.trim().toLowerCase()
-  return truths.has(text) ? true : lies.has(text) ? false : undefined
 }
 
 /** `limit` and `offset`, as Cinder bounds them. */

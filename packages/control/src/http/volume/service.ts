@@ -7,6 +7,7 @@ import type { Quotas } from '../../app/quota.ts'
 import type { VolumeMessages } from '../../app/volume-message.ts'
 import type { VolumeTypes } from '../../app/volume-type.ts'
 import { authenticate, type TokenVerifier } from '../authenticate.ts'
+import { faultSender, sendNotFound } from '../fault-envelope.ts'
 import { formatMicroversion, negotiate } from '../microversion.ts'
 import { acceptJson } from '../parse.ts'
 import type { HttpService } from '../server.ts'
@@ -14,7 +15,6 @@ import { registerAttachments } from './attachment.ts'
 import { registerBlockServices } from './block-service.ts'
 import { volumeRange, volumeRoutes } from './call.ts'
 import { discoveryRoutes } from './discovery.ts'
-import { sendFault, sendNotFound } from './envelope.ts'
 import { registerExtensions } from './extension.ts'
 import { registerMessages } from './message.ts'
 import { registerPools } from './pool.ts'
@@ -47,7 +47,7 @@ const volumePlugin =
   (parts: VolumeServiceParts): FastifyPluginAsync =>
   async (app) => {
     acceptJson(app)
-    app.setErrorHandler(sendFault)
+    app.setErrorHandler(faultSender('volume'))
     app.setNotFoundHandler(sendNotFound)
     discoveryRoutes(app)
     await app.register(async (v3) => {
