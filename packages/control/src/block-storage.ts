@@ -23,6 +23,7 @@ import { blockServiceRecords } from './db/repositories/block-service.ts'
 import { deletionClaims } from './db/repositories/deletion-claim.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { poolSums } from './db/repositories/pool-sum.ts'
+import { shareMessageRecords } from './db/repositories/share-message.ts'
 import { snapshotCreation } from './db/repositories/snapshot-creation.ts'
 import { snapshotLists } from './db/repositories/snapshot-list.ts'
 import { vacatingAggregates } from './db/repositories/vacating.ts'
@@ -119,6 +120,7 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
     quotas: blockQuotaRecords(db),
     services: blockServiceRecords(db),
     messages: volumeMessageRecords(db),
+    shareMessages: shareMessageRecords(db),
     instanceActions: instanceActionRecords(db),
   }
   const pools = createPools({

@@ -3,7 +3,9 @@ import { bind, type BoundOperation } from '@volant/saga'
 import type { Kysely } from 'kysely'
 import { shareAccessRecords } from './db/repositories/share-access.ts'
 import { shareGround } from './db/repositories/share-ground.ts'
+import { shareLists } from './db/repositories/share-list.ts'
 import { shareMessageRecords } from './db/repositories/share-message.ts'
+import { shareTypeRecords } from './db/repositories/share-type.ts'
 import { shareRecords } from './db/repositories/share.ts'
 import type { Database } from './db/schema.ts'
 import type { CopyProgress } from './domain/copy-progress.ts'
@@ -18,10 +20,12 @@ import { revertShare } from './operations/revert-share.ts'
 import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Clock } from './ports/clock.ts'
+import type { OperationEngine } from './ports/operations.ts'
 import type { Places } from './ports/places.ts'
 import type {
   AttachmentRecords,
   CopyRecords,
+  FlexVolMoveRecords,
   FlexVolRecords,
   SnapshotRecords,
   VolumeRecords,
@@ -35,11 +39,13 @@ export interface ShareParts {
     attachments: AttachmentRecords
     flexvols: FlexVolRecords
     snapshots: SnapshotRecords
+    moves: FlexVolMoveRecords
   }
   backend: Backend
   agents: Agents
   places: Places
   topology: Topology
+  engine: OperationEngine
   clock: Clock
 }
 
@@ -57,6 +63,8 @@ export function createShares(parts: ShareParts): Shares {
     ground: shareGround(db),
     accessRules: shareAccessRecords(db, clock),
     shareMessages: shareMessageRecords(db),
+    shareLists: shareLists(db),
+    shareTypes: shareTypeRecords(db),
     serving: new ShareTurns(),
     copying: new Map<string, CopyProgress>(),
     monotonic: () => performance.now(),
@@ -65,10 +73,10 @@ export function createShares(parts: ShareParts): Shares {
     operations: [
       bind(createShare, ports),
       bind(deleteShare, ports),
-      bind(extendShare, {}),
+      bind(extendShare, ports),
       bind(applyShareAccess, ports),
-      bind(revertShare, {}),
-      bind(migrateShare, {}),
+      bind(revertShare, ports),
+      bind(migrateShare, ports),
     ],
   }
 }

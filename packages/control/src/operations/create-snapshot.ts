@@ -1,10 +1,12 @@
 import { DomainError } from '@volant/contract'
 import { nothingToUndo, operation } from '@volant/saga'
+import { shareMessageEvents } from '../domain/share-message.ts'
 import { messageEvents } from '../domain/volume-message.ts'
 import type { Copy } from '../domain/volume.ts'
 import type { SnapshotCreation } from '../ports/snapshots.ts'
-import type { SnapshotRecords } from '../ports/records.ts'
-import { noteFailure, type FailureNotes } from './failure-note.ts'
+import type { Agents } from '../ports/agents.ts'
+import { callerOf } from './caller.ts'
+import { clearSnapshotFailure, noteSnapshotFailure, type SnapshotFailureNotes } from './failure-note.ts'
 import {
   contentOf,
   contentWait,
@@ -26,12 +28,12 @@ export interface CreateSnapshotInput {
   copyId: string
 }
 
-export interface CreateSnapshotPorts extends FailureNotes, ContentPorts {
-  snapshots: Pick<SnapshotRecords, 'find'>
+export interface CreateSnapshotPorts extends SnapshotFailureNotes, ContentPorts {
+  agents: Pick<Agents, 'holders' | 'shares'>
   births: SnapshotCreation
 }
 
-const failed = messageEvents.snapshotFailed
+const failed = { ofVolume: messageEvents.snapshotFailed, ofShare: shareMessageEvents.createFailed }
 
 /**
  * Makes a snapshot: an image beside the volume's that holds what the volume held at one instant, and that nobody writes
@@ -45,7 +47,7 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
   // Beside the volume's image, wherever the FlexVol's new images are made: only there can they share blocks.
   .step('placeImage', {
     do: async ({ op, input, ports, now }) =>
-      noteFailure(ports, op, about(input), failed, now(), async () => {
+      noteSnapshotFailure(ports, op, input, failed, now(), async () => {
         const truth = await truthOf(ports, input.volumeId)
         const plan = await planContent(ports, { from: truth, place: truth, volumeId: input.volumeId })
         const copy: Copy = {
@@ -68,7 +70,8 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
 
   .step('fixInstant', {
     do: async ({ op, input, out, ports, now }) =>
-      noteFailure(ports, op, about(input), failed, now(), async () => {
+      noteSnapshotFailure(ports, op, input, failed, now(), async () => {
+        await flushShare(ports, op, input.volumeId)
         await startContent(ports, op, await contentOf(ports, input.copyId, out.placeImage))
         return null
       }),
@@ -79,14 +82,14 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
   .wait('copied', {
     ...contentWait,
     until: async ({ op, input, out, ports, now }) =>
-      noteFailure(ports, op, about(input), failed, now(), async () =>
+      noteSnapshotFailure(ports, op, input, failed, now(), async () =>
         lookAtContent(ports, op, await contentOf(ports, input.copyId, out.placeImage)),
       ),
   })
 
   .step('seal', {
     do: async ({ op, input, out, ports, now }) =>
-      noteFailure(ports, op, about(input), failed, now(), async () => {
+      noteSnapshotFailure(ports, op, input, failed, now(), async () => {
         await sealContent(ports, op, await contentOf(ports, input.copyId, out.placeImage), true)
         return null
       }),
@@ -102,17 +105,26 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
         messageId: op.id,
         at: now().toISOString(),
       })
+      await clearSnapshotFailure(ports, op)
       return null
     },
     happened: async ({ input, ports }) =>
       (await ports.snapshots.find(input.snapshotId))?.imageId === input.copyId,
   })
 
-const about = ({ projectId, requestId, snapshotId }: CreateSnapshotInput) => ({
-  projectId,
-  requestId,
-  resourceId: snapshotId,
-})
+/** What the clients of a share have written is in its image: they were told so. */
+async function flushShare(
+  ports: CreateSnapshotPorts,
+  op: { id: string; fence: number },
+  volumeId: string,
+): Promise<void> {
+  const { shareId } = await ports.volumes.get(volumeId)
+  if (shareId === null) return
+  const attachments = await ports.attachments.ofVolume(volumeId)
+  const host = attachments.find((one) => one.shareId === shareId)?.host ?? null
+  if (host === null) return
+  await ports.agents.shares(host).flushFileSystem(callerOf(op), shareId)
+}
 
 async function truthOf(ports: CreateSnapshotPorts, volumeId: string): Promise<Copy> {
   const { imageId } = await ports.volumes.get(volumeId)

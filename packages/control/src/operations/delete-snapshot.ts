@@ -1,11 +1,12 @@
 import { DomainError } from '@volant/contract'
 import { operation } from '@volant/saga'
+import { shareMessageEvents } from '../domain/share-message.ts'
 import { messageEvents } from '../domain/volume-message.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { CopyRecords, SnapshotRecords } from '../ports/records.ts'
 import type { SnapshotLists } from '../ports/snapshots.ts'
 import { callerOf } from './caller.ts'
-import { clearFailure, noteFailure, type FailureNotes } from './failure-note.ts'
+import { clearSnapshotFailure, noteSnapshotFailure, type SnapshotFailureNotes } from './failure-note.ts'
 
 export interface DeleteSnapshotInput {
   /** Its status is `deleting`. */
@@ -14,12 +15,14 @@ export interface DeleteSnapshotInput {
   requestId: string
 }
 
-export interface DeleteSnapshotPorts extends FailureNotes {
-  snapshots: Pick<SnapshotRecords, 'updateIf' | 'remove'>
+export interface DeleteSnapshotPorts extends SnapshotFailureNotes {
+  snapshots: Pick<SnapshotRecords, 'find' | 'updateIf' | 'remove'>
   snapshotLists: Pick<SnapshotLists, 'usersOf'>
   copies: Pick<CopyRecords, 'ofSnapshot' | 'remove'>
   backend: Pick<Backend, 'ensureNoImage'>
 }
+
+const failed = { ofVolume: messageEvents.snapshotDeleteFailed, ofShare: shareMessageEvents.deleteFailed }
 
 /** Removes a snapshot's images, and then its record. Volumes that were made of it have blocks of their own. */
 export const deleteSnapshot = operation<DeleteSnapshotInput, DeleteSnapshotPorts>('snapshot.delete', {
@@ -38,7 +41,7 @@ export const deleteSnapshot = operation<DeleteSnapshotInput, DeleteSnapshotPorts
 
   .commit('removeImages', {
     do: async ({ op, input, ports, now }) =>
-      noteFailure(ports, op, about(input), messageEvents.snapshotDeleteFailed, now(), async () => {
+      noteSnapshotFailure(ports, op, input, failed, now(), async () => {
         const [user] = await ports.snapshotLists.usersOf(input.snapshotId)
         if (user !== undefined) {
           throw new DomainError('conflict', `Volume ${user} is being made of the snapshot.`)
@@ -56,13 +59,7 @@ export const deleteSnapshot = operation<DeleteSnapshotInput, DeleteSnapshotPorts
   .step('removeRecord', {
     do: async ({ op, input, ports }) => {
       await ports.snapshots.remove(input.snapshotId)
-      await clearFailure(ports, op)
+      await clearSnapshotFailure(ports, op)
       return null
     },
   })
-
-const about = ({ projectId, requestId, snapshotId }: DeleteSnapshotInput) => ({
-  projectId,
-  requestId,
-  resourceId: snapshotId,
-})

@@ -1,6 +1,9 @@
 import { isDomainError, messageOf } from '@volant/contract'
 import { messageLifetimeDays } from '../domain/volume-message.ts'
+import type { ShareMessageEvent } from '../domain/share-message.ts'
 import type { VolumeMessageRecords } from '../ports/block-storage.ts'
+import type { SnapshotRecords } from '../ports/records.ts'
+import { noteShareFailure, type ShareFailureNotes } from './share-failure.ts'
 
 export interface FailureNotes {
   messages: Pick<VolumeMessageRecords, 'put' | 'remove'>
@@ -43,4 +46,29 @@ export async function noteFailure<T>(
     })
     throw error
   }
+}
+
+export interface SnapshotFailureNotes extends FailureNotes, ShareFailureNotes {
+  snapshots: Pick<SnapshotRecords, 'find'>
+}
+
+/** As `noteFailure`, of a snapshot: that of a share is told to those who use shares. */
+export async function noteSnapshotFailure<T>(
+  ports: SnapshotFailureNotes,
+  op: { id: string },
+  about: { projectId: string; requestId: string; snapshotId: string },
+  event: { ofVolume: string; ofShare: ShareMessageEvent },
+  now: Date,
+  work: () => Promise<T>,
+): Promise<T> {
+  const { projectId, requestId, snapshotId } = about
+  if (((await ports.snapshots.find(snapshotId))?.shareId ?? null) === null) {
+    return noteFailure(ports, op, { projectId, requestId, resourceId: snapshotId }, event.ofVolume, now, work)
+  }
+  return noteShareFailure(ports, op, about, event.ofShare, now, work)
+}
+
+export async function clearSnapshotFailure(ports: SnapshotFailureNotes, op: { id: string }): Promise<void> {
+  await ports.messages.remove(op.id)
+  await ports.shareMessages.remove(op.id)
 }

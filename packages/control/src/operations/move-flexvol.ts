@@ -27,6 +27,7 @@ import type { OperationEngine } from '../ports/operations.ts'
 import type { CopyRecords, FlexVolMoveRecords, FlexVolRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { gatherMove, isKeptForTheMove, memoryOf, type MoveFactsPorts } from './move-facts.ts'
+import { bringToParts, unlessOver } from './part-wishes.ts'
 import { throughRestart } from './patience.ts'
 import { relocateImage } from './relocate-image.ts'
 import { relocateVolume } from './relocate-volume.ts'
@@ -285,23 +286,7 @@ async function steer(
   const copying = going.filter(({ id }) => !inSync.has(id)).length
   const { rate, paused } = op.control
   const share = rate === null ? null : Math.max(1, Math.floor(rate / Math.max(1, copying)))
-  for (const run of going) {
-    await unlessOver(async () => {
-      if (run.control.paused !== paused && run.state !== 'needs-attention') {
-        await (paused ? ports.engine.pause(run.id) : ports.engine.resume(run.id))
-      }
-      if (run.control.rate !== share) await ports.engine.setRate(run.id, share)
-    })
-  }
-}
-
-/** A part that has just ended, or is at its end, takes no wish. */
-async function unlessOver(wish: () => Promise<void>): Promise<void> {
-  try {
-    await wish()
-  } catch (error) {
-    if (!isDomainError(error) || (error.code !== 'conflict' && error.code !== 'notFound')) throw error
-  }
+  await bringToParts(ports.engine, going, { paused, rate: share })
 }
 
 /** Cancels what still goes to the destination; how many of those are under way. */

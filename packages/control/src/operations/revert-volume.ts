@@ -1,20 +1,9 @@
-import { DomainError } from '@volant/contract'
 import { nothingToUndo, operation } from '@volant/saga'
 import { messageEvents } from '../domain/volume-message.ts'
-import type { Copy } from '../domain/volume.ts'
-import type { CopyRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
-import { callerOf } from './caller.ts'
-import {
-  contentOf,
-  contentWait,
-  lookAtContent,
-  planContent,
-  removeContent,
-  sealContent,
-  startContent,
-  type ContentPorts,
-} from './content.ts'
+import type { SnapshotRecords, VolumeRecords } from '../ports/records.ts'
+import { contentOf, contentWait, lookAtContent, removeContent, sealContent, startContent } from './content.ts'
 import { clearFailure, noteFailure, type FailureNotes } from './failure-note.ts'
+import { changeToReverted, placeRevert, removeFormer, type RevertContentPorts } from './revert-content.ts'
 
 export interface RevertVolumeInput {
   /** Its status is `reverting`; nobody has it open. */
@@ -27,10 +16,9 @@ export interface RevertVolumeInput {
   copyId: string
 }
 
-export interface RevertVolumePorts extends FailureNotes, Omit<ContentPorts, 'volumes' | 'copies'> {
+export interface RevertVolumePorts extends FailureNotes, RevertContentPorts {
   volumes: Pick<VolumeRecords, 'get' | 'updateIf'>
   snapshots: Pick<SnapshotRecords, 'get' | 'updateIf'>
-  copies: ContentPorts['copies'] & Pick<CopyRecords, 'create' | 'remove' | 'changeTruth'>
 }
 
 const failed = messageEvents.revertFailed
@@ -45,29 +33,9 @@ export const revertVolume = operation<RevertVolumeInput, RevertVolumePorts>('vol
     undo: async ({ input, ports }) => release(ports, input),
   })
 
-  // Beside the snapshot's image: only there can they share blocks.
   .step('placeImage', {
     do: async ({ op, input, ports, now }) =>
-      noteFailure(ports, op, input, failed, now(), async () => {
-        const from = await imageOf(ports, input.snapshotId)
-        const plan = await planContent(ports, { from, place: from, volumeId: null })
-        const copy: Copy = {
-          ...from,
-          imageId: input.copyId,
-          volumeId: input.volumeId,
-          snapshotId: null,
-          state: 'target',
-          operationId: op.id,
-          reservedBytes: plan.reservedBytes,
-          retainedUntil: null,
-          createdAt: now().toISOString(),
-        }
-        // A move of the FlexVol may have changed it until this operation began.
-        const { imageId: formerImageId } = await ports.volumes.get(input.volumeId)
-        if (formerImageId === null) throw new DomainError('conflict', 'The volume has no data to give up.')
-        await ports.copies.create(copy)
-        return { method: plan.method, sourceImageId: from.imageId, formerImageId }
-      }),
+      noteFailure(ports, op, input, failed, now(), () => placeRevert(ports, op, input, now())),
     undo: async ({ input, ports }) => ports.copies.remove(input.copyId),
   })
 
@@ -100,14 +68,7 @@ export const revertVolume = operation<RevertVolumeInput, RevertVolumePorts>('vol
 
   .commit('changeTruth', {
     do: async ({ op, input, out, ports, now }) => {
-      await ports.copies.changeTruth({
-        volumeId: input.volumeId,
-        fromImageId: out.placeImage.formerImageId,
-        toImageId: input.copyId,
-        operationId: op.id,
-        fence: op.fence,
-        retainedUntil: now().toISOString(),
-      })
+      await changeToReverted(ports, op, input, out.placeImage, now())
       return null
     },
     happened: async ({ input, ports }) => (await ports.volumes.get(input.volumeId)).imageId === input.copyId,
@@ -116,10 +77,7 @@ export const revertVolume = operation<RevertVolumeInput, RevertVolumePorts>('vol
   .step('removeFormer', {
     skip: 'the former image is retained, and its time is over: it is removed in the background',
     do: async ({ op, out, ports }) => {
-      const former = await ports.copies.find(out.placeImage.formerImageId)
-      if (former === undefined) return null
-      await ports.backend.ensureNoImage(callerOf(op), former)
-      await ports.copies.remove(former.imageId)
+      await removeFormer(ports, op, out.placeImage)
       return null
     },
   })
@@ -135,10 +93,4 @@ export const revertVolume = operation<RevertVolumeInput, RevertVolumePorts>('vol
 async function release(ports: RevertVolumePorts, { volumeId, snapshotId }: RevertVolumeInput): Promise<void> {
   await ports.snapshots.updateIf(snapshotId, { status: ['restoring'] }, { status: 'available' })
   await ports.volumes.updateIf(volumeId, { status: ['reverting'] }, { status: 'available' })
-}
-
-async function imageOf(ports: RevertVolumePorts, snapshotId: string): Promise<Copy> {
-  const { imageId } = await ports.snapshots.get(snapshotId)
-  if (imageId === null) throw new DomainError('conflict', `Snapshot ${snapshotId} has no data.`)
-  return ports.copies.get(imageId)
 }

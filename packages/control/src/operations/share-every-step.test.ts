@@ -1,9 +1,17 @@
 import assert from 'node:assert/strict'
 import { everyStep, type Result } from '@volant/saga/testing/every-step.ts'
 import { imageBytesFor, junctionPathOf, type Share } from '../domain/share.ts'
-import { gib } from '../domain/volume.ts'
-import { assertWorldSound } from '../testing/invariants.ts'
-import { addShare, creationOf, makeShare, ruleOf, sharePorts, type SharePorts } from '../testing/shares.ts'
+import {
+  addShare,
+  assertNoShareLitter,
+  assertServed,
+  creationOf,
+  makeShare,
+  ruleOf,
+  shareAgentOf,
+  shareMessagesOf,
+  sharePorts,
+} from '../testing/shares.ts'
 import { contentOf, imageIn, makeSnapshot } from '../testing/snapshots.ts'
 import { openWorld, type Machines, type World } from '../testing/world.ts'
 import {
@@ -21,11 +29,9 @@ const near = { node: 'lma-01', aggregate: 'aggr1' }
 const beside = { node: 'lma-01', aggregate: 'aggr2' }
 const far = { node: 'lma-02', aggregate: 'aggr3' }
 
-const agentOf = (world: World) => world.agents.shares('lma-01')
-
 /** Nothing of these shares is left anywhere, but for their own rows. */
 async function assertGone(world: World, shareId: string): Promise<void> {
-  assert.deepEqual(await agentOf(world).shareStatus(shareId), { shareId })
+  assert.deepEqual(await shareAgentOf(world).shareStatus(shareId), { shareId })
   for (const table of ['volumes', 'flexvols', 'attachments', 'snapshots'] as const) {
     const rows = await world.db.selectFrom(table).select('id').where('share_id', '=', shareId).execute()
     assert.deepEqual(rows, [], `no row of ${table} is left`)
@@ -35,38 +41,6 @@ async function assertGone(world: World, shareId: string): Promise<void> {
     assert.ok(![...node.flexvols].some((flexvol) => flexvol.endsWith(`/${name}`)), 'no folder is left')
   }
 }
-
-async function assertServed(world: World, ports: SharePorts, shareId: string, sizeGib: number) {
-  const share = await ports.shares.get(shareId)
-  const status = await agentOf(world).shareStatus(shareId)
-  assert.equal(status.fileSystem?.sizeBytes, sizeGib * gib)
-  assert.equal(status.export?.junctionPath, junctionPathOf(shareId))
-  assert.equal(status.export.exportId, share.exportId)
-  const [attachment] = await world.records.attachments.ofVolume(share.volumeId ?? '')
-  assert.equal(attachment?.status, 'attached')
-  const holder = [...world.holders.values()].flatMap((agent) => agent.holders.get(attachment.id) ?? [])
-  const volume = await world.records.volumes.get(share.volumeId ?? '')
-  assert.deepEqual(
-    holder.map(({ image }) => image.imageId),
-    [volume.imageId],
-    'its head stands on its truth',
-  )
-  assert.equal(volume.status, 'in-use')
-  return { share, volume }
-}
-
-/** Every image has a row, every row an image, and nothing is held back any more. */
-async function assertNoLitter(world: World): Promise<void> {
-  const rows = await world.db.selectFrom('copies').selectAll().execute()
-  const files = [...world.nodes.values()].flatMap((node) => [...node.images.keys()])
-  assert.deepEqual(files.toSorted(), rows.map((row) => row.image_id).toSorted())
-  for (const row of rows) assert.equal(row.reserved_bytes, 0)
-  await assertWorldSound(world)
-}
-
-const messagesOf = async (world: World, shareId: string): Promise<number> =>
-  (await world.db.selectFrom('share_messages').select('id').where('resource_id', '=', shareId).execute())
-    .length
 
 for (const [machines, place] of [
   [here, near],
@@ -88,15 +62,15 @@ for (const [machines, place] of [
             assert.deepEqual([now.status, now.exportId], ['available', 2])
             assert.equal(volume.imageId, input.copyId)
             assert.equal((await world.records.copies.get(input.copyId)).sizeBytes, imageBytesFor(2))
-            assert.deepEqual((await agentOf(world).shareStatus(share.id)).export?.clients, [])
-            assert.equal(await messagesOf(world, share.id), 0)
+            assert.deepEqual((await shareAgentOf(world).shareStatus(share.id)).export?.clients, [])
+            assert.equal(await shareMessagesOf(world, share.id), 0)
           } else {
             const now = await ports.shares.get(share.id)
             assert.deepEqual([now.status, now.flexvolId, now.exportId], ['error', null, null])
             await assertGone(world, share.id)
           }
           await assertServed(world, ports, other.id, 2)
-          await assertNoLitter(world)
+          await assertNoShareLitter(world)
         },
         close: () => world.db.destroy(),
       }
@@ -141,7 +115,7 @@ for (const [machines, place, reflink] of [
           await assertServed(world, ports, origin.id, 2)
           assert.equal((await world.records.snapshots.get(snapshot.id)).status, 'available')
           for (const node of world.nodes.values()) assert.equal(node.imageCopies.size, 0)
-          await assertNoLitter(world)
+          await assertNoShareLitter(world)
         },
         close: () => world.db.destroy(),
       }
@@ -169,10 +143,10 @@ for (const machines of [here, apart]) {
           if (run.state === 'succeeded') {
             await assertGone(world, share.id)
             assert.deepEqual(await ports.accessRules.ofShare(share.id), [])
-            assert.equal(await messagesOf(world, share.id), 0)
+            assert.equal(await shareMessagesOf(world, share.id), 0)
           }
           await assertServed(world, ports, other.id, 2)
-          await assertNoLitter(world)
+          await assertNoShareLitter(world)
         },
         close: () => world.db.destroy(),
       }
@@ -226,17 +200,17 @@ everyStep<ApplyShareAccessInput, ApplyShareAccessPorts>(applyShareAccess, {
         if (run.state === 'succeeded') {
           assert.equal(states.get(rules.admitted.id), 'active')
           assert.equal(states.has(rules.denied.id), false)
-          assert.deepEqual((await agentOf(world).shareStatus(share.id)).export?.clients, [
+          assert.deepEqual((await shareAgentOf(world).shareStatus(share.id)).export?.clients, [
             { to: '10.0.0.0/24', level: 'ro' },
             { to: '10.0.0.1', level: 'rw' },
           ])
-          assert.equal(await messagesOf(world, share.id), 0)
+          assert.equal(await shareMessagesOf(world, share.id), 0)
         } else {
           assert.equal(states.get(rules.admitted.id), 'error')
           assert.equal(states.get(rules.denied.id), 'error')
         }
         await assertServed(world, ports, share.id, 2)
-        await assertNoLitter(world)
+        await assertNoShareLitter(world)
       },
       close: () => world.db.destroy(),
     }

@@ -14,11 +14,10 @@ export interface ShareFailureNotes {
 }
 
 /** What the message is about, whose it is, and which request it answers. */
-export interface AboutShare {
-  projectId: string
-  requestId: string | null
-  shareId: string
-}
+export type AboutShare = { projectId: string; requestId: string | null } & (
+  | { shareId: string }
+  | { snapshotId: string }
+)
 
 /** The operation came through in the end: what was noted on the way is no news. */
 export const clearShareFailure = (ports: ShareFailureNotes, op: { id: string }): Promise<void> =>
@@ -56,8 +55,8 @@ export const shareMessage = (
   id: op.id,
   projectId: about.projectId,
   requestId: about.requestId,
-  resourceType: 'SHARE',
-  resourceId: about.shareId,
+  resourceType: 'shareId' in about ? 'SHARE' : 'SHARE_SNAPSHOT',
+  resourceId: 'shareId' in about ? about.shareId : about.snapshotId,
   ...event,
   text,
   createdAt: now.toISOString(),

@@ -18,6 +18,7 @@ import type { PlannedMove, VacateFacts } from '../domain/vacate-plan.ts'
 import { isHeld, reasonsOf, vacateProgress, type VacateProgress } from '../domain/vacate-progress.ts'
 import type { FlexVolMoves } from '../ports/flexvol-moves.ts'
 import type { OperationEngine } from '../ports/operations.ts'
+import { unlessOver } from './part-wishes.ts'
 import { gatherVacate, placeVacated, type VacateFactsPorts, type VacateWish } from './vacate-facts.ts'
 
 export interface VacateAggregateInput extends VacateWish {
@@ -67,7 +68,7 @@ export const vacateAggregate = operation<VacateAggregateInput, VacateAggregatePo
         const parts = await ports.engine.partsOf(op.id)
         const underWay = parts.filter(isGoing)
         for (const part of underWay) {
-          if (!part.control.cancelRequested) await unlessTooLate(ports.engine.cancel(part.id))
+          if (!part.control.cancelRequested) await unlessOver(() => ports.engine.cancel(part.id))
         }
         const brought = { paused: false, rate: op.control.rate }
         // Only for show: a node that does not answer keeps nobody from giving up.
@@ -121,18 +122,9 @@ async function bringWishes(
   if (before === undefined) return
   for (const part of [...parts.values()].filter(isGoing)) {
     if (before.paused !== wishes.paused && part.control.paused !== wishes.paused) {
-      await unlessTooLate(wishes.paused ? engine.pause(part.id) : engine.resume(part.id))
+      await unlessOver(() => (wishes.paused ? engine.pause(part.id) : engine.resume(part.id)))
     }
-    if (before.rate !== wishes.rate) await unlessTooLate(engine.setRate(part.id, wishes.rate))
-  }
-}
-
-/** A part may have ended, or have passed its last cutover, since it was looked at. */
-async function unlessTooLate(wish: Promise<void>): Promise<void> {
-  try {
-    await wish
-  } catch (error) {
-    if (!isDomainError(error) || error.code !== 'conflict') throw error
+    if (before.rate !== wishes.rate) await unlessOver(() => engine.setRate(part.id, wishes.rate))
   }
 }
 

@@ -4,6 +4,7 @@ import { blockQuotaRecords } from '../db/repositories/block-quota.ts'
 import { blockServiceRecords } from '../db/repositories/block-service.ts'
 import { instanceActionRecords } from '../db/repositories/instance-action.ts'
 import { poolSums } from '../db/repositories/pool-sum.ts'
+import { shareMessageRecords } from '../db/repositories/share-message.ts'
 import { snapshotCreation } from '../db/repositories/snapshot-creation.ts'
 import { snapshotLists } from '../db/repositories/snapshot-list.ts'
 import { vacatingAggregates } from '../db/repositories/vacating.ts'
@@ -21,6 +22,7 @@ export function blockStoragePorts(world: World) {
     snapshotLists: snapshotLists(world.db),
     quotas: blockQuotaRecords(world.db),
     messages: volumeMessageRecords(world.db),
+    shareMessages: shareMessageRecords(world.db),
     instanceActions: instanceActionRecords(world.db),
     pools: createPools({
       ...world.ports,

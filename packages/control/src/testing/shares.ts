@@ -2,14 +2,17 @@ import assert from 'node:assert/strict'
 import { bind, Executor, MemoryStore, type Operation } from '@volant/saga'
 import { shareAccessRecords } from '../db/repositories/share-access.ts'
 import { shareGround } from '../db/repositories/share-ground.ts'
+import { shareLists } from '../db/repositories/share-list.ts'
 import { shareMessageRecords } from '../db/repositories/share-message.ts'
+import { shareTypeRecords } from '../db/repositories/share-type.ts'
 import { shareRecords } from '../db/repositories/share.ts'
-import type { Share, ShareAccessRule } from '../domain/share.ts'
+import { junctionPathOf, type Share, type ShareAccessRule } from '../domain/share.ts'
 import { ShareTurns } from '../domain/share-turns.ts'
-import type { AggregatePlace } from '../domain/volume.ts'
+import { gib, type AggregatePlace } from '../domain/volume.ts'
 import { createShare, type CreateShareInput } from '../operations/create-share.ts'
 import { systemClock } from '../ports/clock.ts'
 import { blockStoragePorts } from './block-storage.ts'
+import { assertWorldSound } from './invariants.ts'
 import type { World } from './world.ts'
 
 /** What the operations of shares need, over a world of simulated nodes; the first cluster serves shares. */
@@ -25,6 +28,8 @@ export function sharePorts(world: World) {
     ground: shareGround(world.db),
     accessRules: shareAccessRecords(world.db, systemClock),
     shareMessages: shareMessageRecords(world.db),
+    shareLists: shareLists(world.db),
+    shareTypes: shareTypeRecords(world.db),
     serving: new ShareTurns(),
   }
 }
@@ -127,3 +132,39 @@ export async function makeShare(
   await carryOut(createShare, ports, creationOf(share, place))
   return ports.shares.get(share.id)
 }
+
+/** The simulated agent of the node with the LIF. */
+export const shareAgentOf = (world: World) => world.agents.shares('lma-01')
+
+/** It has its head on its truth, its file system and its export. */
+export async function assertServed(world: World, ports: SharePorts, shareId: string, sizeGib: number) {
+  const share = await ports.shares.get(shareId)
+  const status = await shareAgentOf(world).shareStatus(shareId)
+  assert.equal(status.fileSystem?.sizeBytes, sizeGib * gib)
+  assert.equal(status.export?.junctionPath, junctionPathOf(shareId))
+  assert.equal(status.export.exportId, share.exportId)
+  const [attachment] = await world.records.attachments.ofVolume(share.volumeId ?? '')
+  assert.equal(attachment?.status, 'attached')
+  const holder = [...world.holders.values()].flatMap((agent) => agent.holders.get(attachment.id) ?? [])
+  const volume = await world.records.volumes.get(share.volumeId ?? '')
+  assert.deepEqual(
+    holder.map(({ image }) => image.imageId),
+    [volume.imageId],
+    'its head stands on its truth',
+  )
+  assert.equal(volume.status, 'in-use')
+  return { share, volume }
+}
+
+/** Every image has a row, every row an image, and nothing is held back any more. */
+export async function assertNoShareLitter(world: World): Promise<void> {
+  const rows = await world.db.selectFrom('copies').selectAll().execute()
+  const files = [...world.nodes.values()].flatMap((node) => [...node.images.keys()])
+  assert.deepEqual(files.toSorted(), rows.map((row) => row.image_id).toSorted())
+  for (const row of rows) assert.equal(row.reserved_bytes, 0)
+  await assertWorldSound(world)
+}
+
+export const shareMessagesOf = async (world: World, resourceId: string): Promise<number> =>
+  (await world.db.selectFrom('share_messages').select('id').where('resource_id', '=', resourceId).execute())
+    .length
