@@ -8,8 +8,9 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Around } from '@volant/control/main.ts'
 import { movePoints } from './move/points.ts'
 import { pointOf, points, type Call, type Part, type Point } from './points.ts'
+import { sharePoints } from './share/points.ts'
 
-const all = [...points, ...movePoints]
+const all = [...points, ...movePoints, ...sharePoints]
 
 const files = (stateDir: string) => {
   const folder = join(stateDir, 'crash')
@@ -94,20 +95,23 @@ export function gateOf(stateDir: string): Around {
       },
     })
 
-  const parts: Partial<Record<string, Part>> = {
-    holders: 'holders',
-    storage: 'storage',
-    copies: 'copies',
-    volumes: 'volumes',
-    flexvols: 'flexvols',
-    moves: 'moves',
+  const parts: Record<'agents' | 'records', Partial<Record<string, Part>>> = {
+    agents: { holders: 'holders', storage: 'storage', shares: 'shareAgents' },
+    records: {
+      copies: 'copies',
+      volumes: 'volumes',
+      flexvols: 'flexvols',
+      moves: 'moves',
+      shares: 'shares',
+      ground: 'ground',
+    },
   }
 
   return (name, whole) =>
     new Proxy(whole, {
       get(target, key) {
         const value: unknown = Reflect.get(target, key)
-        const part = parts[String(key)]
+        const part = parts[name][String(key)]
         if (part === undefined) return typeof value === 'function' ? value.bind(target) : value
         if (name === 'records') return watched(part, value as object)
         return (...args: unknown[]) =>

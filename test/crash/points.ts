@@ -5,7 +5,16 @@
  */
 import type { MirrorStatus } from '@volant/contract'
 
-export type Part = 'holders' | 'storage' | 'copies' | 'volumes' | 'flexvols' | 'moves'
+export type Part =
+  | 'holders'
+  | 'storage'
+  | 'shareAgents'
+  | 'copies'
+  | 'volumes'
+  | 'flexvols'
+  | 'moves'
+  | 'shares'
+  | 'ground'
 
 export interface Call {
   part: Part

@@ -12,6 +12,10 @@ export type Kind =
   | 'keeper'
   | 'guard'
   | 'copy'
+  | 'block device supervisor'
+  | 'block device worker'
+  | 'NFS server'
+  | 'message bus'
   | 'unknown'
 
 export interface Process {
@@ -45,6 +49,11 @@ function kindOf(words: readonly string[]): Kind {
     return words[1] === 'keep' ? 'keeper' : words[1] === 'guard' ? 'guard' : 'unknown'
   }
   if (program.startsWith('volant-copy-')) return 'copy'
+  if (program.includes('fuse-nbd')) {
+    return words[1] === 'work' ? 'block device worker' : 'block device supervisor'
+  }
+  if (program === 'ganesha.nfsd') return 'NFS server'
+  if (program === 'dbus-daemon') return 'message bus'
   if (words.includes('serve')) return 'control plane'
   if (words.includes('node')) {
     const name = words.find((word) => word.endsWith('/credentials')) ?? ''

@@ -206,6 +206,11 @@ async function dataPlaneProblems({ plane, jobs, extra }: Place): Promise<string[
     keeper: 2 * used.length,
     copy: 0,
     guard: 0,
+    // There are no shares here.
+    'NFS server': 0,
+    'message bus': 0,
+    'block device supervisor': 0,
+    'block device worker': 0,
     unknown: 0,
   }
   for (const [kind, count] of Object.entries(expected)) {
