@@ -73,6 +73,7 @@ import { ensureAggregates, ensureFlexVols } from './reconcile/topology.ts'
 import { openOntapListeners } from './ontap.ts'
 import { createMoves } from './moves.ts'
 import { openPlaneAgents } from './plane-agents.ts'
+import { createShareApi } from './share-api.ts'
 import { createShares } from './shares.ts'
 import { openStateFolder } from './state-folder.ts'
 import { placesInUse } from './db/repositories/places-in-use.ts'
@@ -277,9 +278,19 @@ async function buildServices(state: State) {
   const migrations = buildMigrations(state, (backendName) => blockStorage.isBackendEnabled(backendName))
   const volumes = blockStorage.serve({ ...shared, migrations })
   const compute = createCompute({ ...shared, images: images.registry, creator: volumes.creator, migrations })
+  const shareApi = createShareApi({
+    ...shared,
+    aggregates: state.aggregates,
+    moves: state.flexVolMoves,
+    settings: {
+      rate: settings.migration.rateBytesPerSecond,
+      retentionSeconds: settings.migration.retentionSeconds,
+    },
+  })
   const headPorts = { ...records, backend, agents, places }
   return {
     identity,
+    shareApi,
     images,
     blockStorage,
     migrations,
@@ -344,6 +355,7 @@ async function carryOn(
     if (!placed) placed = await ensureFlexVols(placing)
   }
   await services.blockStorage.prepare()
+  await services.shareApi.prepare()
   await registerProbeGuest(services.images.registry, state.probe, folder.path, log)
   await services.compute.prepare()
   await services.volumes.recover()
@@ -432,7 +444,14 @@ async function listen(
   const ndo = ndoService({ tokens: identity.tokens, operations, migrations, undos, status, sweeps, storage })
   const server = await buildServer({
     log: state.log,
-    services: [identity.service, images.service, volumes.service, compute.service, ndo],
+    services: [
+      identity.service,
+      images.service,
+      volumes.service,
+      compute.service,
+      services.shareApi.service,
+      ndo,
+    ],
   })
   closing.push(() => server.close())
   const url = await server.listen({ host: '127.0.0.1', port: options.port })

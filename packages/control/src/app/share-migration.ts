@@ -10,7 +10,8 @@ import { parseShareHost, type Share, type ShareTaskState, type ShareType } from 
 import type { Topology } from '../domain/topology.ts'
 import type { FlexVol } from '../domain/volume.ts'
 import { migrateShare } from '../operations/migrate-share.ts'
-import type { FlexVolMovePlan, FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
+import type { ShareMigrationProgress as CopyingProgress } from '../domain/share-migration.ts'
+import type { FlexVolMovePlan, FlexVolMoves } from '../ports/flexvol-moves.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
 import type { ShareLists, ShareQuotaRecords } from '../ports/share-records.ts'
@@ -60,7 +61,7 @@ export interface ShareMigrationSources {
   quotas: Pick<ShareQuotaRecords, 'requireRoomFor'>
   flexvols: Pick<FlexVolRecords, 'get'>
   pools: Pick<SharePools, 'all'>
-  moves: Pick<FlexVolMoves, 'plan' | 'trigger' | 'movementOf'>
+  moves: Pick<FlexVolMoves, 'plan' | 'trigger'>
   engine: OperationEngine
   topology: Pick<Topology, 'host' | 'clusters'>
   settings: { rate: number; retentionSeconds: number }
@@ -73,14 +74,14 @@ export const createShareMigrations = (sources: ShareMigrationSources): ShareMigr
   async progress(principal, shareId) {
     const policy = 'share:migration_get_progress'
     const share = await administeredShare(sources.shares, principal, shareId, policy)
-    const movement = share.flexvolId === null ? undefined : await sources.moves.movementOf(share.flexvolId)
-    const totalProgress = percentOf(share, movement)
+    const copying = await progressOf(sources, share)
+    const totalProgress = percentOf(share, copying)
     if (totalProgress === null) {
       throw invalidShare(
         stateMessage(share) ?? `Migration progress of share ${shareId} cannot be obtained at this moment.`,
       )
     }
-    return { totalProgress, taskState: share.taskState, details: detailsOf(movement) }
+    return { totalProgress, taskState: share.taskState, details: detailsOf(copying) }
   },
 })
 
@@ -336,7 +337,18 @@ function stateMessage({ id, taskState }: Share): string | null {
   }
 }
 
-function percentOf({ taskState }: Share, movement: Movement | undefined): number | null {
+/** What the operation shows; null: nothing, or it is forgotten. */
+async function progressOf({ engine }: ShareMigrationSources, share: Share): Promise<CopyingProgress | null> {
+  if (share.migration === null) return null
+  try {
+    return (await engine.get(share.migration.operationId)).progress as CopyingProgress | null
+  } catch (error) {
+    if (isDomainError(error) && error.code === 'notFound') return null
+    throw error
+  }
+}
+
+function percentOf({ taskState }: Share, copying: CopyingProgress | null): number | null {
   switch (taskState) {
     case null:
       return null
@@ -344,23 +356,20 @@ function percentOf({ taskState }: Share, movement: Movement | undefined): number
     case 'migration_driver_starting':
       return 0
     case 'migration_driver_in_progress':
-      return movement?.percentComplete ?? 0
+      return copying?.percent ?? 0
     default:
       return 100
   }
 }
 
 /** What Manila hands through from a driver. */
-function detailsOf(movement: Movement | undefined): Record<string, unknown> {
-  const progress = movement?.progress
-  if (movement === undefined || progress == null) return {}
-  return {
-    state: movement.state,
-    done_bytes: progress.doneBytes,
-    total_bytes: progress.totalBytes,
-    rate_bytes_per_second: progress.rateBps,
-    eta_seconds: progress.etaSeconds,
-    longest_pause_ms: progress.longestPauseMs,
-    ...(movement.reason !== null && { reason: movement.reason }),
-  }
-}
+const detailsOf = (copying: CopyingProgress | null): Record<string, unknown> =>
+  copying === null
+    ? {}
+    : {
+        done_bytes: copying.doneBytes,
+        total_bytes: copying.totalBytes,
+        rate_bytes_per_second: copying.rateBps,
+        eta_seconds: copying.etaSeconds,
+        longest_pause_ms: copying.longestPauseMs,
+      }

@@ -331,11 +331,4 @@ async function requireRevertible(
       `Snapshot ${snapshotId} belongs to a share ${share.id} which has access rules that are not active.`,
     )
   }
-  if (share.sizeGib !== snapshot.sizeGib) {
-    refuse(
-      'invalid',
-      `Share ${share.id} has ${share.sizeGib} GiB and snapshot ${snapshotId} ${snapshot.sizeGib} GiB: it was extended ` +
-        'since, and does not shrink. Create a share from the snapshot.',
-    )
-  }
 }
