@@ -175,6 +175,8 @@ export function serverText(options: {
   Enable_NLM = false;
   Enable_RQUOTA = false;
   Enable_UDP = false;
+  # Version 3, too, is mounted by the junction path.
+  Mount_Path_Pseudo = true;
 }
 NFSV4 {
   Minor_Versions = 1, 2;
