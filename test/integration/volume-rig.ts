@@ -36,7 +36,7 @@ export const principals: Record<string, Principal> = {
   other: principal('d4', otherProjectId, ['member', 'reader']),
 }
 
-const rigTokens: TokenVerifier = {
+export const rigTokens: TokenVerifier = {
   async verify(token) {
     const found = principals[token]
     if (found === undefined) throw new DomainError('unauthenticated', 'No such token.')
