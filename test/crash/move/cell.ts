@@ -6,11 +6,11 @@ import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
 import type { MoveStarted } from '@volant/contract/ndo/move.ts'
 import { until } from '../../migration/plane.ts'
 import { rowsOf } from '../../move/place.ts'
-import { killNow, processesOf, type Kind } from '../processes.ts'
+import { killNow, processesOf, type Kind, type Process } from '../processes.ts'
 import { pointOf } from '../points.ts'
 import { assertMoveInvariants } from './invariants.ts'
 import { movePoints } from './points.ts'
-import { otherAggregate, type MoveWorld } from './world.ts'
+import { otherAggregate, type MoveWhere, type MoveWorld } from './world.ts'
 
 export const moveVictims = [
   'control plane',
@@ -24,6 +24,7 @@ export const moveVictims = [
 export type MoveVictim = (typeof moveVictims)[number]
 
 export interface MoveCell {
+  where: MoveWhere
   point: string
   victim: MoveVictim
 }
@@ -34,8 +35,8 @@ export interface MoveOutcome {
   again: number
 }
 
-export const moveNameOf = ({ point, victim }: MoveCell): string =>
-  `move/${point}/${victim.replaceAll(' ', '-')}`
+export const moveNameOf = ({ where, point, victim }: MoveCell): string =>
+  `move/${where === 'here' ? '' : `${where}/`}${point}/${victim.replaceAll(' ', '-')}`
 
 /** Bytes per second: slow enough that something is under way when the abort comes. */
 const slowRate = 2 << 20
@@ -101,10 +102,14 @@ const partsThatFailed = ({ place }: MoveWorld, moveId: string): number =>
 async function strike({ place, gate }: MoveWorld, cell: MoveCell): Promise<void> {
   const kind: Kind | null =
     cell.victim === 'everything' ? null : cell.victim === 'head' ? 'holder' : cell.victim
-  const all = await processesOf(place.plane.stateDir)
   // The guest's own death is another matter: it is not what moves.
-  const meant = all.filter((process) => (kind === null ? process.kind !== 'guest' : process.kind === kind))
-  assert.ok(meant.length > 0, `there is a ${cell.victim} to kill at ${cell.point}`)
+  const isMeant = (one: Process): boolean => (kind === null ? one.kind !== 'guest' : one.kind === kind)
+  let meant: Process[] = []
+  // To another node a copy begins when its export has answered: a moment after it was asked for.
+  await until(`there is a ${cell.victim} to kill at ${cell.point}`, 10_000, async () => {
+    meant = (await processesOf(place.plane.stateDir)).filter(isMeant)
+    return meant.length > 0
+  })
   await killNow(meant.map(({ pid }) => pid))
   gate.release()
   if (cell.victim === 'control plane' || cell.victim === 'everything') await place.plane.start()

@@ -53,16 +53,18 @@ async function placeProblems({ place, volumes }: MoveWorld, aggregate: string): 
 }
 
 /** The attached volume's image is open once, in its head; no other image is open at all, and nothing else runs. */
-async function processProblems({ place, volumes }: MoveWorld): Promise<string[]> {
+async function processProblems({ where, place, volumes }: MoveWorld): Promise<string[]> {
   const processes = await processesOf(place.plane.stateDir)
+  const isApart = where === 'apart'
   const expected: Partial<Record<Kind, number>> = {
     'control plane': 1,
-    'storage agent': 1,
+    'storage agent': isApart ? 2 : 1,
     'compute agent': 1,
     guest: 1,
     holder: 1,
-    export: 0,
-    keeper: 1,
+    export: isApart ? 1 : 0,
+    // Of each listening socket: the head's, and the export's.
+    keeper: isApart ? 2 : 1,
     guard: 0,
     copy: 0,
     unknown: 0,
@@ -76,7 +78,8 @@ async function processProblems({ place, volumes }: MoveWorld): Promise<string[]>
   })
   const live = volumes.filter(({ guest }) => guest !== null).map(({ id }) => imagePath(place, 'volume', id))
   const open = processes.flatMap(({ kind, images }) => images.map((image) => `${kind} ${image}`))
-  const right = live.map((path) => `holder ${path.slice(path.lastIndexOf('/') + 1)}`)
+  const opener = isApart ? 'export' : 'holder'
+  const right = live.map((path) => `${opener} ${path.slice(path.lastIndexOf('/') + 1)}`)
   if (open.toSorted().join() !== right.toSorted().join()) {
     problems.push(`open is ${open.join(', ') || 'nothing'}, not ${right.join(', ')}`)
   }

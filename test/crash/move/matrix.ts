@@ -1,24 +1,42 @@
 /** Which cells there are: every point of a move with everything that can be killed there. */
 import { moveNameOf, moveVictims, type MoveCell, type MoveVictim } from './cell.ts'
 import { movePoints } from './points.ts'
+import { moveWheres, type MoveWhere } from './world.ts'
 
-const names = movePoints.map(({ name }) => name)
+/** Of sharing blocks, for which both aggregates must be on one node. */
+const sharing = [
+  'targetCloned',
+  'mirrorNotes',
+  'sourceCloned',
+  'bringingUp',
+  'broughtUp',
+  'cloneRemoved',
+  'mirrorGoesOn',
+]
 
-function pointsOf(victim: MoveVictim): string[] {
+export const movePointsOf = (where: MoveWhere): string[] =>
+  movePoints.map(({ name }) => name).filter((name) => where === 'here' || !sharing.includes(name))
+
+function pointsOf(where: MoveWhere, victim: MoveVictim): string[] {
+  const names = movePointsOf(where)
   switch (victim) {
     case 'guard':
       // It is there from the request for completion to the cutover's end.
       return ['livePending', 'liveCommitted', 'liveRecorded']
     case 'copy':
-      return ['restCopying', 'bringingUp']
+      return names.filter((name) => name === 'restCopying' || name === 'bringingUp')
     default:
       return names
   }
 }
 
 export const allMoveCells = (): MoveCell[] =>
-  names.flatMap((point) =>
-    moveVictims.filter((victim) => pointsOf(victim).includes(point)).map((victim) => ({ point, victim })),
+  moveWheres.flatMap((where) =>
+    movePointsOf(where).flatMap((point) =>
+      moveVictims
+        .filter((victim) => pointsOf(where, victim).includes(point))
+        .map((victim) => ({ where, point, victim })),
+    ),
   )
 
 /** Cells whose name contains one of the parts; all of them where there is none. */

@@ -3,9 +3,9 @@ import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { messageOf } from '@volant/contract/errors.ts'
 import { moveNameOf, moveVictims, runMoveCell, type MoveCell, type MoveOutcome } from './cell.ts'
-import { allMoveCells } from './matrix.ts'
+import { allMoveCells, movePointsOf } from './matrix.ts'
 import { movePoints } from './points.ts'
-import { openMoveWorld, type MoveWorld } from './world.ts'
+import { moveWheres, openMoveWorld, type MoveWhere, type MoveWorld } from './world.ts'
 
 interface Row {
   name: string
@@ -29,7 +29,12 @@ export async function runMoveCells(
     const began = performance.now()
     const row: Row = { name }
     try {
-      world ??= await openMoveWorld()
+      if (world !== undefined && world.where !== cell.where) {
+        const former = world
+        world = undefined
+        await former.close()
+      }
+      world ??= await openMoveWorld(cell.where)
       row.outcome = await runMoveCell(world, cell)
       const seconds = ((performance.now() - began) / 1000).toFixed(1)
       console.log(`ok     ${name} (${seconds} s): ${row.outcome.ended}, ${row.outcome.again} parts again`)
@@ -71,16 +76,21 @@ function textOf(row: Row | undefined, isCell: boolean): string {
   return again === 0 ? ended : `${ended}, ${again} ${again === 1 ? 'part' : 'parts'} again`
 }
 
-function moveTableOf(rows: readonly Row[]): string {
+const titles: Record<MoveWhere, string> = {
+  here: '## The move of a FlexVol; agents in processes of their own',
+  apart: '## The same between two storage nodes, each on a machine of its own',
+}
+
+function tableOf(where: MoveWhere, rows: readonly Row[]): string[] {
   const known = new Set(allMoveCells().map(moveNameOf))
-  const lines = [
-    '## The move of a FlexVol; agents in processes of their own',
+  return [
+    titles[where],
     '',
     `| point | ${moveVictims.join(' | ')} |`,
     `|---|${moveVictims.map(() => '---').join('|')}|`,
-    ...movePoints.map(({ name: point }) => {
+    ...movePointsOf(where).map((point) => {
       const cells = moveVictims.map((victim) => {
-        const name = moveNameOf({ point, victim })
+        const name = moveNameOf({ where, point, victim })
         return textOf(
           rows.find((row) => row.name === name),
           known.has(name),
@@ -89,6 +99,12 @@ function moveTableOf(rows: readonly Row[]): string {
       return `| ${point} | ${cells.join(' | ')} |`
     }),
     '',
+  ]
+}
+
+function moveTableOf(rows: readonly Row[]): string {
+  const lines = [
+    ...moveWheres.flatMap((where) => tableOf(where, rows)),
     '| point | what it means | truth |',
     '|---|---|---|',
     ...movePoints.map(({ name, means, truth }) => `| ${name} | ${means} | ${truth} |`),

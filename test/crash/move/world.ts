@@ -6,7 +6,12 @@ import { aggregateNames, openPlace, type Guest, type Place } from '../../move/pl
 import { usersOf } from '../../move/users.ts'
 import { openGate, type Gate } from '../gate.ts'
 
+/** Both aggregates on one node, beside the guest; or two nodes and the guest on three machines. */
+export const moveWheres = ['here', 'apart'] as const
+export type MoveWhere = (typeof moveWheres)[number]
+
 export interface MoveWorld {
+  where: MoveWhere
   place: Place
   gate: Gate
   volumes: Volume[]
@@ -16,9 +21,10 @@ export interface MoveWorld {
 export const otherAggregate = (aggregate: string): string =>
   String(aggregateNames.find((name) => name !== aggregate))
 
-export async function openMoveWorld(): Promise<MoveWorld> {
+export async function openMoveWorld(where: MoveWhere = 'here'): Promise<MoveWorld> {
   const place = await openPlace({
     guests: 1,
+    apart: where === 'apart',
     say: () => {},
     config: 'agents: processes\n',
     program: join(import.meta.dirname, '../serve.ts'),
@@ -40,6 +46,7 @@ export async function openMoveWorld(): Promise<MoveWorld> {
     }
     await detach(place, users, volumes[0] as Volume)
     return {
+      where,
       place,
       gate: openGate(place.plane.stateDir),
       volumes,
