@@ -173,10 +173,10 @@ test('what makes no sense is refused, and nothing changes', { skip: skipNfs }, a
     await assert.rejects(rig.export(second, [...good], { junctionPath }), refused('invalid', /junction path/))
   }
   await assert.rejects(rig.export(second, [...good], { exportId: 0 }), refused('invalid', /export id/))
-  await assert.rejects(rig.export(second, [...good], { exportId: 1 }), refused('conflict', /export id 1/))
+  await assert.rejects(rig.export(second, [...good], { exportId: 1 }), refused('conflict', /the export id 1/))
   await assert.rejects(
     rig.export(second, [...good], { junctionPath: junctionOf(shareId) }),
-    refused('conflict', /junction path/),
+    refused('conflict', /is exported at/),
   )
   await assert.rejects(
     rig.export(shareId, [...good], { junctionPath: '/other' }),

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net'
 import { DomainError } from '@volant/contract'
 import type { ExportClient, NfsServerSpec, ShareExportSpec } from '@volant/contract'
-import { requireSafeId } from '../daemon/names.ts'
+import { requireSafeId, requireUuid } from '../daemon/names.ts'
 
 /** What is on record of an export, and how it is told to the NFS server. Nothing here does anything. */
 
@@ -16,7 +16,7 @@ export function requireServerSpec({ svm, lif }: NfsServerSpec): void {
 
 /** Throws `invalid`, and says what is. What passes is safe to stand in the server's configuration. */
 export function requireExportSpec(spec: ShareExportSpec): void {
-  requireSafeId('share id', spec.shareId)
+  requireUuid('share id', spec.shareId)
   requireServerSpec(spec.server)
   const { exportId, junctionPath, clients } = spec
   if (!Number.isInteger(exportId) || exportId < 1 || exportId > 65_535) {
@@ -34,6 +34,21 @@ export function requireExportSpec(spec: ShareExportSpec): void {
       throw invalid(`"${String(level)}" is no access level; use rw or ro.`)
     if (seen.has(key)) throw invalid(`There are two access rules for ${to}.`)
     seen.add(key)
+  }
+}
+
+/**
+ * Throws `conflict` where the share is exported otherwise, or another has its id or its junction path on this server:
+ * clients know a file system by them.
+ */
+export function requireConsistent(spec: ShareExportSpec, present: readonly ShareExportSpec[]): void {
+  const { shareId, exportId, junctionPath } = spec
+  for (const other of present) {
+    const [sameId, samePath] = [other.exportId === exportId, other.junctionPath === junctionPath]
+    if (other.shareId === shareId ? sameId && samePath : !sameId && !samePath) continue
+    const has = `is exported at ${other.junctionPath} with the export id ${other.exportId}`
+    const why = other.shareId === shareId ? '; neither changes' : ''
+    throw new DomainError('conflict', `Share ${other.shareId} ${has}${why}.`)
   }
 }
 

@@ -7,7 +7,7 @@ import { bootId, isAlive } from '@volant/qemu/process.ts'
 import type { Log } from '../daemon/log.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { BusConnection, BusError } from './bus.ts'
-import { exportText, requireExportSpec, requireServerSpec, serverText } from './exports.ts'
+import { exportText, requireConsistent, requireExportSpec, requireServerSpec, serverText } from './exports.ts'
 import type { NfsProtocol } from './exports.ts'
 import type { FileSystems } from './file-systems.ts'
 import { Ganesha } from './ganesha.ts'
@@ -111,7 +111,7 @@ export class NfsServer {
     requireExportSpec(spec)
     return this.#inTurn(async () => {
       const before = this.#exports.get(spec.shareId)
-      this.#requireConsistent(spec, before)
+      requireConsistent(spec, this.exports)
       if (!this.#context.fileSystems.isMounted(spec.shareId)) {
         throw new DomainError('conflict', `The file system of share ${spec.shareId} is not mounted.`)
       }
@@ -186,25 +186,6 @@ export class NfsServer {
 
   #inTurn<T>(task: () => Promise<T>): Promise<T> {
     return this.#serial('server', task)
-  }
-
-  #requireConsistent(spec: ShareExportSpec, before: ShareExportSpec | undefined): void {
-    const { shareId, exportId, junctionPath } = spec
-    if (before && (before.exportId !== exportId || before.junctionPath !== junctionPath)) {
-      throw new DomainError(
-        'conflict',
-        `Share ${shareId} is exported at ${before.junctionPath} with id ${before.exportId}; neither changes.`,
-      )
-    }
-    for (const other of this.exports) {
-      if (other.shareId === shareId) continue
-      if (other.exportId === exportId || other.junctionPath === junctionPath) {
-        throw new DomainError(
-          'conflict',
-          `Share ${other.shareId} has the export id ${other.exportId} and the junction path ${other.junctionPath}.`,
-        )
-      }
-    }
   }
 
   async #takeBack(shareId: string, before: ShareExportSpec | undefined): Promise<void> {

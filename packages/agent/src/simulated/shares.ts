@@ -3,11 +3,13 @@ import type {
   FileSystemSpec,
   FileSystemStatus,
   NfsClient,
+  NfsServerStatus,
   ShareAgent,
   ShareExportSpec,
   ShareStatus,
 } from '@volant/contract'
 import { createFenceGuard } from '../fence-guard.ts'
+import { requireConsistent, requireExportSpec } from '../shares/exports.ts'
 import { withFaults, type Faults } from './faults.ts'
 import { simulatedInventory, simulatedItem, type Planted } from './inventory.ts'
 
@@ -31,8 +33,17 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
   const guard = createFenceGuard()
   const inventory = simulatedInventory({
     admit: guard.admit,
-    items: () => [...shares.keys()].map((id) => simulatedItem({ kind: 'file-system', id, shareId: id })),
-    remove: ({ id }) => void shares.delete(id),
+    items: () => [
+      ...[...shares.keys()].map((id) => simulatedItem({ kind: 'file-system', id, shareId: id })),
+      ...servers().map(({ svm, pid }) => simulatedItem({ kind: 'nfs-server', id: svm, pids: [pid] })),
+    ],
+    remove({ kind, id }) {
+      const [served] = kind === 'nfs-server' ? exportsOf(id) : []
+      if (served || shares.get(id)?.export) {
+        throw new DomainError('conflict', `Share ${served?.shareId ?? id} is exported.`)
+      }
+      shares.delete(id)
+    },
   })
   const flushed: string[] = []
   let clients: NfsClient[] = []
@@ -59,6 +70,14 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
       fileSystem: fileSystemOf(share),
       ...(share.export !== undefined && { export: { ...share.export, isServed: true } }),
     }
+  }
+  const exportsOf = (svm?: string): ShareExportSpec[] =>
+    [...shares.values()]
+      .flatMap((share) => (share.export ? [share.export] : []))
+      .filter(({ server }) => svm === undefined || server.svm === svm)
+  const servers = (): NfsServerStatus[] => {
+    const found = new Map(exportsOf().map(({ server }) => [server.svm, server]))
+    return [...found.values()].map((server, index) => ({ ...server, pid: 2000 + index }))
   }
   const agent: SimulatedShares = {
     node,
@@ -103,7 +122,28 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
     },
     async ensureShareExport(caller, spec) {
       guard.admit(caller)
-      found(spec.shareId).export = spec
+      requireExportSpec(spec)
+      const share = shares.get(spec.shareId)
+      const { svm, lif } = spec.server
+      if (share?.export && share.export.server.svm !== svm) {
+        throw new DomainError(
+          'conflict',
+          `Share ${spec.shareId} is exported by SVM ${share.export.server.svm}.`,
+        )
+      }
+      const server = exportsOf(svm)
+      const elsewhere = server.find((one) => one.server.lif !== lif)
+      if (elsewhere) {
+        throw new DomainError(
+          'conflict',
+          `The NFS server of SVM ${svm} is at ${elsewhere.server.lif}, not ${lif}.`,
+        )
+      }
+      requireConsistent(spec, server)
+      if (share === undefined) {
+        throw new DomainError('conflict', `The file system of share ${spec.shareId} is not mounted.`)
+      }
+      share.export = spec
     },
     async ensureNoShareExport(caller, shareId) {
       guard.admit(caller)
@@ -111,7 +151,7 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
     },
     shareStatus: async (shareId) => statusOf(shareId),
     listShares: async () => [...shares.keys()].map(statusOf),
-    listServers: async () => [],
+    listServers: async () => servers(),
     listClients: async () => clients,
     async ensureAllStopped(caller) {
       guard.admit(caller)
