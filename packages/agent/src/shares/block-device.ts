@@ -76,9 +76,21 @@ export class BlockDevice {
     return found.length > 0 ? found : findByCommandWord(this.#word)
   }
 
+  /** The process through which all of the file's I/O goes; undefined where it does not run now. */
+  get worker(): ProcessIdentity | undefined {
+    this.processes()
+    const { worker } = this.#pair
+    return isAlive(worker) ? worker : undefined
+  }
+
   /** Where both died at once its file is there, and every request on it fails. */
   get isAlive(): boolean {
     return this.processes().length > 0
+  }
+
+  /** What is wrong with it now, as it says itself: no connection, no space. Undefined: nothing. */
+  get trouble(): string | undefined {
+    return read(`${this.#pids}.trouble`).trim() || undefined
   }
 
   /** From the next connection on. One that is there stays. */
@@ -137,9 +149,9 @@ export class BlockDevice {
     await this.#unmount()
     for (const end = performance.now() + endMs; this.isAlive && performance.now() < end;) await sleep(10)
     await this.#kill()
-    for (const path of [this.file, this.#head, this.#pids, `${this.#pids}.lock`, this.logPath]) {
+    const beside = ['lock', 'new', 'trouble'].map((end) => `${this.#pids}.${end}`)
+    for (const path of [this.file, this.#head, this.#pids, ...beside, this.logPath])
       await rm(path, { force: true })
-    }
     this.#pair = {}
   }
 

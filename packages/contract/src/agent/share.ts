@@ -1,4 +1,5 @@
 import type { Caller } from './caller.ts'
+import type { ClientProcess } from './compute.ts'
 import type { Inventoried } from './inventory.ts'
 
 /**
@@ -31,6 +32,8 @@ export interface FileSystemStatus {
   freeBytes: number
   /** The processes of its block device, as far as they run. */
   pids: number[]
+  /** Of those the one through which all I/O goes: a cutover may hold it for some milliseconds. Absent: it does not run. */
+  client?: ClientProcess
   /** What is wrong with it now, and being mended; absent: it serves. */
   trouble?: string
 }

@@ -11,7 +11,7 @@ import {
 import { isAt } from '../domain/move-order.ts'
 import { movingImages } from '../domain/move-progress.ts'
 import type { Topology } from '../domain/topology.ts'
-import type { AggregatePlace, Copy, FlexVol } from '../domain/volume.ts'
+import type { AggregatePlace, Attachment, Copy, FlexVol } from '../domain/volume.ts'
 import { gatherMove, type MoveFactsPorts } from '../operations/move-facts.ts'
 import { moveFlexVol, newMove, type MoveFlexVolInput } from '../operations/move-flexvol.ts'
 import type { Agents } from '../ports/agents.ts'
@@ -20,6 +20,7 @@ import type { Backend } from '../ports/backend.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { FlexVolMovePlan, FlexVolMoveRequest, FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
 import type { OperationEngine } from '../ports/operations.ts'
+import type { Places } from '../ports/places.ts'
 import type { CopyRecords, FlexVolMoveRecords, FlexVolRecords } from '../ports/records.ts'
 
 export interface FlexVolMoveSources extends MoveFactsPorts {
@@ -27,7 +28,8 @@ export interface FlexVolMoveSources extends MoveFactsPorts {
   moves: Pick<FlexVolMoveRecords, 'find' | 'latestOf' | 'latest' | 'create' | 'update'>
   copies: Pick<CopyRecords, 'ofFlexVol'>
   backend: Pick<Backend, 'imageInfo' | 'usageAt' | 'canShare' | 'spaceAt'>
-  agents: Pick<Agents, 'compute'>
+  agents: Pick<Agents, 'compute' | 'shares'>
+  places: Pick<Places, 'machineOf'>
   aggregates: Pick<Aggregates, 'find' | 'list'>
   engine: OperationEngine
   topology: Topology
@@ -174,8 +176,8 @@ async function prepare(sources: FlexVolMoveSources, request: FlexVolMoveRequest)
     needBytes: size.bytes,
     freeBytes: view?.space?.availableBytes ?? null,
     sourceDown: size.down,
-    hostsDown: await hostsDown(sources, attachments.hosts),
-    missingAbilities: await abilities(sources, attachments.hosts),
+    hostsDown: await hostsDown(sources, attachments.held),
+    missingAbilities: await abilities(sources, attachments.held),
     cutoverWindowSeconds: request.cutoverWindowSeconds ?? cutoverWindowSeconds.usual,
     cutoverAction: request.cutoverAction ?? 'retry_on_failure',
   }
@@ -250,27 +252,35 @@ async function sizeOf(
   }
 }
 
-/** Attached volumes, and the hosts where their heads are. */
+type HeldAttachment = Attachment & { host: string }
+
+/** Attachments of the volumes: where their heads are. */
 async function attachmentsOf(
   { attachments }: FlexVolMoveSources,
   live: readonly Copy[],
-): Promise<{ volumes: number; hosts: string[] }> {
-  const hosts = new Set<string>()
+): Promise<{ volumes: number; held: HeldAttachment[] }> {
+  const held: HeldAttachment[] = []
   let volumes = 0
   for (const { volumeId, snapshotId } of live) {
     if (snapshotId !== null) continue
-    const held = (await attachments.ofVolume(volumeId)).flatMap(({ host }) => (host === null ? [] : [host]))
-    if (held.length > 0) volumes += 1
-    for (const host of held) hosts.add(host)
+    const all = await attachments.ofVolume(volumeId)
+    const own = all.filter((one): one is HeldAttachment => one.host !== null)
+    if (own.length > 0) volumes += 1
+    held.push(...own)
   }
-  return { volumes, hosts: [...hosts] }
+  return { volumes, held }
 }
 
-async function hostsDown({ agents }: FlexVolMoveSources, hosts: readonly string[]): Promise<string[]> {
+/** Of a share it is the storage node that serves it. */
+async function hostsDown(
+  { agents }: FlexVolMoveSources,
+  attachments: readonly HeldAttachment[],
+): Promise<string[]> {
+  const hosts = new Map(attachments.map((one) => [`${one.shareId === null}/${one.host}`, one]))
   const down: string[] = []
-  for (const host of hosts) {
+  for (const { host, shareId } of hosts.values()) {
     try {
-      await agents.compute(host).listGuests()
+      await (shareId === null ? agents.compute(host).listGuests() : agents.shares(host).shareStatus(shareId))
     } catch (error) {
       down.push(`${host} (${messageOf(error)})`)
     }
@@ -278,10 +288,19 @@ async function hostsDown({ agents }: FlexVolMoveSources, hosts: readonly string[
   return down
 }
 
-async function abilities(sources: FlexVolMoveSources, hosts: readonly string[]): Promise<string[]> {
-  const { computeHosts } = sources.topology
-  const machines = hosts.flatMap((host) => computeHosts.find(({ name }) => name === host)?.machine ?? [])
-  const missing = await Promise.all([...new Set(machines)].map((one) => sources.missingAbilities(one)))
+async function abilities(
+  { places, missingAbilities }: FlexVolMoveSources,
+  attachments: readonly HeldAttachment[],
+): Promise<string[]> {
+  const machines = attachments.flatMap((one) => {
+    try {
+      return [places.machineOf(one)]
+    } catch {
+      // A host that the configuration does not have any more; its agent does not answer either.
+      return []
+    }
+  })
+  const missing = await Promise.all([...new Set(machines)].map((one) => missingAbilities(one)))
   return [...new Set(missing.flat())]
 }
 

@@ -40,7 +40,7 @@ export interface MoveCheckFacts {
   freeBytes: number | null
   /** Why the FlexVol's own node does not answer; null: it does. */
   sourceDown: string | null
-  /** Compute hosts of attached volumes that do not answer, with the reason. */
+  /** Compute hosts of attached volumes, and storage nodes that serve shares, that do not answer, with the reason. */
   hostsDown: string[]
   /** Why the data plane could not do it; empty: it can. */
   missingAbilities: string[]
@@ -93,7 +93,7 @@ const rules: Record<string, Rule> = {
       : refuse(`Node ${flexvol.node}, where the FlexVol is, does not answer: ${sourceDown}`),
   'hosts-up': ({ hostsDown }) =>
     hostsDown.length === 0
-      ? pass('the compute hosts of its volumes answer')
+      ? pass('the hosts where heads of its volumes are answer')
       : refuse(`${list(hostsDown)} does not answer, and heads of volumes are there.`),
   abilities: ({ missingAbilities }) =>
     missingAbilities.length === 0 ? pass('the data plane can do it') : refuse(missingAbilities.join(' ')),

@@ -64,7 +64,10 @@ export async function openHolder(
   return holder
 }
 
-/** The guest's process, which a cutover may hold for a moment; undefined where it can't be told: then it goes without. */
+/**
+ * The process through which all of the client's I/O goes, the guest's or that of a share's block device: a cutover may hold
+ * it for a moment. Undefined where it can't be told: then it goes without.
+ */
 export async function clientOf(
   ports: RelocationPorts,
   volumeId: string,
@@ -72,10 +75,11 @@ export async function clientOf(
 ): Promise<ClientProcess | undefined> {
   if (!isHead) return undefined
   const [attachment] = await ports.attachments.ofVolume(volumeId)
-  if (attachment === undefined || attachment.serverId === null || attachment.host === null) return undefined
-  const { host, serverId } = attachment
+  if (attachment === undefined || attachment.host === null) return undefined
+  const { host, serverId, shareId } = attachment
   try {
-    return (await ports.agents.compute(host).guestStatus(serverId)).process
+    if (shareId !== null) return (await ports.agents.shares(host).shareStatus(shareId)).fileSystem?.client
+    return serverId === null ? undefined : (await ports.agents.compute(host).guestStatus(serverId)).process
   } catch {
     return undefined
   }

@@ -48,7 +48,7 @@ export interface RelocationPorts extends HeadPorts {
   copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'changeTruth'>
   attachments: Pick<AttachmentRecords, 'ofVolume' | 'get'>
   backend: Backend
-  agents: Pick<Agents, 'holders' | 'compute'>
+  agents: Pick<Agents, 'holders' | 'compute' | 'shares'>
   places: Places
   policy: ConvergencePolicy
   /** What the copies under way look like. In memory: after a restart the samples are taken anew. */
