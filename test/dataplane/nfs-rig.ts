@@ -162,7 +162,8 @@ export function openNfsRig(t: TestContext, options: Partial<ShareAgentOptions> =
   }
   t.after(async () => {
     for (const client of clients) client.close()
-    await rig.agent.ensureAllStopped(caller)
+    // Whatever the test's fence was.
+    await rig.agent.ensureAllStopped({ fence: 1000 })
     rig.agent.detach()
     rmSync(folder, { recursive: true, force: true })
   })

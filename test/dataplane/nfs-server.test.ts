@@ -9,10 +9,14 @@ import {
   readlinkSync,
   writeFileSync,
 } from 'node:fs'
+import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { identityOf, isAlive } from '@volant/qemu/process.ts'
+import { createShareAgent } from '@volant/agent/shares/agent.ts'
+import { isListening } from '@volant/agent/shares/server-process.ts'
+import { openTwoPlaces } from './netns.ts'
 import { NfsError } from './nfs4-client.ts'
 import type { Nfs4Client, OpenFile } from './nfs4-client.ts'
 import { junctionOf, openNfsRig, skipNfs } from './nfs-rig.ts'
@@ -341,4 +345,41 @@ test('a log that grows is put aside, and the server writes a new one', { skip: s
   rig.fileSystems.mountClone(second, shareId)
   await assert.rejects(rig.export(second, []), /refuses/)
   assert.match(readFileSync(log, 'utf8'), /Could not create export/)
+})
+
+test('in a network namespace it is reached there, and not from here', { skip: skipNfs }, async (t) => {
+  const { node, host } = openTwoPlaces(t)
+  const rig = openNfsRig(t, { netns: node.netns })
+  rig.server.lif = node.address
+  const shareId = rig.newShare()
+  await rig.export(shareId, [{ to: host.address, level: 'rw' }])
+  const own = readlinkSync('/proc/self/ns/net')
+  assert.notEqual(readlinkSync(`/proc/${await rig.pid()}/ns/net`), own)
+  assert.deepEqual((await rig.agent.listServers())[0]?.trouble, undefined)
+  assert.equal(isListening(await rig.pid(), node.address), true)
+  assert.equal(isListening(process.pid, node.address), false)
+  const connect = `exec 3<>/dev/tcp/${node.address}/2049`
+  execFileSync('nsenter', [`--net=${host.netns}`, 'timeout', '5', 'bash', '-c', connect])
+})
+
+test('a control plane that was replaced lets go of the server', { skip: skipNfs }, async (t) => {
+  const rig = openNfsRig(t)
+  const { shareId, client, file } = await openLocked(rig)
+  const old = rig.agent
+  t.after(() => old.detach())
+  const newer = createShareAgent({
+    node: 'node1',
+    stateDir: join(rig.folder, 's'),
+    runDir: join(rig.folder, 'r'),
+    fileSystems: rig.fileSystems,
+  })
+  rig.agent = newer
+  const spec = rig.specOf(shareId, [{ to: rig.address(1), level: 'rw' }])
+  await newer.ensureShareExport({ fence: 2 }, spec)
+  await assert.rejects(old.ensureShareExport(caller, { ...spec, clients: [] }), /has taken over|fence/)
+  await assert.rejects(old.ensureNoShareExport(caller, shareId), /has taken over|fence/)
+  process.kill(await rig.pid(), 'SIGKILL')
+  await reclaim(client, file)
+  // One server, not one of each.
+  assert.equal(processesOf(rig).length, 2)
 })
