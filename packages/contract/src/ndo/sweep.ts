@@ -13,7 +13,7 @@ export const strayActions = ['removed', 'would be removed', 'reported', 'failed'
 export type StrayAction = (typeof strayActions)[number]
 
 export const Stray = Type.Object({
-  /** image, image-part, export, holder, mirror, register, guest, aggregate, remains, process, file, reservation. */
+  /** image, image-part, export, holder, mirror, register, guest, aggregate, file-system, nfs-server, remains, process, file, reservation. */
   kind: text,
   /** `storage node lma-01`, `machine h1`, `compute host compute-1`, `database`. */
   place: text,

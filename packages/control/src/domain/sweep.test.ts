@@ -23,8 +23,8 @@ const none: OwnerRecords = {
   attachments: new Map(),
   servers: new Map(),
   volumes: new Map(),
-  shares: new Set(),
-  shareNodes: new Set(),
+  shares: new Map(),
+  nfsServers: new Set(['lma-01/svm_lma']),
   snapshots: new Map(),
   operations: new Map(),
   unfinished: [],
@@ -118,6 +118,39 @@ describe('what the sweep makes of', () => {
         'it held data once',
       )
     }
+  })
+
+  test('the file system of a share: served here, on its way, elsewhere, of a share that is gone, unknown', () => {
+    const found = {
+      place: { agent: 'shares', name: 'lma-01' } as const,
+      item: item('file-system', { shareId: id(1) }),
+    }
+    const at = (node: string | null) => ({ shares: new Map([[id(1), { node }]]) })
+    const tombstones = new Map([[`share/${id(1)}`, graveOf('share', id(1), { state: 'deleting' })]])
+    assert.equal(verdictOf(found, at('lma-01')), 'owned')
+    assert.equal(verdictOf(found, at(null)), 'owned')
+    assert.equal(verdictOf(found, at('lmb-01')), 'stray-reported', 'two mounts of one image destroy it')
+    assert.equal(verdictOf(found, { tombstones }), 'stray-removable')
+    assert.equal(verdictOf(found), 'stray-reported')
+    const deletion = { id: id(80), kind: 'share.delete', keys: [], input: JSON.stringify({ shareId: id(1) }) }
+    assert.equal(verdictOf(found, { tombstones, unfinished: [deletion] }), 'busy')
+    const head = { place: machine, item: item('holder', { holderId: id(2) }) }
+    const removal = inRemovalOrder([head, found].map((one) => ({ ...one, judgement: null })))
+    assert.deepEqual(
+      removal.map(({ item: { kind } }) => kind),
+      ['file-system', 'holder'],
+      'before the head that it writes to',
+    )
+  })
+
+  test('an NFS server: of an SVM that the node has, or of none: that is told', () => {
+    const found = (node: string, svm: string) => ({
+      place: { agent: 'shares', name: node } as const,
+      item: item('nfs-server', { id: svm }),
+    })
+    assert.equal(verdictOf(found('lma-01', 'svm_lma')), 'owned')
+    assert.equal(verdictOf(found('lma-01', 'svm_other')), 'stray-reported')
+    assert.equal(verdictOf(found('lmb-01', 'svm_lma')), 'stray-reported')
   })
 
   test('an aggregate: on record, being made, unknown, a file of none', () => {
@@ -305,7 +338,7 @@ const hints = {
   reservation: ['imageId', 'volumeId'],
 } as const satisfies Record<SweptKind, readonly (keyof InventoryItem)[]>
 /** Kinds that are never removed by the sweep. */
-const onlyTold: readonly SweptKind[] = ['file', 'process', 'aggregate', 'file-system', 'nfs-server']
+const onlyTold: readonly SweptKind[] = ['file', 'process', 'aggregate', 'nfs-server']
 const allKinds = Object.keys(hints) as SweptKind[]
 const foundOf = (kinds: readonly SweptKind[]): fc.Arbitrary<Found> =>
   fc
@@ -357,6 +390,7 @@ const anyRecords: fc.Arbitrary<OwnerRecords> = fc
       fc.record({ host: fc.constantFrom('compute-1', null), deletedAt: fc.constantFrom(null, '2026') }),
     ),
     volumes: mapOf(() => fc.record({ imageId: fc.option(someId) })),
+    shares: mapOf(() => fc.record({ node: fc.constantFrom('lma-01', 'lmb-01', null) })),
     operations: mapOf(() =>
       fc
         .constantFrom('succeeded', 'failed', 'failed', 'cancelled', 'cancelled', 'running', 'needs-attention')
@@ -368,7 +402,7 @@ const anyRecords: fc.Arbitrary<OwnerRecords> = fc
     ),
     graves: fc.array(
       fc.record({
-        kind: fc.constantFrom('copy' as const, 'attachment' as const),
+        kind: fc.constantFrom('copy' as const, 'attachment' as const, 'share' as const),
         id: someId,
         volumeId: someId,
         serverId: fc.option(someId),
@@ -432,6 +466,7 @@ function ownersOf({ place, item: one }: Found, records: OwnerRecords): string[] 
     owners.push('who knows')
   if (kind === 'file' || kind === 'process') owners.push('nobody knows')
   if (one.ageSeconds < policy.graceSeconds) owners.push('too young')
+  if (kind === 'file-system' && records.shares.has(one.shareId ?? '')) owners.push('share')
   if (kind === 'mirror' && one.isAtCutover === true) owners.push('a cutover')
   return owners
 }

@@ -27,11 +27,12 @@ export interface Found {
 
 /** A row that was removed on purpose, and what it was. */
 export interface Tombstone {
-  kind: 'copy' | 'attachment'
+  kind: 'copy' | 'attachment' | 'share'
   id: string
+  /** Empty, of a share. */
   volumeId: string
   serverId: string | null
-  /** The copy's state or the attachment's status when it was removed. */
+  /** The copy's state, or the attachment's or share's status, when it was removed. */
   state: string
   operationId: string | null
   removedAt: string
@@ -53,15 +54,16 @@ export interface OwnerRecords {
   servers: ReadonlyMap<string, { host: string | null; deletedAt: string | null }>
   /** A volume's truth. */
   volumes: ReadonlyMap<string, { imageId: string | null }>
-  shares: ReadonlySet<string>
-  /** Storage nodes with an NFS server, by the configuration. */
-  shareNodes: ReadonlySet<string>
+  /** With the node that serves it; null: none does (yet). */
+  shares: ReadonlyMap<string, { node: string | null }>
+  /** NFS servers that there are by the configuration, as `NODE/SVM`. */
+  nfsServers: ReadonlySet<string>
   /** A snapshot's image. */
   snapshots: ReadonlyMap<string, { imageId: string | null }>
   /** Operations by id: whether they have ended, and how. */
   operations: ReadonlyMap<string, { kind: string; state: string; hasEnded: boolean }>
   unfinished: readonly UnfinishedOperation[]
-  /** By `copy/ID` and `attachment/ID`. */
+  /** By `copy/ID`, `attachment/ID` and `share/ID`. */
   tombstones: ReadonlyMap<string, Tombstone>
   flexvols: ReadonlyMap<string, { name: string }>
   /** Paths of those that were made at run time, by `NODE/NAME`. */
@@ -141,10 +143,12 @@ function ownerOf({ place, item }: Found, records: OwnerRecords): string | undefi
       const server = records.servers.get(serverId)
       return server?.deletedAt === null && server.host === place.name ? `server ${serverId}` : undefined
     }
-    case 'file-system':
-      return records.shares.has(item.shareId ?? '') ? `share ${item.shareId}` : undefined
+    case 'file-system': {
+      const share = records.shares.get(item.shareId ?? '')
+      return share && (share.node ?? place.name) === place.name ? `share ${item.shareId}` : undefined
+    }
     case 'nfs-server':
-      return records.shareNodes.has(place.name) ? `the shares of node ${place.name}` : undefined
+      return records.nfsServers.has(`${place.name}/${item.id}`) ? `SVM ${item.id}` : undefined
     case 'aggregate': {
       if (records.aggregates.has(`${place.name}/${item.aggregate}`)) return `aggregate ${item.aggregate}`
       // Another node of the machine has its aggregates beside this one's.
@@ -239,13 +243,10 @@ function judgeStray({ place, item }: Found, records: OwnerRecords): Judgement {
         'look at what is in it; if nobody needs it: unmount it (umount), detach its loop device (losetup -d), remove the file',
       )
     case 'file-system':
-      return reported(
-        'the file system of a share that no record knows',
-        'look whether clients use it; if nobody needs it: end its NFS export, unmount it (umount), detach its loop device (losetup -d)',
-      )
+      return judgeFileSystem(item, records)
     case 'nfs-server':
       return reported(
-        'an NFS server of a node that serves no shares by the configuration',
+        'an NFS server that this node has not by the configuration',
         'give its cluster its shares back in the configuration, or end it (kill) when no client has a mount',
       )
     case 'file':
@@ -321,6 +322,28 @@ function judgePart(item: Found['item'], records: OwnerRecords): Judgement {
         `operation ${grave.operationId}, which made it, has ended`,
       )
     : reported('a part of an image that was given up', byHand)
+}
+
+/** Its image is not touched: what clients wrote is in it, whoever has it. */
+function judgeFileSystem({ shareId = '' }: Found['item'], records: OwnerRecords): Judgement {
+  const share = records.shares.get(shareId)
+  if (share !== undefined) {
+    return reported(
+      `share ${shareId} is served by node ${share.node}, not here`,
+      'look at both nodes at once: two that have the file system of one image mounted destroy it',
+    )
+  }
+  const grave = records.tombstones.get(`share/${shareId}`)
+  if (grave !== undefined) {
+    return removable(
+      'the file system of a share that is gone',
+      `share ${shareId} was removed on ${grave.removedAt}`,
+    )
+  }
+  return reported(
+    'the file system of a share that no record knows',
+    'look whether clients use it; if nobody needs it: end its NFS export, unmount it (umount), detach its loop device (losetup -d)',
+  )
 }
 
 /** What a holder's id, an attachment's or an operation's, proves; undefined: nothing. */
@@ -413,9 +436,10 @@ function judgeReservation(item: Found['item'], records: OwnerRecords): Judgement
 
 const hasFailed = ({ state }: { state: string }): boolean => state === 'failed' || state === 'cancelled'
 
-/** Users before what they use: a guest before its head, a holder before its export, that before the image. */
+/** Users before what they use: a guest, or a share's file system, before its head, a holder before its export, that before the image. */
 const removalOrder: readonly SweptKind[] = [
   'guest',
+  'file-system',
   'holder',
   'mirror',
   'register',

@@ -12,14 +12,14 @@ export interface SweepRecords {
   attachments(ids: readonly string[]): Promise<Map<string, Attachment>>
   /** Deleted ones, too. */
   servers(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['servers']>>>
-  shares(ids: readonly string[]): Promise<Set<string>>
+  shares(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['shares']>>>
   volumes(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['volumes']>>>
   snapshots(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['snapshots']>>>
   operations(ids: readonly string[]): Promise<Map<string, ValueOf<OwnerRecords['operations']>>>
   /** Where those are that were made at run time, by `NODE/NAME`. */
   aggregates(): Promise<ReadonlyMap<string, string>>
   unfinished(): Promise<UnfinishedOperation[]>
-  /** By `copy/ID` and `attachment/ID`. */
+  /** By `copy/ID`, `attachment/ID` and `share/ID`. */
   tombstones(ids: readonly string[]): Promise<Map<string, Tombstone>>
   /** Forgets tombstones of rows that were removed before then. */
   forgetTombstones(removedBefore: string): Promise<void>

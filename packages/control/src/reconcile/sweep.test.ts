@@ -11,6 +11,7 @@ import type { Copy, Volume } from '../domain/volume.ts'
 import { ensureHead } from '../operations/head.ts'
 import { systemClock } from '../ports/clock.ts'
 import { assertNoLitter } from '../testing/invariants.ts'
+import { makeShare, sharePorts } from '../testing/shares.ts'
 import { attachmentOf, makeVolume, openWorld, type World } from '../testing/world.ts'
 import { createSweep, type SweepPorts } from './sweep.ts'
 
@@ -346,5 +347,35 @@ describe('the sweep', () => {
     const left = await world.db.selectFrom('tombstones').select(['kind', 'id']).execute()
     assert.ok(left.some(({ id }) => id === target.imageId))
     assert.ok(left.every(({ kind }) => kind === 'copy'))
+  })
+
+  test('a share that is there keeps its chain; what is left of one that was deleted goes, the unknown stays', async (t) => {
+    const { world, sweepWith } = await open(t)
+    const ports = sharePorts(world)
+    const [kept, gone] = [await makeShare(ports), await makeShare(ports)]
+    const node = world.agents.shares('lma-01')
+    const sweep = sweepWith({ topology: ports.topology }, 2)
+    assert.deepEqual(told(await sweep.run()), [])
+    node.planted.set('unknown', simulatedItem({ kind: 'file-system', id: 'unknown', shareId: 'unknown' }))
+    node.planted.set('svm_x', simulatedItem({ kind: 'nfs-server', id: 'svm_x' }))
+    // As if its file system had come back: a deletion that met a machine from a snapshot of yesterday.
+    await world.db.updateTable('attachments').set({ host: null }).where('share_id', '=', gone.id).execute()
+    await ports.shares.remove(gone.id)
+    await ports.shares.remove(gone.id)
+    const report = await sweep.run()
+    const strays = report.strays.filter(({ place }) => place.startsWith('shares of node'))
+    assert.deepEqual(
+      strays.map(({ kind, id, action }) => [kind, id, action]).toSorted(),
+      [
+        ['file-system', gone.id, 'removed'],
+        ['file-system', 'unknown', 'reported'],
+        ['nfs-server', 'svm_x', 'reported'],
+      ].toSorted(),
+    )
+    assert.match(strays.find(({ id }) => id === gone.id)?.proof ?? '', /was removed on/)
+    assert.deepEqual(
+      (await node.listShares()).map(({ shareId }) => shareId),
+      [kept.id],
+    )
   })
 })

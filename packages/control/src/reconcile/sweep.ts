@@ -12,6 +12,7 @@ import {
   type SweepPlace,
   type SweepPolicy,
 } from '../domain/sweep.ts'
+import { svmName } from '../domain/ontap/identity.ts'
 import type { Topology } from '../domain/topology.ts'
 import type { Copy } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
@@ -179,7 +180,10 @@ async function readOwners(
   const holderIds = idsOf((item) => item.holderId)
   const copies = await owners.copies(imageIds)
   const attachments = await owners.attachments(holderIds)
+  const shareIds = idsOf((item) => item.shareId)
+  const shares = await owners.shares(shareIds)
   const tombstones = await owners.tombstones([
+    ...shareIds.filter((id) => !shares.has(id)),
     ...imageIds.filter((id) => !copies.has(id)),
     ...holderIds.filter((id) => !attachments.has(id)),
   ])
@@ -195,8 +199,12 @@ async function readOwners(
     copies,
     attachments,
     tombstones,
-    shares: await owners.shares(idsOf((item) => item.shareId)),
-    shareNodes: new Set(ports.topology.clusters.flatMap(({ shares }) => shares?.node ?? [])),
+    shares,
+    nfsServers: new Set(
+      ports.topology.clusters.flatMap((cluster) =>
+        cluster.shares === undefined ? [] : [`${cluster.shares.node}/${svmName(cluster.name)}`],
+      ),
+    ),
     servers: await owners.servers(idsOf((item) => item.serverId)),
     volumes: await owners.volumes(volumeIds),
     snapshots: await owners.snapshots(targets.flatMap(({ snapshotId }) => snapshotId ?? [])),
@@ -303,6 +311,10 @@ async function remove(
     return ports.copies.remove(copy.imageId)
   }
   if (place.agent === 'database') return
+  // The proof is of the share: its export is as finished as its file system, which it would keep.
+  if (kind === 'file-system' && item.shareId !== undefined) {
+    await ports.agents.shares(place.name).ensureNoShareExport(caller, item.shareId)
+  }
   await ports.agents[place.agent](place.name).removeStray(caller, { ...rest, kind })
 }
 

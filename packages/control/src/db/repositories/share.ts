@@ -6,6 +6,7 @@ import type { ShareRecords } from '../../ports/shares.ts'
 import { defined, flag, isSet, parseObject } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { ShareTable } from '../tables/share.ts'
+import { removeShare } from './tombstone.ts'
 
 /** Of these the file system and the export may be gone, or not be there yet. */
 const notServed: readonly Share['status'][] = [
@@ -128,11 +129,6 @@ export function shareRecords(db: Kysely<Database>, clock: Clock): ShareRecords {
         .executeTakeFirst()
       return result.numUpdatedRows > 0n
     },
-    async remove(shareId) {
-      await db.transaction().execute(async (trx) => {
-        await trx.deleteFrom('share_access_rules').where('share_id', '=', shareId).execute()
-        await trx.deleteFrom('shares').where('id', '=', shareId).execute()
-      })
-    },
+    remove: (shareId) => removeShare(db, shareId),
   }
 }

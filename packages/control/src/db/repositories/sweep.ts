@@ -34,9 +34,14 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
     },
     async shares(all) {
       const rows = await inChunks(all, (ids) =>
-        db.selectFrom('shares').select('id').where('id', 'in', ids).execute(),
+        db
+          .selectFrom('shares')
+          .leftJoin('attachments', 'attachments.share_id', 'shares.id')
+          .select(['shares.id', 'attachments.host'])
+          .where('shares.id', 'in', ids)
+          .execute(),
       )
-      return new Set(rows.map(({ id }) => id))
+      return new Map(rows.map(({ id, host }) => [id, { node: host }]))
     },
     async volumes(all) {
       const rows = await inChunks(all, (ids) =>
@@ -79,7 +84,7 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
         db
           .selectFrom('tombstones')
           .selectAll()
-          .where('kind', 'in', ['copy', 'attachment'])
+          .where('kind', 'in', ['copy', 'attachment', 'share'])
           .where('id', 'in', ids)
           .execute(),
       )

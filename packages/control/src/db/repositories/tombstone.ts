@@ -36,6 +36,30 @@ export const removeCopy = (db: Db, imageId: string): Promise<void> =>
     ])
   })
 
+/** Removes the share's row, with its access rules, and notes that it was there. */
+export const removeShare = (db: Db, shareId: string): Promise<void> =>
+  together(db, async (trx) => {
+    await trx.deleteFrom('share_access_rules').where('share_id', '=', shareId).execute()
+    const row = await trx
+      .deleteFrom('shares')
+      .where('id', '=', shareId)
+      .returning('status')
+      .executeTakeFirst()
+    if (row === undefined) return
+    const removed_at = new Date().toISOString()
+    await bury(trx, [
+      {
+        kind: 'share',
+        id: shareId,
+        volume_id: '',
+        server_id: null,
+        state: row.status,
+        operation_id: null,
+        removed_at,
+      },
+    ])
+  })
+
 /** Removes attachments, one or all of a volume, and notes what they were. */
 export const removeAttachments = (db: Db, by: { id: string } | { volumeId: string }): Promise<void> =>
   together(db, async (trx) => {
