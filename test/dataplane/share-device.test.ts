@@ -1,7 +1,17 @@
 import assert from 'node:assert/strict'
 import { spawn } from 'node:child_process'
+import { randomUUID } from 'node:crypto'
 import { once } from 'node:events'
-import { mkdirSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import {
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  realpathSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs'
+import { stat } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -9,12 +19,14 @@ import type { TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { BlockDevice } from '@volant/agent/shares/block-device.ts'
 import { detachLoop, ensureLoop } from '@volant/agent/storage/loop-mount.ts'
+import type { FileAccess } from '@volant/contract'
 import { findByCommandWord, identityOf, isAlive } from '@volant/qemu/process.ts'
 import { lostWrites } from './records.ts'
-import { caller, openRig, until } from './rig.ts'
+import { caller, MiB, openRig, until } from './rig.ts'
 import type { Rig } from './rig.ts'
 import { asResult, GiB, kill, skipShares, startShareWriter } from './share-rig.ts'
 import { startSlowNbdServer } from './slow-nbd-server.ts'
+import { mountXfs, skipXfs } from './xfs.ts'
 
 const skip = await skipShares()
 const holderId = 'att-1'
@@ -23,11 +35,12 @@ const volumeId = 'vol-1'
 /** A disk over a head, without a file system. */
 async function openDisk(
   t: TestContext,
+  aggregate?: string,
 ): Promise<{ rig: Rig; device: BlockDevice; disk: string; imagePath: string }> {
   let close = async (): Promise<void> => {}
   t.after(() => close())
   const rig = await openRig(t)
-  const { access } = await rig.newImage(64 * GiB)
+  const { access } = await newImage(rig, aggregate)
   const head = await rig.holders.ensureHolder(caller, { holderId, volumeId, image: access, serves: true })
   const folder = join(realpathSync(rig.folder), 'device')
   mkdirSync(folder)
@@ -41,6 +54,18 @@ async function openDisk(
     await device.end()
   }
   return { rig, device, disk, imagePath: access.path }
+}
+
+async function newImage(rig: Rig, path?: string): Promise<{ access: FileAccess }> {
+  if (path === undefined) return rig.newImage(64 * GiB)
+  const storage = rig.storageAgent({
+    stateDir: join(rig.folder, 's2'),
+    aggregates: [{ name: 'aggr1', path }],
+  })
+  const ref = { imageId: randomUUID(), aggregate: 'aggr1', flexvol: 'fv1' }
+  await storage.ensureFlexVol(caller, { aggregate: 'aggr1', name: 'fv1' })
+  await storage.ensureImage(caller, ref, 64 * GiB)
+  return { access: await storage.fileAccess(ref) }
 }
 
 const pairOf = (device: BlockDevice) => {
@@ -119,6 +144,91 @@ test('what a dead worker had sent never lands on what was written after it', { s
   await third
   assert.equal(server.content[0], 3)
   assert.equal(server.kept(), 0)
+})
+
+test(
+  'a worker that cannot start a supervisor is adopted by one that is started for it',
+  { skip },
+  async (t) => {
+    const { rig, device, disk } = await openDisk(t)
+    const writer = await startShareWriter(t, { path: disk, isDisk: true, blocks: 256, lanes: 4 })
+    const { worker, supervisor } = pairOf(device)
+    assert.ok(worker)
+    process.kill(worker.pid, 'SIGSTOP')
+    await kill(supervisor)
+    assert.equal(pairOf(device).supervisor, undefined)
+    const { socketPath = '', exportName = '' } = (await rig.holders.holderStatus(holderId)) ?? {}
+    await device.ensure({ head: { socketPath, exportName }, sizeBytes: 64 * GiB, identity: volumeId })
+    const adopted = pairOf(device).supervisor
+    assert.ok(adopted)
+    // Now it sees that its supervisor died, finds that it has another one, and leaves it at that.
+    process.kill(worker.pid, 'SIGCONT')
+    const before = await writer.writes()
+    await until('the writer goes on', async () => (await writer.writes()) > before + 50)
+    await until('there is one supervisor', async () => findByCommandWord(`mount=${device.file}`).length === 2)
+    assert.equal(pairOf(device).supervisor?.pid, adopted.pid)
+    await kill(worker)
+    await until('the writer goes on', async () => (await writer.writes()) > before + 100)
+    await kill(adopted)
+    await until('there is another supervisor', async () => isAlive(pairOf(device).supervisor))
+    assert.deepEqual((await writer.stop()).errors, [])
+  },
+)
+
+test(
+  'where the image has no space left writes wait, and go on when there is',
+  { skip: skip || skipXfs },
+  async (t) => {
+    let close = async (): Promise<void> => {}
+    t.after(() => close())
+    const aggregate = mountXfs(t, 512 * MiB)
+    const { rig, device, disk, imagePath } = await openDisk(t, aggregate)
+    close = async () => {
+      await detachLoop(disk).catch(() => {})
+      await device.end()
+      await rig.holders.ensureNoHolder(caller, holderId)
+    }
+    const { bavail, bsize } = statfsSync(aggregate)
+    writeFileSync(join(aggregate, 'ballast'), Buffer.alloc(bavail * bsize - 24 * MiB, 1))
+    const writer = await startShareWriter(t, { path: disk, isDisk: true, blocks: 64 * 1024, lanes: 4 })
+    await until('it is told', async () => device.trouble?.includes('no space') === true, 120_000)
+    // A worker that is killed meanwhile makes no difference.
+    await kill(pairOf(device).worker)
+    await until('it is told again', async () => device.trouble?.includes('no space') === true)
+    rmSync(join(aggregate, 'ballast'))
+    await until('all is well', async () => device.trouble === undefined)
+    const before = await writer.writes()
+    await until('the writer goes on', async () => (await writer.writes()) > before + 100)
+    const result = await writer.stop()
+    assert.deepEqual(result.errors, [])
+    assert.deepEqual(await lostWrites(imagePath, asResult(result)), [])
+  },
+)
+
+test('what another volume serves is never used', { skip }, async (t) => {
+  const { rig, device, disk } = await openDisk(t)
+  const writer = await startShareWriter(t, { path: disk, isDisk: true, blocks: 256, lanes: 4 })
+  const right = (await rig.holders.holderStatus(holderId)) ?? { socketPath: '', exportName: '', pid: 0 }
+  const { access } = await rig.newImage(64 * GiB)
+  const wrong = await rig.holders.ensureHolder(caller, {
+    holderId: 'att-2',
+    volumeId: 'vol-2',
+    image: access,
+    serves: true,
+  })
+  const at = ({ socketPath = '', exportName = '' }: { socketPath?: string; exportName?: string }) =>
+    device.point({ socketPath, exportName })
+  at(wrong)
+  await kill(identityOf(right.pid))
+  await until('it is told', async () => device.trouble?.includes('it serves vol-2, not vol-1') === true)
+  const before = await writer.writes()
+  await sleep(300)
+  assert.equal(await writer.writes(), before)
+  at(right)
+  await until('the writer goes on', async () => (await writer.writes()) > before + 50)
+  assert.deepEqual((await writer.stop()).errors, [])
+  await rig.holders.ensureNoHolder(caller, 'att-2')
+  assert.equal((await stat(access.path)).blocks, 0, 'nothing was written to it')
 })
 
 /** In a process of its own: what waits for the device holds none of ours up. */

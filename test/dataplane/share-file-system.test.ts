@@ -269,6 +269,24 @@ test('what has it open keeps it mounted, and is named', { skip }, async (t) => {
   await rig.fileSystems.ensureNo(rig.shareId)
 })
 
+test('a head that does not come back keeps nothing mounted for ever', { skip }, async (t) => {
+  const rig = await openShareRig(t, 16 * GiB, { unmountMs: 1000 })
+  const { mountPath } = await rig.ensure()
+  writeFileSync(join(mountPath, 'file'), 'kept')
+  await rig.fileSystems.flush(rig.shareId)
+  writeFileSync(join(mountPath, 'other'), 'not synced')
+  await rig.holders.ensureNoHolder(caller, rig.holderId)
+  await until(
+    'it is told',
+    async () => (await rig.fileSystems.status(rig.shareId))?.trouble?.includes('head') === true,
+  )
+  await rig.fileSystems.ensureNo(rig.shareId)
+  assert.deepEqual([...mountsIn(rig.folder), ...loopsIn(rig.folder)], [])
+  assert.deepEqual(findByCommandWord(`mount=${rig.device}`), [])
+  await rig.ensure({ content: 'keep' })
+  assert.equal(readFileSync(join(mountPath, 'file'), 'utf8'), 'kept')
+})
+
 /** Stopped first, that neither starts the other again. */
 async function killTogether(pair: Record<string, ProcessIdentity | undefined>): Promise<void> {
   const all = Object.values(pair).filter((one) => one !== undefined)

@@ -38,7 +38,11 @@ export interface ShareRig extends Rig {
 }
 
 /** A head, and the file systems of shares above it; nothing is left of them when the test ends. */
-export async function openShareRig(t: TestContext, imageBytes = 1024 * GiB): Promise<ShareRig> {
+export async function openShareRig(
+  t: TestContext,
+  imageBytes = 1024 * GiB,
+  options: { unmountMs?: number } = {},
+): Promise<ShareRig> {
   // Before the rig's own: its folder can't be removed while something is mounted in it.
   let close = async (): Promise<void> => {}
   t.after(() => close())
@@ -48,7 +52,7 @@ export async function openShareRig(t: TestContext, imageBytes = 1024 * GiB): Pro
   const stateDir = join(rig.folder, 'f')
   const all: LocalFileSystems[] = []
   const open = (): LocalFileSystems => {
-    const made = new LocalFileSystems({ node: 'node1', stateDir })
+    const made = new LocalFileSystems({ node: 'node1', stateDir, ...options })
     all.push(made)
     return made
   }

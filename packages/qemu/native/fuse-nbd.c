@@ -8,6 +8,7 @@
  *     path of the server's socket and the export's name; it is read again for each connection, for the server may be
  *     replaced by one at another place. TEXT is what the export's description must be. `pids` gets lines "supervisor PID
  *     START" and "worker PID START" (START: field 22 of /proc/PID/stat) and "boot ID", when one of them is another.
+ *     `pids`.trouble has a sentence as long as something is wrong.
  *
  *   fuse-nbd adopt worker=PID START=TICKS (and all words of serve)
  *     Takes the place of a supervisor that died: the worker's connection to the kernel is fetched from the worker.
@@ -95,8 +96,9 @@ enum { notify_resend = 7, has_resend_in_flags2 = 1 << 7 };
 enum {
   fuse_fd = 3, /* in a worker, always */
   page = 4096,
-  most_at_once = 256 << 10, /* bytes of one request */
-  slots = 32,               /* requests under way: with their buffers, 8 MiB */
+  most_at_once = 512 << 10, /* bytes of one request */
+  slots = 16,               /* requests under way, as many as a QEMU server takes of one connection; 8 MiB */
+  on_the_way = 1 << 20,     /* bytes that the socket takes before we have to wait for the server to read */
   zero_at_once = 1 << 30,
   shortest_pause = 10,
   longest_pause = 1000, /* ms */
@@ -178,6 +180,20 @@ static int64_t now_ms(void) {
 static void pause_ms(int ms) { poll(NULL, 0, ms); }
 
 static int longer(int pause) { return pause * 2 > longest_pause ? longest_pause : pause * 2; }
+
+/* For whoever asks how it is: there as long as something is wrong, beside `pids`. */
+static void tell_trouble(const char *what) {
+  static char told[512] = "?";
+  char path[4200];
+  if (strncmp(told, what, sizeof told - 1) == 0) return;
+  snprintf(told, sizeof told, "%s", what);
+  snprintf(path, sizeof path, "%s.trouble", pids_path);
+  if (!*what) unlink(path);
+  int fd = *what ? open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600) : -1;
+  if (fd < 0) return;
+  dprintf(fd, "%s\n", what);
+  close(fd);
+}
 
 /* What may be refused to us (CAP_SYS_RESOURCE) is done where it may be. Children inherit all but the locks. */
 static void protect(void) {
@@ -313,7 +329,7 @@ struct slot {
 };
 
 static struct slot all[slots];
-static int free_slots = slots, waiting;
+static int free_slots = slots, waiting, failing;
 static struct nbd_handle *nbd;
 static bool lost = true; /* the connection; until it is there again requests are taken, and wait */
 
@@ -329,6 +345,7 @@ static void reply(uint64_t unique, int error, const void *data, size_t length) {
 }
 
 static void finish(struct slot *one, int error) {
+  if (one->failing_since && --failing == 0) tell_trouble("");
   struct fuse_write_out written = {.size = one->length};
   if (error) reply(one->unique, error, NULL, 0);
   else if (one->opcode == FUSE_READ) reply(one->unique, 0, one->data, one->length);
@@ -362,6 +379,9 @@ static void answered(struct slot *one, int error) {
     one->failing_since = now;
     say("the server cannot %s %" PRIu64 " bytes at %" PRIu64 " (%s); trying on", one->opcode == FUSE_READ ? "read" : "write",
         one->length, one->offset, strerror(error));
+    tell_trouble(error == ENOSPC ? "There is no space left where its image lies; writes wait until there is."
+                                 : "The disk that its image lies on has errors; requests are tried again.");
+    failing++;
   }
   if (error != ENOSPC && now - one->failing_since > patience * 1000LL) return finish(one, error);
   later(one, longest_pause);
@@ -515,25 +535,51 @@ static void take_requests(void) {
 /* ---- The worker: its connection, and its supervisor ---- */
 
 static int supervisor_fd = -1;
-static pid_t supervisor;
+static pid_t supervisor, started; /* the one that is watched; the one that this process has started last */
+static int64_t supervisor_due;    /* when to start one, where none is watched */
+static int supervisor_pause = shortest_pause;
 
-/* A supervisor that died is replaced: it gets the connection to the kernel from this process, as from its predecessor. */
-static void replace_supervisor(void) {
-  static int64_t last;
-  static int pause = shortest_pause;
-  waitpid(supervisor, NULL, WNOHANG);
+static void watch_supervisor(pid_t pid) {
+  supervisor = pid;
+  supervisor_fd = syscall(SYS_pidfd_open, pid, 0);
+  if (supervisor_fd < 0) supervisor_due = now_ms() + supervisor_pause;
+}
+
+/* The one that is written down, where it runs: somebody else may have started it. */
+static pid_t written_supervisor(void) {
+  char start[32], found[32] = "";
+  int pid = -1;
+  FILE *file = fopen(pids_path, "re");
+  if (!file) return -1;
+  bool whole = fscanf(file, "supervisor %d %31s", &pid, start) == 2;
+  fclose(file);
+  return whole && pid > 0 && strcmp(start_of(pid, found, sizeof found), start) == 0 ? pid : -1;
+}
+
+/* The one that was watched has ended, or there is none. */
+static void lose_supervisor(void) {
+  int status = 0;
+  bool own = supervisor == started && waitpid(supervisor, &status, WNOHANG) == supervisor;
   close(supervisor_fd);
-  if (now_ms() - last < 1000) pause_ms(pause), pause = longer(pause);
-  else pause = shortest_pause;
-  last = now_ms();
+  supervisor_fd = -1;
+  pid_t other = own && WIFEXITED(status) && WEXITSTATUS(status) == another_has_it ? written_supervisor() : -1;
+  if (other > 0) return watch_supervisor(other);
+  supervisor_due = now_ms() + (own ? supervisor_pause : 0);
+  supervisor_pause = own ? longer(supervisor_pause) : shortest_pause;
+}
+
+/* It gets the connection to the kernel from this process. */
+static void start_supervisor(void) {
   char worker_word[64], start_word[64], start[32];
   snprintf(worker_word, sizeof worker_word, "worker=%d", getpid());
   snprintf(start_word, sizeof start_word, "start=%s", start_of(getpid(), start, sizeof start));
   char *words[most_words] = {"fuse-nbd", "adopt", worker_word, start_word, "inherited=yes"};
   pass_on(words, 5);
-  int error = posix_spawn(&supervisor, "/proc/self/exe", NULL, NULL, words, environ);
+  int error = posix_spawn(&started, "/proc/self/exe", NULL, NULL, words, environ);
   say(error ? "no supervisor can be started: %s" : "the supervisor died; started another one", strerror(error));
-  supervisor_fd = error ? -1 : syscall(SYS_pidfd_open, supervisor, 0);
+  if (!error) return watch_supervisor(started);
+  supervisor_due = now_ms() + supervisor_pause;
+  supervisor_pause = longer(supervisor_pause);
 }
 
 /* Waits for whatever is first, and takes requests. Ends at the end of time: unmounted. */
@@ -541,9 +587,14 @@ static void look_around(short *nbd_events, int timeout) {
   struct pollfd of[3] = {{.fd = fuse_fd, .events = free_slots > 0 ? POLLIN : 0},
                          {.fd = supervisor_fd, .events = POLLIN},
                          {.fd = nbd ? nbd_aio_get_fd(nbd) : -1, .events = *nbd_events}};
+  if (supervisor_fd < 0) {
+    int64_t left = supervisor_due - now_ms();
+    if (timeout < 0 || left < timeout) timeout = left > 0 ? left : 0;
+  }
   if (poll(of, 3, timeout) < 0 && errno != EINTR) fail("cannot wait");
   *nbd_events = of[2].revents;
-  if (of[1].revents) replace_supervisor();
+  if (of[1].revents) lose_supervisor();
+  if (supervisor_fd < 0 && now_ms() >= supervisor_due) start_supervisor();
   if (of[0].revents & (POLLERR | POLLNVAL)) _exit(0);
   if (of[0].revents) take_requests();
 }
@@ -600,6 +651,10 @@ static bool try_to_connect(const char **reason) {
     look_around(&events, -1);
     go_on(events);
   }
+  int bytes = on_the_way;
+  int fd = nbd_aio_get_fd(nbd);
+  if (setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof bytes) < 0)
+    setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &bytes, sizeof bytes);
   *reason = objection();
   return !**reason;
 }
@@ -612,6 +667,7 @@ static void connect_for_ever(void) {
   /* A server that ends each connection at once is not asked without a pause. */
   if (connected && begun - connected < 1000) pause_ms(next_pause), next_pause = longer(next_pause);
   else next_pause = shortest_pause;
+  if (!failing) tell_trouble("It waits for the head.");
   for (int pause = shortest_pause;; pause = longer(pause)) {
     if (nbd) nbd_close(nbd);
     nbd = NULL;
@@ -622,6 +678,9 @@ static void connect_for_ever(void) {
     if (try_to_connect(&reason)) break;
     if (strncmp(last, reason, sizeof last - 1) != 0 || now_ms() - told > 60000) {
       say("no connection to %s: %s", socket_path, reason);
+      char text[768];
+      snprintf(text, sizeof text, "There is no connection to the head at %s: %s", socket_path, reason);
+      tell_trouble(text);
       snprintf(last, sizeof last, "%s", reason);
       told = now_ms();
     }
@@ -633,6 +692,7 @@ static void connect_for_ever(void) {
   await_end_of_the_past(nbd_aio_get_fd(nbd));
   connected = now_ms();
   lost = false;
+  if (!failing) tell_trouble("");
   last[0] = 0;
   for (int i = 0; i < slots; i++)
     if (all[i].place == is_waiting) all[i].again_at = 0;
@@ -649,8 +709,7 @@ static int until_next(void) {
 static void work(void) {
   protect();
   bool first = strcmp(required("first"), "yes") == 0;
-  supervisor = getppid();
-  supervisor_fd = syscall(SYS_pidfd_open, supervisor, 0);
+  watch_supervisor(getppid());
   char *memory = mmap(NULL, (size_t)slots * (page + most_at_once), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
   if (memory == MAP_FAILED) fail("no memory");

@@ -43,6 +43,8 @@ export interface FileSystemsOptions {
   node: string
   /** Records and mount points; private to the service's user. */
   stateDir: string
+  /** Milliseconds that an unmount waits for a head that does not answer, before what it holds is given up. 30,000. */
+  unmountMs?: number
   log?: Log
 }
 
@@ -67,7 +69,6 @@ interface FileSystemRecord {
 
 /** What the device does not answer is given up. Milliseconds. */
 const answerMs = 60_000
-const unmountMs = 30_000
 /** What a machine's restart unmounted, and a supervisor that is missing. Milliseconds. */
 const lookMs = 5000
 
@@ -75,14 +76,16 @@ const lookMs = 5000
 export class LocalFileSystems implements FileSystems {
   readonly #node: string
   readonly #folder: string
+  readonly #unmountMs: number
   readonly #log: Log
   readonly #serial = createSerial()
   readonly #records = new Map<string, FileSystemRecord>()
   readonly #devices = new Map<string, BlockDevice>()
   #timer: NodeJS.Timeout | undefined
 
-  constructor({ node, stateDir, log = silentLog }: FileSystemsOptions) {
+  constructor({ node, stateDir, unmountMs = 30_000, log = silentLog }: FileSystemsOptions) {
     this.#node = node
+    this.#unmountMs = unmountMs
     this.#log = log
     mkdirSync(join(stateDir, 'file-systems'), { recursive: true, mode: 0o700 })
     this.#folder = realpathSync(join(stateDir, 'file-systems'))
@@ -368,14 +371,14 @@ export class LocalFileSystems implements FileSystems {
       await leaveOtherNamespaces(deviceNumber((await stat(disk)).rdev))
     }
     const unmounting = unmountFileSystem(path)
-    if (!(await within(unmounting, unmountMs))) {
+    if (!(await within(unmounting, this.#unmountMs))) {
       this.#log.warn(
         { shareId },
         'the head of a share does not answer; its file system is cut off, to be unmounted',
       )
       await device.abort()
     }
-    if (await within(unmounting, unmountMs)) {
+    if (await within(unmounting, this.#unmountMs)) {
       await unmounting
       // What still has the disk is a program that was to prepare it, and waits for the head.
       return endLoops(device.file).catch(async () => {
@@ -409,14 +412,18 @@ export class LocalFileSystems implements FileSystems {
   async #statusOf(record: FileSystemRecord): Promise<FileSystemStatus> {
     const { shareId, sizeBytes, logBytes = 0 } = record
     const mountPath = this.mountPath(shareId)
-    const pids = this.#device(shareId)
-      .processes()
-      .map(({ pid }) => pid)
-    const none = { shareId, mountPath, sizeBytes, usedBytes: 0, freeBytes: 0, pids }
+    const device = this.#device(shareId)
+    const pids = device.processes().map(({ pid }) => pid)
+    const client = device.worker
+    const none = {
+      ...{ shareId, mountPath, sizeBytes, usedBytes: 0, freeBytes: 0, pids },
+      ...(client && { client }),
+    }
     if (this.isLost(shareId))
       return { ...none, trouble: 'Its block device is lost; it has to be mounted anew.' }
     if (!this.isMounted(shareId)) return { ...none, trouble: 'It is not mounted.' }
-    return { ...none, ...(await spaceOf(mountPath, logBytes)) }
+    const { trouble } = this.#device(shareId)
+    return { ...none, ...(await spaceOf(mountPath, logBytes)), ...(trouble === undefined ? {} : { trouble }) }
   }
 
   #isOver(shareId: string, dev: number): boolean {
