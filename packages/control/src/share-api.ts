@@ -70,7 +70,8 @@ export function createShareApi(parts: ShareApiParts): ShareApi {
     messages: shareMessageRecords(db),
     services: shareServiceRecords(db),
   }
-  const sources = { ...parts, ...parts.records, ...own }
+  // The records have `moves` of their own: what stands last wins.
+  const sources = { ...parts.records, ...parts, ...own }
   const shareTypes = createShareTypes(sources)
   const pools = createSharePools(sources)
   const service = shareService({
