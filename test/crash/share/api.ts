@@ -4,7 +4,10 @@ import { ApiError } from '@volant/client'
 import type { Plane } from '../../migration/plane.ts'
 import { rowsOf } from '../../move/place.ts'
 
-const headers = { 'X-OpenStack-Manila-API-Version': '2.75' }
+const headers = {
+  'X-OpenStack-Manila-API-Version': '2.75',
+  'X-OpenStack-Manila-API-Experimental': 'true',
+}
 /** A control plane that was killed is back by then. Milliseconds. */
 const backMs = 120_000
 
@@ -91,7 +94,8 @@ export interface OperationRow {
   id: string
   state: string
   failure: string | null
-  isCancellable: boolean
+  /** Somebody has asked for that. */
+  isCancelled: boolean
   isEnded: boolean
 }
 
@@ -112,6 +116,6 @@ const operationOf = (row: Row): OperationRow => ({
   id: String(row['id']),
   state: String(row['state']),
   failure: row['failure'] === null ? null : String(row['failure']),
-  isCancellable: row['cancellable'] === 1,
+  isCancelled: row['cancel_requested'] === 1,
   isEnded: row['ended_at'] !== null,
 })

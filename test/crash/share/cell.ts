@@ -92,9 +92,14 @@ async function strike(
   asked: Asked,
 ): Promise<void> {
   if (victim === 'cancel') {
-    await asked.cancel()
+    // The answer may come only when it has ended, and here it does not go on.
+    let isAnswered = false
+    const cancelling = asked.cancel().finally(() => (isAnswered = true))
+    await until('the cancel is on record', reachedMs, async () => {
+      return isAnswered || operationById(plane.stateDir, asked.operationId())?.isCancelled === true
+    })
     gate.release()
-    return
+    return cancelling
   }
   const all = await processesOf(plane.stateDir)
   const kinds = kindsOf(victim)

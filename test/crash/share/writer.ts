@@ -1,7 +1,7 @@
 /** A writer of numbered records in a share's file system, and the check that each acknowledged one is there. */
 import { execFile, fork, type ChildProcess } from 'node:child_process'
 import { once } from 'node:events'
-import { mkdir, open } from 'node:fs/promises'
+import { chmod, mkdir, open } from 'node:fs/promises'
 import { join, relative } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { promisify } from 'node:util'
@@ -46,10 +46,14 @@ export interface Writer {
 /** The folder that both the writer and NFS clients write to. */
 export const workFolder = 'work'
 
+/** A client's root is nobody's on the server. */
+export const openToAll = (folder: string): Promise<void> => chmod(folder, 0o777)
+
 /** In a mounted file system; makes the file, and the folder around it. */
 export async function startWriter(mountPath: string): Promise<Writer> {
   const folder = join(mountPath, workFolder)
   await mkdir(folder, { recursive: true })
+  await openToAll(folder)
   let [path, files] = ['', 0]
   const begin = async (): Promise<void> => {
     path = join(folder, `records-${++files}`)
