@@ -91,7 +91,8 @@ async function visible(
   attachmentId: string,
 ): Promise<Attachment> {
   const attachment = await attachments.find(attachmentId)
-  if (attachment === undefined || !(isAdmin(principal) || attachment.projectId === principal.projectId)) {
+  const mayKnow = isAdmin(principal) || attachment?.projectId === principal.projectId
+  if (attachment === undefined || attachment.shareId !== null || !mayKnow) {
     throw new DomainError(
       'notFound',
       `Volume attachment could not be found with filter: attachment_id = ${attachmentId}.`,

@@ -81,7 +81,8 @@ export function createMigrations(options: {
   const visible = async (request: MigrationRequest): Promise<Volume> => {
     enforce(request.principal, policyName, 'admin')
     const volume = await volumes.get(request.volumeId)
-    if (!isAdmin(request.principal) && volume.projectId !== request.principal.projectId) {
+    const mayKnow = isAdmin(request.principal) || volume.projectId === request.principal.projectId
+    if (!mayKnow || volume.shareId !== null) {
       throw new DomainError('notFound', `Volume ${request.volumeId} could not be found.`)
     }
     return volume
@@ -172,7 +173,8 @@ async function gather(sources: Sources, volume: Volume, hostText: string): Promi
   const { topology, flexvols, backend } = sources
   const asked = parseHostString(hostText)
   const all = await flexvols.list()
-  const target = all.find((f) => f.cluster === asked.backend && poolName(f) === asked.pool)
+  const pools = all.filter((f) => f.cluster === asked.backend && f.shareId === null)
+  const target = pools.find((f) => poolName(f) === asked.pool)
   const attachments = await sources.attachments.ofVolume(volume.id)
   const source = all.find((f) => f.id === volume.flexvolId)
   const copy = volume.imageId === null ? undefined : await sources.copies.find(volume.imageId)
@@ -193,7 +195,7 @@ async function gather(sources: Sources, volume: Volume, hostText: string): Promi
       ...asked,
       knownHost: topology.host,
       knownBackends: topology.clusters.map((c) => c.name),
-      knownPools: all.filter((f) => f.cluster === asked.backend).map(poolName),
+      knownPools: pools.map(poolName),
       flexvol: target,
       enabled: !isKnown || (await sources.isBackendEnabled(asked.backend)),
       vacatedBy: target === undefined ? null : await vacatedBy(sources, target),

@@ -26,16 +26,17 @@ export interface PoolSources {
   topology: Topology
 }
 
-/** All pools in the configuration's order, then those that were made at run time. */
+/** All pools in the configuration's order, then those that were made at run time. A share's FlexVol is none. */
 export function createPools(sources: PoolSources): Pools {
   const spaces = createPoolSpaces(sources)
   const candidates = async (freshness: Freshness): Promise<Pool[]> => {
-    const [flexvols, services, sums, vacating] = await Promise.all([
+    const [all, services, sums, vacating] = await Promise.all([
       sources.flexvols.list(),
       sources.services.list(),
       sources.sums.byFlexvol(),
       sources.vacating(),
     ])
+    const flexvols = all.filter(({ shareId }) => shareId === null)
     const disabled = new Set(services.filter((s) => s.disabled).map((s) => s.host))
     const figures = await spaces(flexvols, freshness)
     return inConfiguredOrder(sources.topology, flexvols).map((flexvol) => {

@@ -100,7 +100,8 @@ async function checkVolumes(
     if ('snapshotId' in source) await checkSnapshot(options, principal, source, bootIndex)
     if (!('volumeId' in source)) continue
     const volume = await options.volumes.find(source.volumeId)
-    if (volume === undefined || volume.projectId !== principal.projectId || seen.has(volume.id)) {
+    const isOwn = volume?.projectId === principal.projectId && volume.shareId === null
+    if (volume === undefined || !isOwn || seen.has(volume.id)) {
       throw new DomainError(
         'invalid',
         `Block Device Mapping is Invalid: failed to get volume ${source.volumeId}.`,
@@ -124,7 +125,8 @@ async function checkSnapshot(
     throw new DomainError('invalid', `Block Device Mapping is Invalid: ${details}`)
   }
   const snapshot = await options.snapshots.find(snapshotId)
-  if (snapshot === undefined || snapshot.projectId !== principal.projectId) {
+  const isOwn = snapshot?.projectId === principal.projectId && snapshot.shareId === null
+  if (snapshot === undefined || !isOwn) {
     return refuse(`failed to get snapshot ${snapshotId}.`)
   }
   if (snapshot.status !== 'available') {

@@ -4,14 +4,15 @@ import { isAdmin, type Principal } from '../domain/principal.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
 import type { SnapshotRecords } from '../ports/records.ts'
 
-/** The snapshot, if the principal may know of it: another project's is `notFound`. */
+/** The snapshot, if the principal may know of it: another project's is `notFound`, and so is a share's. */
 export async function visibleSnapshot(
   snapshots: Pick<SnapshotRecords, 'find'>,
   principal: Principal,
   snapshotId: string,
 ): Promise<Snapshot> {
   const snapshot = await snapshots.find(snapshotId)
-  if (snapshot === undefined || !(isAdmin(principal) || snapshot.projectId === principal.projectId)) {
+  const mayKnow = isAdmin(principal) || snapshot?.projectId === principal.projectId
+  if (snapshot === undefined || snapshot.shareId !== null || !mayKnow) {
     throw new DomainError('notFound', `Snapshot ${snapshotId} could not be found.`)
   }
   return snapshot

@@ -4,14 +4,15 @@ import { isAdmin, type Principal } from '../domain/principal.ts'
 import type { Volume } from '../domain/volume.ts'
 import type { VolumeRecords } from '../ports/records.ts'
 
-/** The volume, if the principal may know of it: another project's is `notFound`. */
+/** The volume, if the principal may know of it: another project's is `notFound`, and so is a share's content. */
 export async function visibleVolume(
   volumes: Pick<VolumeRecords, 'find'>,
   principal: Principal,
   volumeId: string,
 ): Promise<Volume> {
   const volume = await volumes.find(volumeId)
-  if (volume === undefined || !(isAdmin(principal) || volume.projectId === principal.projectId)) {
+  const mayKnow = isAdmin(principal) || volume?.projectId === principal.projectId
+  if (volume === undefined || volume.shareId !== null || !mayKnow) {
     throw new DomainError('notFound', `Volume ${volumeId} could not be found.`)
   }
   return volume

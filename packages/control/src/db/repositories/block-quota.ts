@@ -160,11 +160,13 @@ function merged(base: QuotaLimits, rows: { resource: string; hard_limit: number 
   return limits
 }
 
+/** Shares have quotas of their own. */
 async function usageOf(db: Kysely<Database>, projectId: string): Promise<QuotaUsage> {
   const volumes = await db
     .selectFrom('volumes')
     .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gib').as('size')])
     .where('project_id', '=', projectId)
+    .where('share_id', 'is', null)
     .executeTakeFirstOrThrow()
   const reserved = await db
     .selectFrom('block_quota_reservations')
@@ -175,6 +177,7 @@ async function usageOf(db: Kysely<Database>, projectId: string): Promise<QuotaUs
     .selectFrom('snapshots')
     .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gib').as('size')])
     .where('project_id', '=', projectId)
+    .where('share_id', 'is', null)
     .executeTakeFirstOrThrow()
   return {
     volumes: Number(volumes.count),

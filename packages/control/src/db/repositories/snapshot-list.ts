@@ -71,7 +71,8 @@ async function keyOf(
 }
 
 function conditions(f: SnapshotFilter): Expression<SqlBool>[] {
-  const all: Expression<SqlBool>[] = []
+  // A share's snapshots are Manila's.
+  const all: Expression<SqlBool>[] = [sql<SqlBool>`snapshots.share_id is null`]
   const text = (column: string, values: string[] | undefined) => {
     if (values !== undefined) all.push(oneOf(`snapshots.${column}`, values))
   }

@@ -114,7 +114,8 @@ type TextColumn =
   | 'flexvol_id'
 
 function conditions(eb: Where, f: VolumeFilter): Expression<SqlBool>[] {
-  const all: Expression<SqlBool>[] = []
+  // What holds a share's content is no volume of Cinder's.
+  const all: Expression<SqlBool>[] = [eb('share_id', 'is', null)]
   const text = (column: TextColumn, values: string[] | undefined) => {
     if (values !== undefined) all.push(oneOf(column, values))
   }
@@ -152,7 +153,7 @@ const migrationStatus = (eb: Where, values: (string | null)[]): Expression<SqlBo
   ])
 
 async function attachmentPage(db: Kysely<Database>, request: AttachmentPageRequest): Promise<Attachment[]> {
-  let query = db.selectFrom('attachments').selectAll()
+  let query = db.selectFrom('attachments').selectAll().where('share_id', 'is', null)
   if (request.projectId !== undefined) query = query.where('project_id', '=', request.projectId)
   if (request.volumeId !== undefined) query = query.where('volume_id', '=', request.volumeId)
   if (request.serverId !== undefined) query = query.where('server_id', '=', request.serverId)
