@@ -278,6 +278,7 @@ async function buildServices(state: State) {
   const migrations = buildMigrations(state, (backendName) => blockStorage.isBackendEnabled(backendName))
   const volumes = blockStorage.serve({ ...shared, migrations })
   const compute = createCompute({ ...shared, images: images.registry, creator: volumes.creator, migrations })
+  const shares = createShares(shared)
   const shareApi = createShareApi({
     ...shared,
     aggregates: state.aggregates,
@@ -291,6 +292,7 @@ async function buildServices(state: State) {
   return {
     identity,
     shareApi,
+    shares,
     images,
     blockStorage,
     migrations,
@@ -312,7 +314,7 @@ async function buildServices(state: State) {
       bind(deleteAggregate, { agents, aggregates: state.madeAggregates }),
       bind(vacateAggregate, { ...vacatePorts(state), engine }),
       ...blockStorage.operations,
-      ...createShares(shared).operations,
+      ...shares.operations,
       ...compute.operations,
     ],
   }
@@ -359,6 +361,7 @@ async function carryOn(
   await registerProbeGuest(services.images.registry, state.probe, folder.path, log)
   await services.compute.prepare()
   await services.volumes.recover()
+  await services.shares.recover()
   services.compute.start()
   closing.push(() => services.compute.stop())
   closing.push(every(headsEveryMs, placeRest))
@@ -369,8 +372,14 @@ async function carryOn(
     return await restoreHeads(restoring, caller, stopping)
   }
   closing.push(every(headsEveryMs, restore, { atOnce: true }))
+  const serve = async (stopping: AbortSignal): Promise<unknown> => {
+    await state.agents.adopted()
+    return await services.shares.restore(caller, stopping)
+  }
+  closing.push(every(headsEveryMs, serve, { atOnce: true }))
   const retiring = { ...records, backend, engine: state.engine, caller, clock, log }
   closing.push(every(claimsEveryMs, () => services.volumes.recover(claimIdleMs)))
+  closing.push(every(claimsEveryMs, () => services.shares.recover(claimIdleMs)))
   closing.push(every(retentionEveryMs, () => retireSources(retiring)))
   closing.push(
     every(historyEveryMs, () => {

@@ -1,6 +1,9 @@
 /** Shares: a part of the composition root. */
+import type { Caller } from '@volant/contract'
 import { bind, type BoundOperation } from '@volant/saga'
 import type { Kysely } from 'kysely'
+import type { Logger } from 'pino'
+import { recoverShares } from './app/share-recovery.ts'
 import { shareAccessRecords } from './db/repositories/share-access.ts'
 import { shareGround } from './db/repositories/share-ground.ts'
 import { shareLists } from './db/repositories/share-list.ts'
@@ -17,6 +20,7 @@ import { deleteShare } from './operations/delete-share.ts'
 import { extendShare } from './operations/extend-share.ts'
 import { migrateShare } from './operations/migrate-share.ts'
 import { revertShare } from './operations/revert-share.ts'
+import { restoreShares } from './reconcile/shares.ts'
 import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Clock } from './ports/clock.ts'
@@ -47,11 +51,16 @@ export interface ShareParts {
   topology: Topology
   engine: OperationEngine
   clock: Clock
+  log: Logger
 }
 
 export interface Shares {
   /** For the engine; they exist before it does. */
   operations: BoundOperation[]
+  /** Brings back what should serve the shares; applies rules that are queued. */
+  restore(caller: Caller, stopping?: AbortSignal): Promise<unknown>
+  /** To be called when the engine has begun, before the first request, and later now and then. */
+  recover(idleMs?: number): Promise<{ recovered: string[] }>
 }
 
 export function createShares(parts: ShareParts): Shares {
@@ -78,5 +87,7 @@ export function createShares(parts: ShareParts): Shares {
       bind(revertShare, ports),
       bind(migrateShare, ports),
     ],
+    restore: (caller, stopping) => restoreShares(ports, caller, stopping),
+    recover: (idleMs) => recoverShares(ports, idleMs),
   }
 }

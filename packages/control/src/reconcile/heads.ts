@@ -18,14 +18,15 @@ const atOnce = 4
  * At start, and from then on now and then: every attached volume has its head, found running or started on the
  * volume's truth. Its supervisor starts a head that dies, but not one that died at a cutover, nor one whose storage
  * was away when the control plane started. What an operation is working on is left to it: a migration may be
- * between two truths, the deletion of a server has closed its heads for good.
+ * between two truths, the deletion of a server has closed its heads for good. Those of shares are brought back with what
+ * stands on them: `shares.ts`.
  */
 export async function restoreHeads(
   ports: RestoreHeadsPorts,
   caller: Caller,
   stopping?: AbortSignal,
 ): Promise<{ restored: number; failed: number }> {
-  const waiting = await ports.attachments.withHead()
+  const waiting = (await ports.attachments.withHead()).filter(({ shareId }) => shareId === null)
   let restored = 0
   let failed = 0
   // Some at a time: one whose storage does not answer holds only its own lane up.
@@ -59,9 +60,8 @@ async function restoreHead(ports: RestoreHeadsPorts, caller: Caller, listed: Att
 }
 
 async function isWorkedOn({ engine }: RestoreHeadsPorts, attachment: Attachment): Promise<boolean> {
-  const { volumeId, serverId, shareId } = attachment
-  const user = shareId === null ? [`server/${serverId}`, `server-delete/${serverId}`] : [`share/${shareId}`]
-  for (const key of [`volume/${volumeId}`, ...user]) {
+  const { volumeId, serverId } = attachment
+  for (const key of [`volume/${volumeId}`, `server/${serverId}`, `server-delete/${serverId}`]) {
     if ((await engine.holderOf(key)) !== undefined) return true
   }
   return false
