@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, isDomainError } from '@volant/contract/errors.ts'
-import { final, retryable } from './failure.ts'
+import { final, postponed, retryable } from './failure.ts'
 import { bind, operation } from './operation.ts'
 import type { EngineEvent } from './events.ts'
 import { bench, flow, type Bench } from './testing/flow.ts'
@@ -115,6 +115,21 @@ test('a commit that backed out goes back to its wait, with each reason on record
       ['window over, try 3', undefined],
     ],
   )
+})
+
+test('a commit that was postponed goes back to its wait, as often as that is, and uses no attempt up', async (t) => {
+  const given = begin(t)
+  let tries = 0
+  given.ports.script['switch'] = () => {
+    tries += 1
+    if (tries <= 5) throw postponed('it is held')
+    throw retryable(`window over, try ${tries - 5}`)
+  }
+  const executor = await given.engine()
+  const { id } = await executor.start(flow, { id: '1' })
+  const run = await executor.ended(id)
+  assert.deepEqual([run.state, run.failure?.message], ['failed', 'window over, try 3'])
+  assert.equal(given.ports.calls.filter((call) => call === 'equal').length, 8)
 })
 
 test('a commit that failed and nevertheless happened goes on', async (t) => {

@@ -16,6 +16,9 @@ export class ClassifiedError extends Error {
 export const retryable = (message: string, cause?: unknown): ClassifiedError =>
   new ClassifiedError('retry', message, cause)
 
+/** Thrown by a commit's `do` that has begun nothing, for it may not now: it is tried again, and no attempt is used up. */
+export const postponed = (message: string): ClassifiedError => new ClassifiedError('postponed', message)
+
 /** Trying again does not help. */
 export const final = (message: string, cause?: unknown): ClassifiedError =>
   new ClassifiedError('final', message, cause)
@@ -24,7 +27,7 @@ export const final = (message: string, cause?: unknown): ClassifiedError =>
 export const unknown = (message: string, cause?: unknown): ClassifiedError =>
   new ClassifiedError('unknown', message, cause)
 
-const classes: readonly unknown[] = ['retry', 'final', 'unknown'] satisfies FailureClass[]
+const classes: readonly unknown[] = ['retry', 'postponed', 'final', 'unknown'] satisfies FailureClass[]
 
 /**
  * An error's own `class` decides; then a `DomainError`'s code: `unavailable` is worth another attempt. All else

@@ -55,7 +55,10 @@ export function judgeAskFailed(given: Case): Fact {
   return again(given, fact, policy.ask, 'attention')
 }
 
-/** The commit did not happen. Its error says whether another attempt is worth while; a crash is no error. */
+/**
+ * The commit did not happen. Its error says whether another attempt is worth while; a crash is no error, and what was
+ * postponed no attempt.
+ */
 export function judgeNotHappened(
   node: CommitNode,
   given: Pick<Case, 'position' | 'policy' | 'input' | 'now'>,
@@ -66,12 +69,16 @@ export function judgeNotHappened(
   if (!position.commitFailure) return { ...fact, decision: 'retry', to }
 
   const { step: _, ...failure } = position.commitFailure
+  const pauseFor = (nth: number): string =>
+    new Date(
+      now + backoffMs(node.backoff(input) ?? policy.commit.backoff, nth, policy.longestBackoff),
+    ).toISOString()
+  if (failure.class === 'postponed') return { ...fact, decision: 'retry', to, retryAt: pauseFor(1) }
   const attempt = position.backedOut + 1
   const attempts = node.attempts(input) ?? policy.commit.attempts
   if (failure.class === 'final' || attempt >= attempts)
     return { ...fact, failure, attempt, decision: 'unwind' }
-  const pause = backoffMs(node.backoff(input) ?? policy.commit.backoff, attempt, policy.longestBackoff)
-  return { ...fact, failure, attempt, decision: 'retry', to, retryAt: new Date(now + pause).toISOString() }
+  return { ...fact, failure, attempt, decision: 'retry', to, retryAt: pauseFor(attempt) }
 }
 
 /** Tried again with back-off while attempts are left, else `otherwise`. */

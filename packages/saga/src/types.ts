@@ -35,10 +35,11 @@ export const hasEnded = (state: RunState): state is EndedState =>
 /**
  * - `retry`    try again, with back-off, a bounded number of times
  * - `final`    trying again does not help
+ * - `postponed`  at the commit: it was not tried, for it may not be now; no attempt is used up. Elsewhere as `retry`
  * - `unknown`  it cannot be told whether it happened. At the commit the data plane is asked; elsewhere, because
  *              every `do` is an "ensure", it is tried again
  */
-export type FailureClass = 'retry' | 'final' | 'unknown'
+export type FailureClass = 'retry' | 'postponed' | 'final' | 'unknown'
 
 export interface Failure {
   class: FailureClass

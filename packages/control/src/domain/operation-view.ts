@@ -84,7 +84,10 @@ export function operationView(
     client_pause_bound_ms: pauseOf(log, 'pauseBoundMs'),
     attempts: log
       .filter(
-        (entry) => entry.failure !== undefined && (entry.event === 'failed' || entry.event === 'undo-failed'),
+        (entry) =>
+          entry.failure !== undefined &&
+          entry.failure.class !== 'postponed' &&
+          (entry.event === 'failed' || entry.event === 'undo-failed'),
       )
       .map((entry) => ({ at: entry.at, reason: `${entry.step ?? ''}: ${entry.failure?.message ?? ''}` })),
     error:

@@ -228,7 +228,10 @@ function digest(run: RunRecord, log: readonly LogEntry[]): MovePart {
     startedAt: Date.parse(run.createdAt),
     endedAt: run.endedAt === null ? null : Date.parse(run.endedAt),
     reason: run.failure === null ? null : `${run.failure.step}: ${run.failure.message}`,
-    cutoverFailures: log.filter(({ event, step }) => event === 'failed' && step === 'cutover').length,
+    cutoverFailures: log.filter(
+      ({ event, step, failure }) =>
+        event === 'failed' && step === 'cutover' && failure?.class !== 'postponed',
+    ).length,
     mark: typeof mark === 'string' ? mark : null,
     pauseMs: typeof pauseMs === 'number' ? Math.round(pauseMs * 100) / 100 : null,
     inSync: underWay && run.step === 'inSync' && progress?.phase === 'in-sync',

@@ -99,6 +99,31 @@ test('a volume that was in sync and held is let go where the action is no longer
   assert.equal((await rig.world.records.moves.find(id))?.cutoverWindowSeconds, 60)
 })
 
+test('a hold that comes between in sync and cutover, time and again, is no cutover that failed', async (t) => {
+  const rig = await rigOf(t)
+  const { world } = rig
+  const attached = await attachedVolume(world)
+  let step: string | null = null
+  let putOff = 0
+  rig.executor.onEvent((event) => {
+    if (event.type !== 'run' || event.run.kind !== 'volume.relocate') return
+    if (step === 'cutover' && event.run.step === 'inSync') putOff += 1
+    step = event.run.step
+  })
+  const { find } = world.records.moves
+  world.records.moves.find = async (id) => {
+    const move = await find(id)
+    return move !== undefined && step === 'cutover' && putOff < 4 ? { ...move, cutover: 'held' } : move
+  }
+  const id = await begin(rig, { cutoverAction: 'abort_on_failure' })
+  const run = await rig.executor.ended(id)
+  assert.equal(run.state, 'succeeded', run.failure?.message ?? '')
+  assert.equal(putOff, 4)
+  assert.equal((await rig.engine.partsOf(id)).length, 1, 'the same part went on')
+  const image = (await rig.moves.images(id)).find((one) => one.id === attached.id)
+  assert.deepEqual([image?.attempts, image?.issues], [1, []])
+})
+
 /** The next so many cutovers are given up. */
 function failCutovers({ world }: Rig, times: number): void {
   for (let i = 0; i < times; i++) {

@@ -15,7 +15,7 @@
  * docs/protocol/flexvol-move.md
  */
 import type { MirrorPhase } from '@volant/contract'
-import { final, operation, retryable } from '@volant/saga'
+import { final, operation, postponed } from '@volant/saga'
 import type { CutoverTurns } from '../domain/cutover-turns.ts'
 import { cutoverAttempts, cutoverWindowSeconds, type FlexVolMove } from '../domain/flexvol-move.ts'
 import { isAt } from '../domain/move-order.ts'
@@ -177,10 +177,10 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
   .commit('cutover', {
     do: async ({ op, input, out, ports }) => {
       const move = await ports.moves.find(input.moveId)
-      // An operator's word that came since: before anybody is held.
-      if (isHeld(move, input)) throw retryable('The cutover is held.')
       const windowMs = (move?.cutoverWindowSeconds ?? cutoverWindowSeconds.usual) * 1000
       try {
+        // An operator's word that came since: before anybody is held.
+        if (isHeld(move, input)) throw postponed('The cutover is held.')
         return await cutOver(ports, op, input, out.openHolder, windowMs, () => keptForTheMove)
       } finally {
         ports.turns.release(out.openHolder.machine, op.id)
