@@ -80,6 +80,28 @@ describe('the progress of many', () => {
   })
 })
 
+describe('a share', () => {
+  const share = { type: 'share', id: 's1', name: 'docs' }
+  const migration = (change: Partial<Operation> = {}): Operation =>
+    move({ kind: 'share.migrate', resource: share, target: 'aggr2@lma-01', commands: [], ...change })
+  it('says what its migration waits for, as long as it waits', () => {
+    const line = progressLine(migration({ phase: 'cutover_pending' }), 200)
+    assert.match(line, /^cutover_pending .*waits for migration-complete$/)
+    assert.match(progressLine(move({ phase: 'cutover_pending' }), 200), /waits for move cutover$/)
+    assert.doesNotMatch(progressLine(migration(), 200), /waits for/)
+  })
+  it('says in the end what has become of it', () => {
+    const text = outcomeText(migration({ state: 'succeeded' }))
+    assert.match(
+      text,
+      /^succeeded: 20 images,.*\nshare docs is at aggr2@lma-01; its clients kept it mounted\n/,
+    )
+    const deleted = migration({ kind: 'share.delete', state: 'succeeded', client_pause_ms: null })
+    assert.match(outcomeText(deleted), /\nshare docs is gone$/)
+    assert.doesNotMatch(outcomeText(migration({ state: 'cancelled' })), /its clients/)
+  })
+})
+
 describe('units', () => {
   it('keep three digits', () => {
     assert.deepEqual([0, 1023, 1536, 12.34 * mib, 999 * mib, 1024 ** 4].map(formatBytes), [

@@ -1,5 +1,12 @@
 import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
-import { formatBytes, formatClock, formatLimit, formatMilliseconds, formatRate } from './units.ts'
+import {
+  formatBytes,
+  formatClock,
+  formatCount,
+  formatLimit,
+  formatMilliseconds,
+  formatRate,
+} from './units.ts'
 
 /** `[=======>      ]`, exactly `width` characters. */
 export function bar(percent: number, width: number): string {
@@ -48,6 +55,9 @@ export function progressText(operation: Operation): string {
   if (progress.images !== null && operation.client_pause_ms !== null) {
     parts.push(`pause ${formatMilliseconds(operation.client_pause_ms)}`)
   }
+  if (operation.phase === 'cutover_pending' && operation.state === 'running') {
+    parts.push(operation.kind === 'share.migrate' ? 'waits for migration-complete' : 'waits for move cutover')
+  }
   if (controls.rate_limit > 0) parts.push(`limit ${formatLimit(controls.rate_limit)}`)
   return parts.join('  ')
 }
@@ -68,6 +78,21 @@ export function progressLine(operation: Operation, columns: number): string {
   return `${stage}${drawn} ${text}`.slice(0, Math.max(1, columns - 1))
 }
 
+/** What is so now that was not, of an operation whose name alone does not say it. */
+function deedOf({ kind, resource, target }: Operation): string[] {
+  const share = `share ${resource.name ?? resource.id}`
+  const deeds: Record<string, string> = {
+    'share.create': `${share} is served; who may mount it, its access rules say`,
+    'share.delete': `${share} is gone`,
+    'share.extend': `${share} is larger, for its clients, too`,
+    'share.access': `the access rules of ${share} hold`,
+    'share.revert': `${share} is as its snapshot was`,
+    'share.migrate': `${share} is at ${target ?? 'its destination'}; its clients kept it mounted`,
+  }
+  const deed = deeds[kind]
+  return deed === undefined ? [] : [deed]
+}
+
 /** What is left to say when it is over. */
 export function outcomeText(operation: Operation): string {
   const { progress } = operation
@@ -75,13 +100,13 @@ export function outcomeText(operation: Operation): string {
   if (operation.state === 'succeeded') {
     const facts = [
       ...(progress.flexvols === null ? [] : [`${progress.flexvols.moved} FlexVols,`]),
-      ...(progress.images === null ? [] : [`${progress.images.total} images,`]),
+      ...(progress.images === null ? [] : [`${formatCount(progress.images.total, 'image')},`]),
       ...(progress.done_bytes === null ? [] : [`${formatBytes(progress.done_bytes)} moved`]),
       ...(progress.rate_bytes_per_second === null
         ? []
         : [`at ${formatRate(progress.rate_bytes_per_second)}`]),
     ].join(' ')
-    lines.push(`succeeded${facts === '' ? '' : `: ${facts}`}`)
+    lines.push(`succeeded${facts === '' ? '' : `: ${facts}`}`, ...deedOf(operation))
     if (operation.client_pause_ms !== null) {
       const bound = operation.client_pause_bound_ms
       const atMost = bound === null ? '' : ` (no request waited longer than ${formatMilliseconds(bound)})`

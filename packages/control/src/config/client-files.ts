@@ -29,6 +29,8 @@ const volumeApiVersion = '3.70'
  */
 const computeApiVersion = '2.90'
 
+// There is none for shares: `manila` and `openstack share` ask the service, and take the highest that both know.
+
 /** For `source`, in sh and bash; leaves no variable of another cloud behind. */
 export function openrcText(files: Omit<ClientFiles, 'stateDir'>): string {
   const variables: [string, string][] = [
@@ -46,7 +48,7 @@ export function openrcText(files: Omit<ClientFiles, 'stateDir'>): string {
   ]
   const host = new URL(files.url).hostname
   return [
-    '# The administrator of this Volant. Use: source openrc; cinder list; openstack server list',
+    '# The administrator of this Volant. Use: source openrc; cinder list; manila list; openstack server list',
     'for _volant_name in $(env | sed -n "s/^\\(OS_[A-Z0-9_]*\\)=.*/\\1/p"); do unset "$_volant_name"; done',
     'unset _volant_name',
     ...variables.map(([name, value]) => `export ${name}=${quoted(value)}`),

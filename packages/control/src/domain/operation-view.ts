@@ -103,7 +103,7 @@ export function operationView(
     created_at: run.createdAt,
     updated_at: run.updatedAt,
     finished_at: run.endedAt,
-    commands: commandsFor(run, possible, names.undoUntil),
+    commands: [...cutoverCommands(run, progress), ...commandsFor(run, possible, names.undoUntil)],
   }
 }
 
@@ -213,6 +213,13 @@ const commandsOf: [Wish, ...string[]][] = [
   ['decide', 'decide ID --happened yes', 'decide ID --happened no'],
   ['cancel', 'cancel ID'],
 ]
+
+/** What is all in sync and waits for its cutovers to be let through waits for these words. */
+function cutoverCommands(run: RunRecord, progress: Progress | null): string[] {
+  if (run.state === 'needs-attention' || phaseOf(run, progress) !== 'cutover_pending') return []
+  const { type, id } = resourceOf(run)
+  return type === 'share' ? [`manila migration-complete ${id}`] : [`volant move cutover ${id}`]
+}
 
 function commandsFor(run: RunRecord, { wishes }: Possible, undoUntil: string | null): string[] {
   if (run.endedAt !== null) {
