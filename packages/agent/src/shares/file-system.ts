@@ -1,5 +1,6 @@
 import { statfs } from 'node:fs/promises'
 import { createHash, randomUUID } from 'node:crypto'
+import { join } from 'node:path'
 import { DomainError, messageOf } from '@volant/contract'
 import { NbdClient } from '@volant/qemu/nbd-client.ts'
 import { run, unmountAll, mountAt } from '../storage/loop-mount.ts'
@@ -70,12 +71,19 @@ export async function lookAtHead(head: HeadAddress, timeoutMs = 10_000): Promise
   }
 }
 
+/**
+ * Whoever may mount a share may write to its root: it is empty, and a client's root, who would give it to somebody, is
+ * nobody where it is squashed. In the words of mkfs.xfs's `-p`, so that no file system is ever without it.
+ */
+const rootFolder = join(import.meta.dirname, 'root-folder.proto')
+
 /** Formats the device; returns the file system's UUID. What is there is overwritten. */
 export async function formatFileSystem(device: string, shareId: string, sizeBytes: number): Promise<string> {
   const uuid = randomUUID()
   // Sectors of 4 KiB: whatever the image comes to lie on, it can be mounted. No discard: a new image is empty.
   const layout = ['-m', `reflink=1,uuid=${uuid}`, '-d', `size=${sizeBytes}`, '-l', `size=${logBytes}`]
-  await run('mkfs.xfs', '-q', '-f', '-K', '-s', 'size=4096', ...layout, '-L', labelOf(shareId), device)
+  const fresh = ['-q', '-f', '-K', '-s', 'size=4096', '-p', rootFolder, '-L', labelOf(shareId)]
+  await run('mkfs.xfs', ...fresh, ...layout, device)
   return uuid
 }
 
