@@ -45,6 +45,7 @@ import { flexVolMoveRecords } from './db/repositories/flexvol-move.ts'
 import { flexVolRecords } from './db/repositories/flexvol.ts'
 import { operationStore } from './db/repositories/operation.ts'
 import { shareAccessRecords } from './db/repositories/share-access.ts'
+import { shareGround } from './db/repositories/share-ground.ts'
 import { shareRecords } from './db/repositories/share.ts'
 import { snapshotRecords } from './db/repositories/snapshot.ts'
 import { sweepRecords } from './db/repositories/sweep.ts'
@@ -209,6 +210,8 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     flexvols,
     snapshots: snapshotRecords(db),
     moves: flexVolMoveRecords(db),
+    shares: shareRecords(db, clock),
+    ground: shareGround(db),
   })
   const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
   const store = operationStore(db)
@@ -411,7 +414,6 @@ async function listen(
     ...state.records,
     executor,
     undoableUntil: (run) => undos.undoableUntil(run),
-    shares: shareRecords(state.db, state.clock),
     serverName: (serverId) => compute.serverName(serverId),
     host: state.topology.host,
   })
@@ -424,6 +426,7 @@ async function listen(
   const ontap = await openOntapListeners({
     ...state,
     ...state.records,
+    shares: shareRecords(state.db, state.clock),
     stateDir: state.folder.path,
     version: packageFile.version,
     moves: state.flexVolMoves,
@@ -440,7 +443,6 @@ async function listen(
     agents: state.agents,
     backend: state.backend,
     madeAggregates: state.madeAggregates,
-    shares: shareRecords(state.db, state.clock),
     countOperations: () => operations.counts(),
     storeTrouble: () => executor.storeTrouble,
     sweep,
@@ -472,7 +474,6 @@ function storageAdministration(state: State) {
   const { records, engine, backend, topology, flexVolMoves: moves, settings } = state
   const { host } = topology
   const ports = vacatePorts(state)
-  const shares = shareRecords(state.db, state.clock)
   return {
     aggregates: createAggregateAdministration(state.aggregates),
     flexvols: createFlexVolAdministration({
@@ -480,14 +481,12 @@ function storageAdministration(state: State) {
       application: createFlexVols({ ...state, ...records }),
       moves,
       backend,
-      shares,
       host,
     }),
-    moves: createMoveAdministration({ ...records, moves, records: records.moves, shares, engine, host }),
+    moves: createMoveAdministration({ ...records, moves, records: records.moves, engine, host }),
     vacates: createVacates({ ports, engine, rate: settings.migration.rateBytesPerSecond }),
     shares: createShareAdministration({
       ...records,
-      shares,
       access: shareAccessRecords(state.db, state.clock),
       moves,
       agents: state.agents,

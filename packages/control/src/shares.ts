@@ -5,11 +5,9 @@ import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
 import { recoverShares } from './app/share-recovery.ts'
 import { shareAccessRecords } from './db/repositories/share-access.ts'
-import { shareGround } from './db/repositories/share-ground.ts'
 import { shareLists } from './db/repositories/share-list.ts'
 import { shareMessageRecords } from './db/repositories/share-message.ts'
 import { shareTypeRecords } from './db/repositories/share-type.ts'
-import { shareRecords } from './db/repositories/share.ts'
 import type { Database } from './db/schema.ts'
 import type { CopyProgress } from './domain/copy-progress.ts'
 import { ShareTurns } from './domain/share-turns.ts'
@@ -35,6 +33,8 @@ import type {
   VolumeRecords,
 } from './ports/records.ts'
 
+import type { ShareGround, ShareRecords } from './ports/shares.ts'
+
 export interface ShareParts {
   db: Kysely<Database>
   records: {
@@ -44,6 +44,8 @@ export interface ShareParts {
     flexvols: FlexVolRecords
     snapshots: SnapshotRecords
     moves: FlexVolMoveRecords
+    shares: ShareRecords
+    ground: ShareGround
   }
   backend: Backend
   agents: Agents
@@ -68,8 +70,6 @@ export function createShares(parts: ShareParts): Shares {
   const ports = {
     ...parts,
     ...records,
-    shares: shareRecords(db, clock),
-    ground: shareGround(db),
     accessRules: shareAccessRecords(db, clock),
     shareMessages: shareMessageRecords(db),
     shareLists: shareLists(db),

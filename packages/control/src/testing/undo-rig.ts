@@ -85,7 +85,6 @@ export async function openUndoRig(t: TestContext, options: { attached: boolean; 
     clock,
   })
   const operations = createOperations({
-    shares: { find: async () => undefined },
     executor,
     ...world.records,
     serverName: async () => null,

@@ -9,6 +9,8 @@ import { attachmentRecords } from '../db/repositories/attachment.ts'
 import { copyRecords } from '../db/repositories/copy.ts'
 import { flexVolMoveRecords } from '../db/repositories/flexvol-move.ts'
 import { flexVolRecords } from '../db/repositories/flexvol.ts'
+import { shareGround } from '../db/repositories/share-ground.ts'
+import { shareRecords } from '../db/repositories/share.ts'
 import { snapshotRecords } from '../db/repositories/snapshot.ts'
 import { volumeRecords } from '../db/repositories/volume.ts'
 import { defaultConvergencePolicy, type Convergence } from '../domain/convergence.ts'
@@ -136,6 +138,8 @@ export async function openWorld(
     flexvols,
     snapshots: snapshotRecords(db),
     moves: flexVolMoveRecords(db),
+    shares: shareRecords(db, systemClock),
+    ground: shareGround(db),
   }
   const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
   const pools: FlexVol[] = []
