@@ -13,6 +13,7 @@ import { execFileSync } from 'node:child_process'
 import { randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { identityOf, isAlive } from '@volant/qemu/process.ts'
 import { createShareAgent } from '@volant/agent/shares/agent.ts'
 import { isListening } from '@volant/agent/shares/server-process.ts'
@@ -80,8 +81,8 @@ for (const [what, name] of [
       const { shareId, client, file } = await openLocked(rig)
       const before = identityOf(await rig.pid())
       process.kill(pidOf(rig, name), 'SIGKILL')
+      await until('the server has ended', async () => !isAlive(before))
       await reclaim(client, file)
-      assert.equal(isAlive(before), false)
       await client.write(file, 'after')
       // Nobody else has got the lock meanwhile.
       await rig.export(shareId, [
@@ -104,6 +105,20 @@ for (const [what, name] of [
   )
 }
 
+for (const [what, name] of [
+  ['server', /ganesha/],
+  ['bus', /dbus/],
+] as const) {
+  test(`a ${what} that was stopped by a signal is replaced`, { skip: skipNfs }, async (t) => {
+    const rig = openNfsRig(t)
+    const { client, file } = await openLocked(rig)
+    const [before, server] = [identityOf(pidOf(rig, name)), identityOf(await rig.pid())]
+    process.kill(before.pid, 'SIGSTOP')
+    await until('it was ended', async () => !isAlive(before) && !isAlive(server))
+    await reclaim(client, file)
+  })
+}
+
 test(
   "Volant's own restart is no event, and from then on the next one supervises",
   { skip: skipNfs },
@@ -115,7 +130,9 @@ test(
     assert.equal(await rig.pid(), pid)
     assert.equal((await rig.agent.shareStatus(shareId)).export?.isServed, true)
     await client.write(file, 'before')
+    const first = identityOf(pid)
     process.kill(pid, 'SIGKILL')
+    await until('it is dead', async () => !isAlive(first))
     await reclaim(client, file)
 
     // It dies while nobody is there.
@@ -147,7 +164,10 @@ test('what is not mounted is never exported, and joins when it is', { skip: skip
   await rig.restartAgent().adopt()
   await reclaim(one.client, one.file)
   assert.equal((await rig.agent.shareStatus(other.shareId)).export?.isServed, false)
-  assert.match((await rig.agent.listServers())[0]?.trouble ?? '', /1 of its 2 exports/)
+  await until('it says what it does not serve', async () => {
+    const [server] = await rig.agent.listServers()
+    return server?.trouble === '1 of its 2 exports are not served.'
+  })
   await other.client.connect()
   await other.client.reclaimComplete()
   assert.deepEqual(await other.client.list('/'), [])
@@ -177,6 +197,11 @@ test('a server waits for file systems before it starts without them', { skip: sk
       return false
     }
   })
+  // One that lets go while it waits starts nothing.
+  await rig.restartAgent().adopt()
+  rig.agent.detach()
+  await sleep(300)
+  assert.equal(pidOf(rig, /ganesha/), 0)
   const adopted = rig.restartAgent().adopt()
   const mounted = setTimeout(() => rig.fileSystems.mount(shareId), 400)
   t.after(() => clearTimeout(mounted))
@@ -378,7 +403,9 @@ test('a control plane that was replaced lets go of the server', { skip: skipNfs 
   await newer.ensureShareExport({ fence: 2 }, spec)
   await assert.rejects(old.ensureShareExport(caller, { ...spec, clients: [] }), /has taken over|fence/)
   await assert.rejects(old.ensureNoShareExport(caller, shareId), /has taken over|fence/)
-  process.kill(await rig.pid(), 'SIGKILL')
+  const before = identityOf(await rig.pid())
+  process.kill(before.pid, 'SIGKILL')
+  await until('it is dead', async () => !isAlive(before))
   await reclaim(client, file)
   // One server, not one of each.
   assert.equal(processesOf(rig).length, 2)

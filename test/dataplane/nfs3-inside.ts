@@ -77,6 +77,10 @@ async function inside(t: TestContext): Promise<void> {
   const client = await rig.client(rig.address(1))
   assert.deepEqual(await client.list('/'), [junctionOf(mine).slice(1)])
 
+  await rig.restartAgent().adopt()
+  assert.deepEqual(await showmount(lif, rig.address(1)), [junctionOf(mine)])
+  assert.equal(await attributesAs(lif, rig.address(1), handle), 0)
+
   process.kill(pid, 'SIGKILL')
   await until('it is back', async () => ((await rig.pid()) || pid) !== pid)
   await until('it serves version 3', async () => {

@@ -1,3 +1,4 @@
+import type { NfsClient, NfsServerSpec } from '@volant/contract'
 import { BusConnection, BusError } from './bus.ts'
 
 /** What one running NFS-Ganesha is asked over its own bus. It is never sent SIGHUP: one wrong word would end all exports. */
@@ -96,4 +97,24 @@ export class Ganesha {
       }),
     )
   }
+}
+
+/** Those with a connection, with what the server remembers of them. Which share they use it does not tell. */
+export function connectedClients(
+  { svm }: NfsServerSpec,
+  addresses: ReadonlySet<string>,
+  remembered: readonly RememberedClient[] = [],
+): NfsClient[] {
+  return [...addresses].map((address) => {
+    const { protocols = [], lastSeenMs } = remembered.find((one) => one.address === address) ?? {}
+    const version = protocols.map(versionOf).findLast((one) => one !== undefined)
+    const lastSeen = lastSeenMs === undefined ? null : new Date(lastSeenMs).toISOString()
+    return { svm, address, version: version ?? null, shareIds: [], lastSeen }
+  })
+}
+
+/** `NFSv41` is 4.1. */
+const versionOf = (protocol: string): string | undefined => {
+  const [, major, minor] = /^NFSv(\d)(\d)?$/.exec(protocol) ?? []
+  return major === undefined ? undefined : [major, ...(minor === undefined ? [] : [minor])].join('.')
 }

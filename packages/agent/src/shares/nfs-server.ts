@@ -1,22 +1,21 @@
-import { renameSync, statSync, writeFileSync } from 'node:fs'
+import { writeFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, messageOf } from '@volant/contract'
 import type { NfsClient, NfsServerSpec, NfsServerStatus, ShareExportSpec } from '@volant/contract'
 import { ensurePrivateFolder } from '@volant/qemu/durable-file.ts'
-import { bootId, isAlive } from '@volant/qemu/process.ts'
+import { bootId, isAlive, isStopped } from '@volant/qemu/process.ts'
 import type { Log } from '../daemon/log.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { BusConnection, BusError } from './bus.ts'
 import { exportText, requireConsistent, requireExportSpec, requireServerSpec, serverText } from './exports.ts'
-import type { NfsProtocol } from './exports.ts'
 import type { FileSystems } from './file-systems.ts'
-import { Ganesha } from './ganesha.ts'
+import { connectedClients, Ganesha } from './ganesha.ts'
 import {
+  boundLog,
   configPath,
   connectedTo,
   endBus,
   endGanesha,
-  logPath,
   protocolsHere,
   recoveryRoot,
   startBus,
@@ -40,7 +39,7 @@ export interface NfsServerContext {
 }
 
 const longestBackoffMs = 2000
-const logBoundBytes = 4 * 2 ** 20
+const longestStopMs = 5000
 
 /**
  * The NFS server of one SVM: an NFS-Ganesha and its bus, which outlive this process. It is found again by what was
@@ -57,10 +56,10 @@ export class NfsServer {
   readonly #serial = createSerial()
   #record: ServerRecord
   #ganesha: Ganesha | undefined
-  #protocols: NfsProtocol[] = [4]
   #watched = false
   #reviving = false
   #trouble: string | undefined
+  #stoppedSince: number | undefined
 
   constructor(spec: NfsServerSpec, places: ServerPlaces, context: NfsServerContext) {
     requireServerSpec(spec)
@@ -159,14 +158,11 @@ export class NfsServer {
   async clients(): Promise<NfsClient[]> {
     const { ganesha } = this.#record
     if (!isAlive(ganesha)) return []
-    const connected = connectedTo(ganesha.pid, this.spec.lif)
-    const remembered = new Map((await this.#ganesha?.clients())?.map((one) => [one.address, one]))
-    return [...connected].map((address) => {
-      const { protocols = [], lastSeenMs } = remembered.get(address) ?? {}
-      const version = protocols.map(versionOf).findLast((one) => one !== undefined)
-      const lastSeen = lastSeenMs === undefined ? null : new Date(lastSeenMs).toISOString()
-      return { svm: this.spec.svm, address, version: version ?? null, shareIds: [], lastSeen }
-    })
+    return connectedClients(
+      this.spec,
+      connectedTo(ganesha.pid, this.spec.lif),
+      await this.#ganesha?.clients(),
+    )
   }
 
   /**
@@ -176,12 +172,27 @@ export class NfsServer {
   async look(): Promise<void> {
     if (!this.#watched || this.#reviving || this.#context.isSuperseded()) return
     boundLog(this.#places)
+    await this.#endStopped()
     const { fileSystems } = this.#context
     const isLost = this.exports.some(({ shareId }) => fileSystems.isLost(shareId))
     const canServe = this.exports.some(
       ({ shareId }) => !this.#told.has(shareId) && fileSystems.isMounted(shareId),
     )
     if (isLost || canServe || !this.isAlive) await this.#revive()
+  }
+
+  /** Stopped by a signal it is no better than dead, and nobody starts it again. */
+  async #endStopped(): Promise<void> {
+    const { ganesha, bus } = this.#record
+    const stopped = [ganesha, bus].some((one) => isStopped(one))
+    this.#stoppedSince = stopped ? (this.#stoppedSince ?? performance.now()) : undefined
+    if (performance.now() - (this.#stoppedSince ?? performance.now()) < longestStopMs) return
+    this.#stoppedSince = undefined
+    this.#context.log.warn({ svm: this.spec.svm }, 'NFS server does not answer; killed')
+    await this.#inTurn(async () => {
+      await endGanesha(this.#places, ganesha)
+      if (isStopped(bus)) await endBus(this.#places)
+    })
   }
 
   #inTurn<T>(task: () => Promise<T>): Promise<T> {
@@ -280,7 +291,7 @@ export class NfsServer {
   }
 
   #textOf(spec: ShareExportSpec): string {
-    return exportText(spec, this.#context.fileSystems.mountPath(spec.shareId), this.#protocols)
+    return exportText(spec, this.#context.fileSystems.mountPath(spec.shareId), this.#record.protocols ?? [4])
   }
 
   /** The bus of the running server. */
@@ -307,9 +318,9 @@ export class NfsServer {
     this.#ganesha?.close()
     await endGanesha(places, this.#record.ganesha)
     await this.#awaitFileSystems()
-    this.#protocols = await protocolsHere()
+    const protocols = await protocolsHere()
     const bus = isAlive(this.#record.bus) ? this.#record.bus : await startBus(places)
-    this.#save({ bus })
+    this.#save({ bus, protocols })
     const served = this.exports.filter((spec) => this.#canServe(spec))
     const texts = served.map((spec) => [spec.shareId, this.#textOf(spec)] as const)
     const exportFiles = texts.map(([shareId, text]) => {
@@ -317,7 +328,7 @@ export class NfsServer {
       writeFileSync(file, text, { mode: 0o600 })
       return file
     })
-    const settings = { svm, lif, recoveryRoot: recoveryRoot(places), protocols: this.#protocols }
+    const settings = { svm, lif, recoveryRoot: recoveryRoot(places), protocols }
     writeFileSync(configPath(places), serverText({ ...settings, exportFiles }), { mode: 0o600 })
     const ganesha = await startGanesha(places)
     this.#save({ ganesha })
@@ -351,7 +362,10 @@ export class NfsServer {
           .filter(({ shareId }) => fileSystems.isLost(shareId))
           .map(({ shareId }) => this.#rebuild(shareId)),
       )
-      if (away.length === 0 || performance.now() > end || !this.#watched) return
+      if (away.length === 0 || performance.now() > end) return
+      if (!this.#watched || this.#context.isSuperseded()) {
+        throw new DomainError('unavailable', `The NFS server of ${this.spec.svm} was left to others.`)
+      }
     }
   }
 
@@ -405,16 +419,4 @@ export class NfsServer {
   #warn(error: unknown, message: string): void {
     this.#context.log.warn({ svm: this.spec.svm, reason: messageOf(error) }, message)
   }
-}
-
-/** `NFSv41` is 4.1. */
-const versionOf = (protocol: string): string | undefined => {
-  const [, major, minor] = /^NFSv(\d)(\d)?$/.exec(protocol) ?? []
-  return major === undefined ? undefined : [major, ...(minor === undefined ? [] : [minor])].join('.')
-}
-
-/** The server opens its log anew for each line. */
-function boundLog(places: ServerPlaces): void {
-  const path = logPath(places)
-  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > logBoundBytes) renameSync(path, `${path}.1`)
 }

@@ -1,4 +1,4 @@
-import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { connect, isIP } from 'node:net'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -55,6 +55,14 @@ const busText = ({ busPath }: ServerPlaces): string => `<!DOCTYPE busconfig PUBL
   </policy>
 </busconfig>
 `
+
+const logBoundBytes = 4 * 2 ** 20
+
+/** Puts a log that has grown aside, in the place of the one before. The server opens it anew for each line. */
+export function boundLog(places: ServerPlaces): void {
+  const path = logPath(places)
+  if ((statSync(path, { throwIfNoEntry: false })?.size ?? 0) > logBoundBytes) renameSync(path, `${path}.1`)
+}
 
 /** Starts a bus where none is left. Returns when it listens. */
 export async function startBus(places: ServerPlaces): Promise<ProcessIdentity> {

@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import type { ShareExportSpec } from '@volant/contract'
 import { ensurePrivateFolder, readJson, syncFolder, writeJsonDurably } from '@volant/qemu/durable-file.ts'
 import type { ProcessIdentity } from '@volant/qemu/process.ts'
+import type { NfsProtocol } from './exports.ts'
 
 /** What is written down about an NFS server, in `<folder>/server.json`. */
 export interface ServerRecord {
@@ -10,6 +11,8 @@ export interface ServerRecord {
   lif: string
   ganesha?: ProcessIdentity
   bus?: ProcessIdentity
+  /** Those that the running server was started with. */
+  protocols?: NfsProtocol[]
 }
 
 /** The records of one server: its own, and one for each of its exports, `<folder>/exports/<shareId>.json`. */
