@@ -709,10 +709,15 @@ static int until_next(void) {
 static void work(void) {
   protect();
   bool first = strcmp(required("first"), "yes") == 0;
+  /* It may have died since it started us: then whoever our parent is now is nobody to watch. */
+  char start[32];
   watch_supervisor(getppid());
-  char *memory = mmap(NULL, (size_t)slots * (page + most_at_once), PROT_READ | PROT_WRITE,
-                      MAP_PRIVATE | MAP_ANONYMOUS | MAP_POPULATE, -1, 0);
+  if (strcmp(start_of(getppid(), start, sizeof start), required("parent")) != 0) lose_supervisor();
+  size_t bytes = (size_t)slots * (page + most_at_once);
+  char *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (memory == MAP_FAILED) fail("no memory");
+  /* Each page is there before the kernel is to write to it; MAP_POPULATE does nothing under MCL_ONFAULT. */
+  memset(memory, 0, bytes);
   for (int i = 0; i < slots; i++) all[i].data = memory + (size_t)i * (page + most_at_once) + page;
   fcntl(fuse_fd, F_SETFL, fcntl(fuse_fd, F_GETFL) | O_NONBLOCK);
   /* They come, and wait until there is a connection that may be used. */
@@ -754,8 +759,10 @@ static void write_pids(pid_t worker) {
 }
 
 static pid_t start_worker(bool first) {
-  char *words[most_words] = {"fuse-nbd", "work", first ? "first=yes" : "first=no"};
-  pass_on(words, 3);
+  char parent[64], start[32];
+  snprintf(parent, sizeof parent, "parent=%s", start_of(getpid(), start, sizeof start));
+  char *words[most_words] = {"fuse-nbd", "work", first ? "first=yes" : "first=no", parent};
+  pass_on(words, 4);
   pid_t pid;
   posix_spawn_file_actions_t files;
   posix_spawn_file_actions_init(&files);
@@ -781,6 +788,7 @@ static void supervise(pid_t worker, int pidfd) {
     /* An adopted worker is not ours to wait for. */
     bool own = worker > 0 && waitpid(worker, &status, 0) == worker;
     if (is_over(kernel_fd)) {
+      say("unmounted");
       unlink(pids_path);
       _exit(0);
     }
