@@ -14,7 +14,11 @@ export interface Progress {
   task_state: string
 }
 
-const headers = { 'X-OpenStack-Manila-API-Version': '2.75' }
+/** At this version migrations are still called experimental. */
+const headers = {
+  'X-OpenStack-Manila-API-Version': '2.75',
+  'X-OpenStack-Manila-API-Experimental': 'true',
+}
 /** A request that takes longer than this is a fault of its own. */
 const patienceMs = 120_000
 

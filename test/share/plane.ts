@@ -34,6 +34,8 @@ export interface SharePlane {
   addGuest(name: string): Promise<NfsGuest>
   /** The processes that stand between a client and its bytes, and those that look after them. */
   chain(): ChainProcess[]
+  /** Of the shares that there are: what `close` looks through. */
+  imageCount(): number
   /** Ends everything, then looks at what is left, the images of shares included; says what is not right. */
   close(): Promise<string[]>
 }
@@ -93,23 +95,20 @@ export async function openSharePlane(options: SharePlaneOptions): Promise<ShareP
       return guest
     },
     chain: () => chainOf(stateDir),
+    imageCount: () => imagesOf(stateDir).length,
     async close() {
       for (const guest of guests) await guest.kill()
       const images = imagesOf(stateDir)
-      const keep = process.env['VOLANT_TEST_KEEP']
-      // What lies in the folder is looked at before it goes.
-      process.env['VOLANT_TEST_KEEP'] = '1'
       try {
-        await plane.close()
+        // What lies in the folder is looked at before it goes.
+        await plane.close({ leaves: true })
       } finally {
-        if (keep === undefined) delete process.env['VOLANT_TEST_KEEP']
         network.close()
       }
-      const problems = [
-        ...stillThere(stateDir),
-        ...images.flatMap((image) => repairProblems(stateDir, image)),
-      ]
-      if (keep === undefined && problems.length === 0) {
+      const problems = stillThere(stateDir)
+      // What is still mounted is not to be looked at.
+      if (problems.length === 0) problems.push(...images.flatMap((image) => repairProblems(stateDir, image)))
+      if (process.env['VOLANT_TEST_KEEP'] === undefined && problems.length === 0) {
         execFileSync('rm', ['-rf', '--one-file-system', stateDir])
         rmSync(guestFolder, { recursive: true, force: true })
       }

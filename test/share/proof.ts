@@ -179,5 +179,7 @@ async function atRest({ place, user, report, say }: Proof): Promise<void> {
   )
   const open = rowsOf(plane.stateDir, 'select kind, id, state from operations where ended_at is null')
   report.problems.push(...open.map((row) => `not ended: ${JSON.stringify(row)}`))
+  // Each is looked through when all has ended.
+  if (place.imageCount() !== 1) report.problems.push(`there are ${place.imageCount()} images, and not one`)
   say('the clients have gone')
 }

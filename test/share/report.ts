@@ -40,7 +40,7 @@ export function reportText({ pauses, took, quietMs, acknowledged, verified, prob
     '',
     ...(problems.length === 0
       ? [
-          'No error, no lost record, the lock held all along, the same inode numbers and file handles. Nothing was wrong.',
+          'No error, no lost record, the lock held all along, the same inode numbers and file handles, xfs_repair clean.',
         ]
       : ['**Wrong:**', '', ...problems.map((p) => `- ${p}`)]),
   ].join('\n')

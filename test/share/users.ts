@@ -32,6 +32,9 @@ export async function openShareUser(guest: NfsGuest, other: NfsGuest, source: st
   for (const one of [guest, other]) await one.must('mount', { source, at, client: one.address })
   await guest.must('mkdir', { file: folder })
   for (const kind of kinds) await guest.start(kind, kind, folder, works[kind])
+  // A client that does nothing notices only after a while that its server was started again, and for so long nobody is
+  // given anything new.
+  await other.start('other', 'writer', folder, { rate: 4 })
   for (const kind of kinds) await guest.goesOn(kind, 3)
   const known = await identitiesOf(guest)
 
@@ -39,7 +42,10 @@ export async function openShareUser(guest: NfsGuest, other: NfsGuest, source: st
     guest,
     other,
     async goesOn(from) {
-      for (const kind of kinds) await guest.goesOn(kind, 2, 120_000)
+      await Promise.all([
+        ...kinds.map((kind) => guest.goesOn(kind, 2, 120_000)),
+        other.goesOn('other', 1, 120_000),
+      ])
       const rounds = [
         ...(guest.acks.get('writer') ?? []).map(({ ms, at: heard }) => ({ work: 'writer', ms, at: heard })),
         ...guest.rounds,
@@ -49,7 +55,7 @@ export async function openShareUser(guest: NfsGuest, other: NfsGuest, source: st
       return { pauseMs: Math.max(...writer.map(({ ms }) => ms)), slowest: `${slowest.work} ${slowest.ms} ms` }
     },
     async look() {
-      const problems = guest.findings.length === 0 ? [] : [findingsText(guest)]
+      const problems = [guest, other].map(findingsText).filter((text) => text !== '')
       const { ok, error } = await other.ask('lock', { file: `${folder}/lock` })
       if (ok || error !== 'EAGAIN') {
         problems.push(`the second client asked for the lock and got ${ok ? 'it' : error}`)
@@ -75,6 +81,7 @@ export async function openShareUser(guest: NfsGuest, other: NfsGuest, source: st
     async leave() {
       const problems: string[] = []
       for (const kind of kinds) await guest.must('stop', { work: kind })
+      await other.must('stop', { work: 'other' })
       const taken = await other.ask('lock', { file: `${folder}/lock` })
       if (!taken.ok) problems.push(`a lock that was given back is not free: ${taken.error}`)
       for (const one of [guest, other]) await one.must('umount', { at })
