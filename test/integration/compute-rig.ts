@@ -50,7 +50,7 @@ const images = new Map(
   ].map((each) => [each.id, each]),
 )
 
-type RigImages = Pick<ImageRegistry, 'visible' | 'file' | 'filePath'>
+type RigImages = Pick<ImageRegistry, 'visible' | 'named' | 'file' | 'filePath'>
 
 export interface ComputeRig {
   world: World
@@ -99,6 +99,7 @@ export async function openComputeRig(
   const engine = operationEngine(() => holder.executor as Executor, store)
   const registry: RigImages = options.images ?? {
     visible: async (_: unknown, id: string) => images.get(id),
+    named: async () => [],
     file: async (id: string) => ({ path: `/images/${id}`, format: 'raw' as const }),
     filePath: async (id: string) => `/images/${id}`,
   }

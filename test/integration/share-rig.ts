@@ -69,7 +69,11 @@ export async function openShareRig(
   const shared = { ...world, clock: systemClock, log, engine }
   const storage = createBlockStorage({
     ...shared,
-    images: { visible: async () => undefined, file: async () => ({ path: '/none', format: 'raw' }) },
+    images: {
+      visible: async () => undefined,
+      named: async () => [],
+      file: async () => ({ path: '/none', format: 'raw' }),
+    },
   })
   const ports = movePorts(world, engine)
   const executor = new Executor({

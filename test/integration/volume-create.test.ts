@@ -155,6 +155,22 @@ test('from an image: bootable, with the image’s metadata', async () => {
   assert.equal(shown.body.metadata.checksum, undefined)
 })
 
+test('from an image by its name, or by its URL, as Cinder takes them; a name of two is refused', async () => {
+  const found = image({ name: 'by name' })
+  rig.images.set(found.id, found)
+  for (const imageRef of ['by name', `http://glance/v2/images/${found.id}`]) {
+    const { id } = await rig.create({ size: 3, imageRef })
+    const { body } = await rig.call('GET', `/volumes/${id}`)
+    assert.equal(body.volume.volume_image_metadata.image_id, found.id)
+  }
+  const other = image({ name: 'by name', id: crypto.randomUUID() })
+  rig.images.set(other.id, other)
+  const twice = await post({ size: 3, imageRef: 'by name' })
+  assert.equal(twice.status, 409)
+  assert.match(JSON.stringify(twice.body), /Multiple matches found for 'by name', use an ID/)
+  rig.images.delete(other.id)
+})
+
 test('an image that cannot be used is refused with Cinder’s words', async () => {
   const found = image()
   const from = async (fields: Partial<RegisteredImage>, size: number | null) => {

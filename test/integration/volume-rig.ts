@@ -106,6 +106,7 @@ export async function openVolumeRig(
     log,
     images: {
       visible: async (_, imageId) => images.get(imageId),
+      named: async (_, name) => [...images.values()].filter((image) => image.name === name),
       file: async (imageId) => ({ path: `/images/${imageId}`, format: 'qcow2' }),
     },
   })

@@ -75,7 +75,7 @@ export interface BlockStorageParts {
   backend: Backend
   agents: Agents
   places: Places
-  images: Pick<ImageRegistry, 'visible' | 'file'>
+  images: Pick<ImageRegistry, 'visible' | 'named' | 'file'>
   topology: Topology
   clock: Clock
   log: Logger

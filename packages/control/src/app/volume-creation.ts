@@ -26,6 +26,7 @@ export interface CreateVolumeRequest {
   volumeType: string | null
   availabilityZone: string | null
   metadata: Record<string, string>
+  /** An image's id, or its name. */
   imageId: string | null
   sourceVolid: string | null
   snapshotId: string | null
@@ -46,7 +47,7 @@ export interface VolumeCreationSources {
   snapshots: Pick<SnapshotRecords, 'find'>
   quotas: Pick<BlockQuotaRecords, 'createVolume'>
   types: Pick<VolumeTypes, 'usable'>
-  images: Pick<ImageRegistry, 'visible'>
+  images: Pick<ImageRegistry, 'visible' | 'named'>
   backend: Pick<Backend, 'canShare' | 'imageInfo'>
   engine: OperationEngine
   places: Places
@@ -169,10 +170,7 @@ async function originImage(
   imageId: string,
   sizeGib: number | null,
 ): Promise<Origin> {
-  const image = await sources.images.visible(principal, imageId)
-  if (image === undefined) {
-    throw new DomainError('invalid', 'Invalid image identifier or unable to access requested image.')
-  }
+  const image = await imageOf(sources, principal, imageId)
   if (image.status !== 'active') {
     throw new DomainError('invalid', `Image ${image.id} is not active.`)
   }
@@ -190,6 +188,25 @@ async function originImage(
     imageMetadata: imageMetadataOf(image),
   }
   return { ...noOrigin, source }
+}
+
+/** As Cinder finds it: by its id, also at the end of a URL, and else by its name. */
+async function imageOf(
+  { images }: VolumeCreationSources,
+  principal: Principal,
+  reference: string,
+): Promise<RegisteredImage> {
+  const found = await images.visible(principal, reference.slice(reference.lastIndexOf('/') + 1))
+  if (found !== undefined) return found
+  const [image, ...others] = await images.named(principal, reference)
+  if (others.length > 0) {
+    throw new DomainError(
+      'conflict',
+      `Multiple matches found for '${reference}', use an ID to be more specific.`,
+    )
+  }
+  if (image !== undefined) return image
+  throw new DomainError('invalid', 'Invalid image identifier or unable to access requested image.')
 }
 
 function requireImageFits(image: RegisteredImage, sizeGib: number): void {

@@ -41,6 +41,8 @@ export interface BuiltinImage {
 export interface ImageRegistry {
   /** Undefined where there is none, or the principal may not see it. */
   visible(principal: Principal, imageId: string): Promise<RegisteredImage | undefined>
+  /** Those of that name that the principal's own list has. */
+  named(principal: Principal, name: string): Promise<RegisteredImage[]>
   /** Throws `notFound`. */
   get(imageId: string): Promise<RegisteredImage>
   /** The stored file. Throws `notFound` where the image is gone, `conflict` where it has no data. */

@@ -1,7 +1,7 @@
 import { DomainError, isDomainError } from '@volant/contract'
 import type { ImageStore } from '../../db/repositories/image.ts'
 import type { Image } from '../../domain/image.ts'
-import type { Principal } from '../../domain/principal.ts'
+import { isAdmin, type Principal } from '../../domain/principal.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type {
   BuiltinImage,
@@ -44,6 +44,14 @@ export function createImageRegistry(deps: {
         if (isDomainError(error) && error.code === 'notFound') return undefined
         throw error
       }
+    },
+    async named(principal, name) {
+      const reach = await store.inReach({
+        projectId: isAdmin(principal) ? undefined : principal.projectId,
+        visibility: undefined,
+        memberStatus: 'accepted',
+      })
+      return reach.filter((image) => image.name === name && !image.hidden).map(registered)
     },
     filePath: async (id) => files.path((await usable(id)).id),
     async file(id) {

@@ -4,6 +4,7 @@ import { readFile, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import type { Principal } from '../../domain/principal.ts'
 import type { BuiltinImage } from '../../ports/images.ts'
 import type { IdentityRig } from '../identity/testing.ts'
 import { asJson, imageRig, raw, type ImageBody, type ImageRig } from './testing.ts'
@@ -213,4 +214,10 @@ test('built-in images are registered once, follow their file, and keep their id'
   })
   assert.deepEqual([described.id, described.properties], [first.id, { architecture: 'aarch64' }])
   await assert.rejects(images.registry.file(first.id), { code: 'invalid' })
+  const user = { projectId: 'p', roles: ['member'] } as unknown as Principal
+  assert.deepEqual(
+    (await images.registry.named(user, 'probe-kernel')).map(({ id }) => id),
+    [first.id],
+  )
+  assert.deepEqual(await images.registry.named(user, 'probe'), [])
 })
