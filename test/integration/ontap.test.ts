@@ -59,6 +59,19 @@ describe('reading', () => {
   test('an unknown path is code 3, an unknown record code 4', async () => {
     const nowhere = await rig.call('GET', '/api/storage/shelves')
     assert.deepEqual(refusal(nowhere), [404, '3', undefined])
+    for (const [method, path] of [
+      ['POST', '/svm/svms'],
+      ['PATCH', '/svm/svms/x'],
+      ['DELETE', '/cluster/nodes/x'],
+      ['POST', '/snapmirror/relationships'],
+      ['PATCH', '/cluster'],
+    ] as const) {
+      assert.deepEqual(
+        refusal(await rig.call(method, `/api${path}`, { body: {} })),
+        [405, '3', undefined],
+        path,
+      )
+    }
     for (const path of [
       'storage/volumes',
       'storage/aggregates',

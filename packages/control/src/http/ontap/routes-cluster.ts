@@ -4,6 +4,7 @@ import { OntapError } from '../../domain/ontap/error.ts'
 import { knownFields } from '../../domain/ontap/fields.ts'
 import { project, select } from '../../domain/ontap/query.ts'
 import { parseCall, paramsOf, refuseValidation, sendRecord, serveCollection } from './call.ts'
+import { notOffered } from './fault.ts'
 import type { OntapParts } from './server.ts'
 
 /** `/cluster`, its nodes and jobs, SVMs, interfaces, and what a cluster of this kind has none of. */
@@ -45,6 +46,15 @@ export function clusterRoutes(app: FastifyInstance, parts: OntapParts): void {
   for (const [path, known] of none) {
     serveCollection(app, { path, noun: 'entry', known, records: async () => [] })
   }
+  for (const path of ['/cluster/nodes', '/svm/svms', '/network/ip/interfaces', ...none.map(([one]) => one)]) {
+    const refuse = notOffered(`${path} can only be read here: nothing is made, changed or removed by it.`)
+    app.route({ method: ['POST', 'PATCH', 'DELETE'], url: path, handler: refuse })
+    app.route({ method: ['PATCH', 'DELETE'], url: `${path}/:uuid`, handler: refuse })
+  }
+  app.patch(
+    '/cluster',
+    notOffered('The cluster is what the configuration file says: it cannot be changed here.'),
+  )
   // What drivers report about themselves: kept in the log.
   app.post('/support/ems/application-logs', async (request, reply) => {
     const fields = fieldsOfBody(request.body)
