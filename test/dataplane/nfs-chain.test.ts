@@ -131,6 +131,15 @@ test(
       ['file-system', shareId],
       ['nfs-server', 'svm1'],
     ])
+    // A share whose record was removed: its export ends first.
+    const stray = (await chain.agent().inventory()).find(({ kind }) => kind === 'file-system')
+    assert.ok(stray)
+    await assert.rejects(
+      chain.agent().removeStray(caller, { ...stray, identity: 'other' }),
+      /not what was seen/,
+    )
+    await client.write(file, 'still')
+    await chain.agent().removeStray(caller, stray)
     await chain.agent().ensureNoShareExport(caller, shareId)
     await chain.agent().ensureNoFileSystem(caller, shareId)
     assert.deepEqual(await chain.agent().listShares(), [])

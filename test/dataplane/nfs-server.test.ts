@@ -338,9 +338,10 @@ test('clients are listed while they are connected', { skip: skipNfs }, async (t)
 
 test('what exists is told; what no record owns can be removed', { skip: skipNfs }, async (t) => {
   const rig = openNfsRig(t)
-  await openLocked(rig)
-  const [item, ...more] = await rig.agent.inventory()
+  const { shareId, client, file } = await openLocked(rig)
+  const [alone, item, ...more] = await rig.agent.inventory()
   assert.deepEqual(more, [])
+  assert.deepEqual([alone?.kind, alone?.shareId], ['file-system', shareId])
   assert.deepEqual([item?.kind, item?.id], ['nfs-server', 'svm1'])
   const pids = processesOf(rig).map(({ pid }) => pid)
   assert.deepEqual(item?.pids.toSorted(), pids.toSorted())
@@ -355,8 +356,15 @@ test('what exists is told; what no record owns can be removed', { skip: skipNfs 
   const left = (await rig.agent.inventory()).find(({ kind }) => kind === 'remains')
   assert.equal(left?.id, 'nfs-server svm9')
   if (left) await rig.agent.removeStray(caller, left)
-  assert.equal((await rig.agent.inventory()).length, 1)
+  assert.equal((await rig.agent.inventory()).length, 2)
   assert.deepEqual(readdirSync(join(rig.folder, 'r')), ['svm1.b'])
+
+  // An export of which nothing but itself is left.
+  assert.ok(alone)
+  await assert.rejects(rig.agent.removeStray(caller, { ...alone, identity: 'other' }), /not what was seen/)
+  assert.equal(await client.read(file), 'before')
+  await rig.agent.removeStray(caller, alone)
+  assert.deepEqual(await rig.agent.inventory(), [])
 })
 
 test('a log that grows is put aside, and the server writes a new one', { skip: skipNfs }, async (t) => {

@@ -19,10 +19,10 @@ import { requireSafeId, requireShortRunDir, requireSize, shortName } from '../da
 import { createSerial } from '../daemon/serial.ts'
 import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
-import { neverRemoved } from '../inventory/unclaimed.ts'
+import { neverRemoved, requireUnchanged } from '../inventory/unclaimed.ts'
 import { requireExportSpec } from './exports.ts'
 import type { FileSystems } from './file-systems.ts'
-import { removeStrayServer, serverInventory } from './inventory.ts'
+import { exportItem, removeStrayServer, serverInventory } from './inventory.ts'
 import type { NfsServerFolders } from './inventory.ts'
 import { LocalFileSystems } from './local-file-systems.ts'
 import { NfsServer } from './nfs-server.ts'
@@ -192,15 +192,27 @@ class NodeShares implements LocalShareAgent {
   }
 
   async inventory(): Promise<InventoryItem[]> {
-    const found = await Promise.all([this.#fileSystems.inventory(), serverInventory(this.#folders)])
-    return found.flat()
+    return [...(await this.#fileSystemItems()), ...(await serverInventory(this.#folders))]
+  }
+
+  /** With those of which only the export is left. */
+  async #fileSystemItems(): Promise<InventoryItem[]> {
+    const found = await this.#fileSystems.inventory()
+    const known = new Set(found.map(({ shareId }) => shareId))
+    const alone = [...this.#servers.values()].flatMap((server) => {
+      const exported = server.exports.filter(({ shareId }) => !known.has(shareId))
+      return exported.map((spec) => exportItem(spec, server.exportFile(spec.shareId)))
+    })
+    return [...found, ...alone]
   }
 
   async removeStray(caller: Caller, item: InventoryItem): Promise<void> {
     const { kind, shareId } = item
     if (kind === 'file-system' && shareId !== undefined) {
       return this.#change(caller, shareId, async () => {
-        this.#requireNotExported(shareId)
+        const now = (await this.#fileSystemItems()).find((one) => one.shareId === shareId)
+        if (requireUnchanged(item, now && { item: now }) === undefined) return
+        await this.#serverOf(shareId)?.ensureNoExport(shareId)
         await this.#fileSystems.removeStray(item)
       })
     }

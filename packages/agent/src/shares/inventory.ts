@@ -1,9 +1,9 @@
 import { rmSync } from 'node:fs'
 import { join } from 'node:path'
-import type { InventoryItem } from '@volant/contract'
+import type { InventoryItem, ShareExportSpec } from '@volant/contract'
 import { ensureGone } from '@volant/qemu/process.ts'
 import { shortName } from '../daemon/names.ts'
-import { filesIn } from '../inventory/files.ts'
+import { filesIn, findFile } from '../inventory/files.ts'
 import type { FoundFile } from '../inventory/files.ts'
 import { processesNaming, processText, processToken } from '../inventory/processes.ts'
 import type { FoundProcess } from '../inventory/processes.ts'
@@ -72,6 +72,21 @@ function serverItem({ svm, folder, record, socket, processes }: FoundServer): In
 
 export async function serverInventory(folders: NfsServerFolders): Promise<InventoryItem[]> {
   return (await findServers(folders)).map(serverItem)
+}
+
+/** An export whose share has no file system here. */
+export function exportItem({ shareId, junctionPath }: ShareExportSpec, path: string): InventoryItem {
+  const record = findFile(path)
+  return {
+    kind: 'file-system',
+    id: shareId,
+    shareId,
+    what: `${path}; exported at ${junctionPath}, with no file system`,
+    identity: record?.token ?? '',
+    ageSeconds: record?.ageSeconds ?? 0,
+    sizeBytes: record?.sizeBytes ?? 0,
+    pids: [],
+  }
 }
 
 /**

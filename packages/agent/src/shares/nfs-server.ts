@@ -75,6 +75,11 @@ export class NfsServer {
     return [...this.#exports.values()]
   }
 
+  /** The record of one of them. */
+  exportFile(shareId: string): string {
+    return this.#records.exportPath(shareId)
+  }
+
   get isAlive(): boolean {
     return isAlive(this.#record.ganesha)
   }

@@ -43,7 +43,11 @@ export class ServerRecords {
 
   writeExport(spec: ShareExportSpec): void {
     ensurePrivateFolder(this.#exports)
-    writeJsonDurably(join(this.#exports, `${spec.shareId}.json`), spec)
+    writeJsonDurably(this.exportPath(spec.shareId), spec)
+  }
+
+  exportPath(shareId: string): string {
+    return join(this.#exports, `${shareId}.json`)
   }
 
   /** What the server itself reads of an export; made anew from the record before each use. */
@@ -52,7 +56,7 @@ export class ServerRecords {
   }
 
   removeExport(shareId: string): void {
-    rmSync(join(this.#exports, `${shareId}.json`), { force: true })
+    rmSync(this.exportPath(shareId), { force: true })
     rmSync(this.exportFile(shareId), { force: true })
     syncFolder(this.#exports)
   }
