@@ -16,7 +16,10 @@ import type { CopyRecords, FlexVolRecords, SnapshotRecords } from '../ports/reco
 export interface FlexVols {
   /** Throws `notFound` (cluster, aggregate), `conflict` (name or pool taken), `invalid`, `noCapacity`, `unavailable`. */
   create(request: FlexVolRequest): Promise<{ operationId: string; flexvolId: string }>
-  /** Bytes; null: as large as its aggregate. Throws `conflict` below what its images occupy, `noCapacity`, `notFound`. */
+  /**
+   * Bytes; null: as large as its aggregate. Throws `conflict` below what its images occupy and where it is a share's,
+   * `noCapacity`, `notFound`.
+   */
   resize(flexvolId: string, sizeBytes: number | null): Promise<void>
   /** What `resize` would throw. */
   checkSize(flexvolId: string, sizeBytes: number | null): Promise<void>
@@ -25,7 +28,10 @@ export interface FlexVols {
     flexvolId: string,
     to: { name?: string; junctionPath?: string },
   ): Promise<{ operationId: string } | null>
-  /** Throws `conflict` while something is in it, while an operation works on it, and where the configuration has it. */
+  /**
+   * Throws `conflict` while something is in it, while an operation works on it, and where the configuration has it or it is
+   * a share's.
+   */
   remove(flexvolId: string): Promise<{ operationId: string }>
   /** What the FlexVol's images occupy, wherever they are, in bytes, shared blocks once. */
   usedBytes(flexvol: FlexVol): Promise<number>
@@ -66,6 +72,7 @@ export function createFlexVols(sources: FlexVolSources): FlexVols {
 
   const checkSize = async (flexvolId: string, sizeBytes: number | null): Promise<void> => {
     const flexvol = await flexvols.get(flexvolId)
+    requireNoShare(flexvol, 'resized')
     if (sizeBytes === null) return
     requireSize(sizeBytes)
     const used = await usedBytes(flexvol)
@@ -113,6 +120,7 @@ export function createFlexVols(sources: FlexVolSources): FlexVols {
     },
     async rename(flexvolId, to) {
       const flexvol = await flexvols.get(flexvolId)
+      requireNoShare(flexvol, 'renamed')
       const name = to.name ?? flexvol.name
       const junctionPath = to.junctionPath ?? flexvol.junctionPath
       requireName(name)
@@ -133,6 +141,7 @@ export function createFlexVols(sources: FlexVolSources): FlexVols {
     },
     async remove(flexvolId) {
       const flexvol = await flexvols.get(flexvolId)
+      requireNoShare(flexvol, 'deleted')
       requireNotConfigured(sources.topology, flexvol, 'deleted')
       await requireEmpty(sources, flexvol, 'be deleted')
       const { id } = await engine.start(deleteFlexVol, { flexvolId, cluster: flexvol.cluster, flexvol })
@@ -213,6 +222,15 @@ function lifFor(topology: Topology, known: readonly FlexVol[], cluster: string, 
   if (like !== undefined) return like.lif
   const nodes = topology.clusters.flatMap((one) => (one.name === cluster ? one.nodes : []))
   return nodes.find(({ name }) => name === node)?.dataAddress ?? nodes[0]?.dataAddress ?? '127.0.0.1'
+}
+
+/** It has the share's size and path, and lives as long as the share. */
+function requireNoShare({ name, shareId }: FlexVol, done: string): void {
+  if (shareId === null) return
+  throw new DomainError(
+    'conflict',
+    `FlexVol ${name} belongs to share ${shareId} and cannot be ${done} by itself: use the Shared File Systems API.`,
+  )
 }
 
 function requireNotConfigured(topology: Topology, flexvol: FlexVol, done: string): void {

@@ -266,6 +266,7 @@ function groundOf(ports: CreateSharePorts, share: Share, input: CreateShareInput
         lif,
         junctionPath: junctionPathOf(share.id),
         ...input.place,
+        sizeBytes: input.sizeGib * gib,
         shareId: share.id,
       },
       createdAt,

@@ -29,7 +29,7 @@ export interface ExtendSharePorts extends ShareFailureNotes {
   shareLists: Pick<ShareLists, 'allocatedByAggregate'>
   volumes: Pick<VolumeRecords, 'get' | 'update'>
   copies: Pick<CopyRecords, 'get' | 'reservedAt'>
-  flexvols: Pick<FlexVolRecords, 'get'>
+  flexvols: Pick<FlexVolRecords, 'get' | 'update'>
   attachments: Pick<AttachmentRecords, 'ofVolume'>
   agents: Pick<Agents, 'shares'>
   backend: Pick<Backend, 'spaceAt'>
@@ -76,8 +76,9 @@ export const extendShare = operation<ExtendShareInput, ExtendSharePorts>('share.
   .step('record', {
     do: async ({ op, input, ports }) => {
       const { newSizeGib: sizeGib } = input
-      const { volumeId } = await ports.shares.get(input.shareId)
-      if (volumeId !== null) await ports.volumes.update(volumeId, { sizeGib })
+      const { volumeId, flexvolId } = await ports.shares.get(input.shareId)
+      await ports.volumes.update(volumeId ?? '', { sizeGib })
+      await ports.flexvols.update(flexvolId ?? '', { sizeBytes: sizeGib * gib })
       const extended = { sizeGib, status: 'available' as const }
       await ports.shares.updateIf(input.shareId, { status: ['extending'] }, extended)
       await clearShareFailure(ports, op)

@@ -23,7 +23,7 @@ import type { FlexVolMoveRecords } from '../ports/records.ts'
 import type { ShareRecords, ShareTypeRecords } from '../ports/shares.ts'
 import { moveFlexVol, newMove, type MoveFlexVolInput } from './move-flexvol.ts'
 import { bringToParts, unlessOver, type PartsEngine } from './part-wishes.ts'
-import { clearShareFailure, shareMessage, type ShareFailureNotes } from './share-failure.ts'
+import { clearShareFailure, noteShareFailure, shareMessage, type ShareFailureNotes } from './share-failure.ts'
 
 export interface MigrateShareInput {
   /** Its status is `migrating`, its task state `migration_starting`. */
@@ -48,6 +48,8 @@ export interface MigrateSharePorts extends ShareFailureNotes {
   monotonic(): number
 }
 
+const failed = shareMessageEvents.migrationFailed
+
 export const migrateShare = operation<MigrateShareInput, MigrateSharePorts>('share.migrate', { version: 1 })
   .holds(({ shareId }) => [`share-migration/${shareId}`])
 
@@ -67,10 +69,10 @@ export const migrateShare = operation<MigrateShareInput, MigrateSharePorts>('sha
         { status: ['migrating'] },
         { status: 'available', taskState: cancelled ? 'migration_cancelled' : 'migration_error' },
       )
-      if (cancelled) return
-      const reason = reasonOf(part) ?? 'The migration could not be begun.'
-      const event = shareMessageEvents.migrationFailed
-      await ports.shareMessages.put(shareMessage(op, input, event, now(), reason))
+      const reason = reasonOf(part)
+      // Why it could not begin was told where it was seen.
+      if (cancelled || reason === null) return
+      await ports.shareMessages.put(shareMessage(op, input, failed, now(), reason))
     },
   })
 
@@ -83,8 +85,10 @@ export const migrateShare = operation<MigrateShareInput, MigrateSharePorts>('sha
     every: '500ms',
     // The move has bounds of its own; held, it lasts as long as somebody thinks.
     stallTimeout: '1h',
-    until: async ({ op, input, out, ports }) => {
-      const part = await ensurePart(ports, op, input, out.chooseMove.moveId)
+    until: async ({ op, input, out, ports, now }) => {
+      const part = await noteShareFailure(ports, op, input, failed, now(), () =>
+        ensurePart(ports, op, input, out.chooseMove.moveId),
+      )
       if (hasEnded(part.state)) {
         if (part.state !== 'succeeded') throw final(reasonOf(part) ?? 'The move of the share was given up.')
         return { done: true, progress: progressOf(part), advance: null }

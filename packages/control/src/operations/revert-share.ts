@@ -1,7 +1,8 @@
 import { nothingToUndo, operation } from '@volant/saga'
 import { shareMessageEvents } from '../domain/share-message.ts'
 import type { ShareStatus } from '../domain/share.ts'
-import type { SnapshotRecords, VolumeRecords } from '../ports/records.ts'
+import { gib } from '../domain/volume.ts'
+import type { FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import type { ShareRecords } from '../ports/shares.ts'
 import { callerOf } from './caller.ts'
 import { contentOf, contentWait, lookAtContent, removeContent, sealContent, startContent } from './content.ts'
@@ -36,6 +37,7 @@ export interface RevertSharePorts
   shares: Pick<ShareRecords, 'find' | 'get' | 'updateIf'>
   snapshots: Pick<SnapshotRecords, 'get' | 'updateIf'>
   volumes: Pick<VolumeRecords, 'get' | 'update'>
+  flexvols: Pick<FlexVolRecords, 'update'>
   copies: RevertContentPorts['copies']
   attachments: RevertContentPorts['attachments']
   backend: RevertContentPorts['backend']
@@ -143,7 +145,9 @@ export const revertShare = operation<RevertShareInput, RevertSharePorts>('share.
       await clearShareFailure(ports, op)
       // A share may have been extended since the snapshot: it has its size of then.
       const { sizeGib } = await ports.snapshots.get(input.snapshotId)
+      const { flexvolId } = await ports.volumes.get(input.volumeId)
       await ports.volumes.update(input.volumeId, { sizeGib })
+      await ports.flexvols.update(flexvolId ?? '', { sizeBytes: sizeGib * gib })
       await release(ports, input, 'available', { sizeGib })
       return null
     },

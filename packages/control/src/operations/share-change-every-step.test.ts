@@ -1,7 +1,6 @@
 import assert from 'node:assert/strict'
 import { everyStep, type Result } from '@volant/saga/testing/every-step.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
-import { gib } from '../domain/volume.ts'
 import {
   assertNoShareLitter,
   assertServed,
@@ -66,8 +65,10 @@ async function changedSince(world: World, ports: SharePorts, place: typeof near)
   image.content = 'before'
   const snapshot = await makeSnapshot(world, volume, 1)
   image.content = 'after'
-  await shareAgentOf(world).ensureFileSystemSize({ fence: 1 }, share.id, 5 * gib)
-  await ports.shares.update(share.id, { sizeGib: 5, status: 'reverting' })
+  await ports.shares.update(share.id, { status: 'extending' })
+  const growth = { shareId: share.id, projectId: 'p', requestId: 'req-1', oldSizeGib: 2, newSizeGib: 5 }
+  await carryOut(extendShare, ports, growth)
+  await ports.shares.update(share.id, { status: 'reverting' })
   await world.records.snapshots.update(snapshot.id, { status: 'restoring' })
   return { share, volume, snapshot }
 }

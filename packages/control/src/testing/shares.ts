@@ -153,6 +153,8 @@ export async function assertServed(world: World, ports: SharePorts, shareId: str
     'its head stands on its truth',
   )
   assert.equal(volume.status, 'in-use')
+  assert.equal(volume.sizeGib, sizeGib)
+  assert.equal((await world.records.flexvols.get(share.flexvolId ?? '')).sizeBytes, sizeGib * gib)
   return { share, volume }
 }
 
