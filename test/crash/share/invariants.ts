@@ -117,10 +117,24 @@ async function litter({ plane, shareId, folderOf }: ShareWorld): Promise<string[
   if (loops.length !== 1 || loops.some((path) => !path.includes(shareId))) {
     problems.push(`loop devices over: ${loops.join(', ')}`)
   }
-  for (const entry of await readdir(join(stateDir, 'nodes'), { recursive: true, withFileTypes: true })) {
-    const named = /[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}/.exec(entry.name)?.[0]
-    const isOurs = named === undefined || named === shareId || entry.parentPath.includes('/mount')
-    if (!isOurs) problems.push(`${entry.parentPath}/${entry.name}`)
+  problems.push(...(await strayFiles(stateDir, [shareId, attachmentId(stateDir)])))
+  return problems
+}
+
+const attachmentId = (stateDir: string): string =>
+  String(rowsOf(stateDir, 'select id from attachments')[0]?.['id'])
+
+/** What agents keep for something that is not there. */
+async function strayFiles(stateDir: string, known: readonly string[]): Promise<string[]> {
+  const problems: string[] = []
+  for (const folder of ['run', 'machines', 'nodes', 'shares']) {
+    for (const entry of await readdir(join(stateDir, folder), { recursive: true, withFileTypes: true })) {
+      const path = `${entry.parentPath}/${entry.name}`.slice(stateDir.length)
+      // What clients wrote, and what the NFS server remembers of them.
+      if (path.includes('/mount/') || path.includes('/recovery/')) continue
+      if (!/[0-9a-f]{8}-[0-9a-f]{4}-/.test(entry.name)) continue
+      if (!known.some((id) => entry.name.includes(id))) problems.push(`file ${path}`)
+    }
   }
   return problems
 }

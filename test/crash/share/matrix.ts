@@ -37,6 +37,7 @@ const cancellable: readonly string[] = [
   'create.head',
   'create.mounted',
   'create.exported',
+  'create.placed',
   'snapshot.cloned',
   'revert.cloned',
   'revert.closed',

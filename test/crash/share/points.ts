@@ -42,11 +42,16 @@ const isTaken = { isTaken: true } as const
 const isAny = (): boolean => true
 const isReady = (_call: Call, result: unknown): boolean => (result as MirrorStatus).phase === 'ready'
 const isCopying = (_call: Call, result: unknown): boolean => (result as MirrorStatus).phase === 'copying'
+const becomesAvailable = ({ args }: Call): boolean =>
+  (args.at(-1) as { status?: string }).status === 'available'
 const isDone = (_call: Call, result: unknown): boolean => (result as ImageCopyStatus).phase === 'done'
 const changesOnly = ({ args }: Call): boolean => (args[1] as MirrorRequest).changesOnly === true
 const second = { isSecondPhase: true } as const
 
 export const sharePoints: readonly SharePoint[] = [
+  point('create', ['placed', 'its rows are there, and nothing else', 'ground', 'lay', 'after'], {
+    is: isAny,
+  }),
   ...(
     [
       ['folder', 'its FlexVol has a folder, and nothing else', 'storage', 'ensureFlexVol', 'after'],
@@ -64,6 +69,9 @@ export const sharePoints: readonly SharePoint[] = [
       ['exported', 'it is exported, and nobody has heard of it', 'shareAgents', 'ensureShareExport', 'after'],
     ] as Brief[]
   ).map((brief) => point('create', brief)),
+  point('create', ['publishing', 'all is done but saying so', 'shares', 'updateIf', 'before'], {
+    is: becomesAvailable,
+  }),
   point('extend', [
     'growing',
     'the file system is about to grow',
@@ -78,6 +86,9 @@ export const sharePoints: readonly SharePoint[] = [
     'ensureFileSystemSize',
     'after',
   ]),
+  point('extend', ['recording', 'its new size is about to be on record', 'shares', 'updateIf', 'before'], {
+    is: becomesAvailable,
+  }),
   ...(['allow', 'deny'] as const).flatMap((of) => [
     point(of, [
       'applying',
@@ -237,6 +248,11 @@ export const sharePoints: readonly SharePoint[] = [
       is: isAny,
     },
   ),
+  point('migrate', ['ending', 'all has moved; the share is about to say so', 'shares', 'update', 'before'], {
+    ...second,
+    ...onTarget,
+    is: becomesAvailable,
+  }),
   point('delete', [
     'unexporting',
     'the export is about to end',
@@ -261,4 +277,12 @@ export const sharePoints: readonly SharePoint[] = [
     ['folderGone', 'its FlexVol has no folder any more', 'storage', 'ensureNoFlexVol', 'after'],
     isTaken,
   ),
+  point('delete', ['cleared', 'only the row of the share is left', 'ground', 'clear', 'after'], {
+    ...isTaken,
+    is: isAny,
+  }),
+  point('delete', ['removed', 'it is gone, and nobody has heard of it', 'shares', 'remove', 'after'], {
+    ...isTaken,
+    is: isAny,
+  }),
 ]

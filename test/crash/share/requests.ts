@@ -7,7 +7,6 @@ import { api, latestOperation, phase1Done, shareRow } from './api.ts'
 import { admittedProblems, refusedProblems, type Served } from './clients.ts'
 import type { SharePoint } from './points.ts'
 import { snapshotProblems } from './snapshot-content.ts'
-import { openToAll } from './writer.ts'
 import { allowed, createdShare, mountPathOf, otherAggregate, ruleState, type ShareWorld } from './world.ts'
 
 export interface Asked {
@@ -80,11 +79,11 @@ const isGone = ({ plane }: ShareWorld, shareId: string): Promise<void> =>
   })
 
 /** Another share that clients write to. */
-async function openOther({ plane, served }: ShareWorld, shareId: string): Promise<Served> {
-  const mountPath = mountPathOf(plane.stateDir, shareId)
-  await openToAll(mountPath)
-  return { ...served, junctionPath: `/share_${shareId.replaceAll('-', '_')}`, mountPath }
-}
+const otherAs = ({ plane, served }: ShareWorld, shareId: string): Served => ({
+  ...served,
+  junctionPath: `/share_${shareId.replaceAll('-', '_')}`,
+  mountPath: mountPathOf(plane.stateDir, shareId),
+})
 
 async function creation(world: ShareWorld): Promise<Asked> {
   const { plane, guest, stranger } = world
@@ -97,7 +96,7 @@ async function creation(world: ShareWorld): Promise<Asked> {
       if (ended === 'succeeded') {
         assert.equal(shareRow(plane.stateDir, id)?.['status'], 'available')
         await allowed(plane, id, guest)
-        const served = await openOther(world, id)
+        const served = otherAs(world, id)
         const problems = [
           ...(await admittedProblems(served, guest, '')),
           ...(await refusedProblems(served, stranger)),
@@ -259,7 +258,7 @@ async function deletion(world: ShareWorld): Promise<Asked> {
   const { plane, guest } = world
   const id = await createdShare(plane, 'other')
   await allowed(plane, id, guest)
-  const served = await openOther(world, id)
+  const served = otherAs(world, id)
   assert.deepEqual(await admittedProblems(served, guest, ''), [])
   return asked(world, 'share.delete', {
     start: async () => void (await api.remove(plane, id)),

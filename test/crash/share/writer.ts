@@ -46,14 +46,12 @@ export interface Writer {
 /** The folder that both the writer and NFS clients write to. */
 export const workFolder = 'work'
 
-/** A client's root is nobody's on the server. */
-export const openToAll = (folder: string): Promise<void> => chmod(folder, 0o777)
-
 /** In a mounted file system; makes the file, and the folder around it. */
 export async function startWriter(mountPath: string): Promise<Writer> {
   const folder = join(mountPath, workFolder)
   await mkdir(folder, { recursive: true })
-  await openToAll(folder)
+  // A client's root is nobody on the server.
+  await chmod(folder, 0o777)
   let [path, files] = ['', 0]
   const begin = async (): Promise<void> => {
     path = join(folder, `records-${++files}`)
