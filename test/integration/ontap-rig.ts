@@ -6,6 +6,7 @@ import { createFlexVols } from '../../packages/control/src/app/flexvol.ts'
 import { operationEngine } from '../../packages/control/src/app/operation-engine.ts'
 import { createOntapChanges } from '../../packages/control/src/app/ontap/changes.ts'
 import { createOntapCluster } from '../../packages/control/src/app/ontap/cluster.ts'
+import { createOntapNfs } from '../../packages/control/src/app/ontap/nfs.ts'
 import { operationStore } from '../../packages/control/src/db/repositories/operation.ts'
 import { snapshotRecords } from '../../packages/control/src/db/repositories/snapshot.ts'
 import type { FlexVolMove } from '../../packages/control/src/domain/flexvol-move.ts'
@@ -17,6 +18,7 @@ import { renameFlexVol } from '../../packages/control/src/operations/rename-flex
 import type { Aggregates, AggregateView } from '../../packages/control/src/ports/aggregates.ts'
 import type { FlexVolMoves, Movement } from '../../packages/control/src/ports/flexvol-moves.ts'
 import type { OperationEngine } from '../../packages/control/src/ports/operations.ts'
+import { systemClock } from '../../packages/control/src/ports/clock.ts'
 import { openWorld, type World } from '../../packages/control/src/testing/world.ts'
 
 export const password = 'the password'
@@ -103,6 +105,12 @@ export async function openOntapRig(): Promise<OntapRig> {
   const app = await buildOntapServer({
     log: pino({ level: 'silent' }),
     cluster: view,
+    nfs: createOntapNfs({
+      cluster: own,
+      agents: world.agents,
+      flexvols: records.flexvols,
+      clock: systemClock,
+    }),
     changes: createOntapChanges({ ...sources, moves: moving.moves }),
     jobs: engine,
     credentials: { user: 'admin', password },

@@ -426,7 +426,6 @@ async function listen(
   const ontap = await openOntapListeners({
     ...state,
     ...state.records,
-    shares: shareRecords(state.db, state.clock),
     stateDir: state.folder.path,
     version: packageFile.version,
     moves: state.flexVolMoves,

@@ -7,10 +7,13 @@ import type { FastifyInstance } from 'fastify'
 import type { Logger } from 'pino'
 import { createOntapChanges } from './app/ontap/changes.ts'
 import { createOntapCluster, type OntapClusterSources } from './app/ontap/cluster.ts'
+import { createOntapNfs } from './app/ontap/nfs.ts'
 import type { FlexVols } from './app/flexvol.ts'
 import type { Cluster, Topology } from './domain/topology.ts'
 import { buildOntapServer } from './http/ontap/server.ts'
+import type { Agents } from './ports/agents.ts'
 import type { Aggregates } from './ports/aggregates.ts'
+import type { Clock } from './ports/clock.ts'
 import type { FlexVolMoves } from './ports/flexvol-moves.ts'
 import type { OperationEngine } from './ports/operations.ts'
 import type { FlexVolRecords } from './ports/records.ts'
@@ -26,6 +29,8 @@ export interface OntapListenerParts extends Omit<
   aggregates: Aggregates
   moves: FlexVolMoves
   engine: OperationEngine
+  agents: Pick<Agents, 'shares'>
+  clock: Clock
   log: Logger
 }
 
@@ -83,6 +88,7 @@ function buildServer(
   return buildOntapServer({
     log: parts.log,
     cluster: view,
+    nfs: createOntapNfs({ ...parts, cluster }),
     changes: createOntapChanges({ ...parts, cluster, view }),
     jobs: parts.engine,
     credentials: { user, password },

@@ -4,6 +4,7 @@ import type { Cluster } from '../topology.ts'
 import { newFlexVol } from '../volume.ts'
 import { jobRecord } from './job.ts'
 import { movementFields, movementRecord } from './movement.ts'
+import { connectedClientRecord, nfsServiceRecord } from './nfs.ts'
 import { fieldsOf, type OntapRecord } from './query.ts'
 import {
   aggregateRecord,
@@ -45,6 +46,7 @@ const run: RunRecord = {
 }
 const snapshot = {
   id: 's',
+  shareId: null,
   volumeId: 'v',
   name: null,
   status: 'available' as const,
@@ -57,16 +59,30 @@ const of = (example: OntapRecord, ...more: string[]): ReadonlySet<string> =>
 
 /** What stock clients ask about volumes beside what is shown: nothing here has it. */
 const absentOfVolumes = [
+  '_tags',
+  'analytics',
+  'analytics.state',
   'comment',
   'consistency_group',
   'consistency_group.name',
   'constituents',
+  'efficiency.policy.name',
+  'files.maximum',
   'flexcache_endpoint_type',
+  'nas.export_policy',
   'nas.export_policy.name',
+  'nas.gid',
   'nas.security_style',
+  'nas.uid',
+  'nas.unix_permissions',
   'qos',
   'qos.policy',
   'qos.policy.name',
+  'snaplock',
+  'snaplock.type',
+  'space.logical_space.enforcement',
+  'space.logical_space.reporting',
+  'tiering.min_cooling_days',
   'tiering.policy',
 ]
 
@@ -110,6 +126,18 @@ export const knownFields = {
   files: of(fileRecord({ volumeId: 'v', snapshotId: null, sizeBytes: 1 })),
   svms: of(svmRecord(cluster, ['a'])),
   interfaces: of(interfaceRecord(cluster, '127.0.0.1'), 'location.home_node.name', 'services'),
+  nfsServices: of(nfsServiceRecord(cluster, true), 'protocol.v3_enabled'),
+  nfsClients: of(
+    connectedClientRecord(cluster, {
+      client: { svm: 's', address: '127.0.0.1', version: '4.1', shareIds: [], lastSeen: at },
+      node: 'n',
+      lif: '127.0.0.1',
+      flexvol,
+      now: new Date(at),
+    }),
+    'export_policy.name',
+    'mount_path',
+  ),
   disks: new Set(['uuid', 'name', 'aggregates.name', 'effective_type', 'type', 'state', 'node.name']),
   relationships: new Set([
     'uuid',

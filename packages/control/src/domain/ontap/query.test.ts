@@ -83,6 +83,9 @@ describe('what is shown of a record', () => {
     assert.deepEqual(shown('fields=space')['space'], { size: 10, used: 5 })
     assert.deepEqual(shown('fields=space.size,space.used')['space'], { size: 10, used: 5 })
     assert.deepEqual(shown('fields=aggregates.name')['aggregates'], [{ name: 'aggr1' }])
+    const both = [{ name: 'aggr1', uuid: 'u-aggr1' }]
+    assert.deepEqual(shown('fields=aggregates.name,aggregates.uuid')['aggregates'], both)
+    assert.deepEqual(shown('fields=aggregates,aggregates.name')['aggregates'], both)
     assert.deepEqual(shown('fields=*'), volumes[0])
     assert.deepEqual(shown('fields=space.*')['space'], { size: 10, used: 5 })
   })

@@ -184,8 +184,14 @@ function copyField(from: Json | undefined, to: OntapRecord, path: string[]): voi
   if (head === undefined || !isObject(from)) return
   const value = from[head]
   if (value === undefined) return
-  if (rest.length === 0 || !isObject(value)) {
-    to[head] = Array.isArray(value) && rest.length > 0 ? value.map((entry) => only(entry, rest)) : value
+  if (rest.length === 0 || typeof value !== 'object' || value === null) {
+    to[head] = value
+    return
+  }
+  if (Array.isArray(value)) {
+    // Each entry beside what an earlier field took of it.
+    const before = Array.isArray(to[head]) ? to[head] : []
+    to[head] = value.map((entry, index) => ({ ...asObject(before[index]), ...only(entry, rest) }))
     return
   }
   const inner = isObject(to[head]) ? to[head] : {}
@@ -193,7 +199,9 @@ function copyField(from: Json | undefined, to: OntapRecord, path: string[]): voi
   if (Object.keys(inner).length > 0) to[head] = inner
 }
 
-function only(value: Json, path: string[]): Json {
+const asObject = (value: Json | undefined): OntapRecord => (isObject(value) ? value : {})
+
+function only(value: Json, path: string[]): OntapRecord {
   const result: OntapRecord = {}
   copyField(value, result, path)
   return result

@@ -106,6 +106,12 @@ export interface VolumeFacts {
   movement: OntapRecord | null
 }
 
+/** Its access rules, named as a NetApp driver names the export policy of a Manila share. */
+const nasOfShare = (shareId: string): OntapRecord => ({
+  security_style: 'unix',
+  export_policy: { name: `policy_${shareId.replaceAll('-', '_')}` },
+})
+
 /** What the FlexVol may hold: its own limit, or what it has and what its aggregate has left for it. */
 const sizeOfVolume = ({ flexvol, space }: VolumeFacts): number | null =>
   flexvol.sizeBytes ?? (space === null ? null : space.usedBytes + space.availableBytes)
@@ -134,7 +140,7 @@ export function volumeRecord(cluster: Cluster, facts: VolumeFacts): OntapRecord 
       compression: 'none',
       dedupe: 'none',
     },
-    nas: { path: flexvol.junctionPath },
+    nas: { path: flexvol.junctionPath, ...(flexvol.shareId === null ? {} : nasOfShare(flexvol.shareId)) },
     size,
     space: {
       size,

@@ -2,14 +2,14 @@ import type { FastifyInstance } from 'fastify'
 import { fieldsOfBody, textField } from '../../domain/ontap/body.ts'
 import { OntapError } from '../../domain/ontap/error.ts'
 import { knownFields } from '../../domain/ontap/fields.ts'
-import { project, select } from '../../domain/ontap/query.ts'
+import { project, select, type OntapRecord } from '../../domain/ontap/query.ts'
 import { parseCall, paramsOf, refuseValidation, sendRecord, serveCollection } from './call.ts'
 import { notOffered } from './fault.ts'
 import type { OntapParts } from './server.ts'
 
-/** `/cluster`, its nodes and jobs, SVMs, interfaces, and what a cluster of this kind has none of. */
+/** `/cluster`, its nodes and jobs, SVMs, interfaces, NFS, and what a cluster of this kind has none of. */
 export function clusterRoutes(app: FastifyInstance, parts: OntapParts): void {
-  const { cluster } = parts
+  const { cluster, nfs } = parts
   app.get('/cluster', async (request, reply) => {
     const { query } = parseCall(request, knownFields.cluster)
     const wanted = query.fields.length === 0 ? { ...query, fields: ['*'] } : query
@@ -35,6 +35,19 @@ export function clusterRoutes(app: FastifyInstance, parts: OntapParts): void {
     noun: 'interface',
     known: knownFields.interfaces,
     records: () => cluster.interfaces(),
+  })
+  serveCollection(app, {
+    path: '/protocols/nfs/services',
+    noun: 'NFS service',
+    known: knownFields.nfsServices,
+    records: () => nfs.services(),
+    one: async (uuid) => (await nfs.services()).find((one) => (one['svm'] as OntapRecord)['uuid'] === uuid),
+  })
+  serveCollection(app, {
+    path: '/protocols/nfs/connected-clients',
+    noun: null,
+    known: knownFields.nfsClients,
+    records: () => nfs.clients(),
   })
   const none = [
     ['/storage/disks', knownFields.disks],

@@ -2,6 +2,7 @@ import Fastify, { LogController, type FastifyInstance, type FastifyReply, type F
 import type { Logger } from 'pino'
 import type { OntapChanges } from '../../app/ontap/changes.ts'
 import type { OntapCluster } from '../../app/ontap/cluster.ts'
+import type { OntapNfs } from '../../app/ontap/nfs.ts'
 import { limitBodyTime } from '../body-deadline.ts'
 import { acceptJson } from '../parse.ts'
 import { basicAuthentication, type Credentials } from './authenticate.ts'
@@ -13,6 +14,7 @@ import { storageRoutes } from './routes-storage.ts'
 export interface OntapParts {
   log: Logger
   cluster: OntapCluster
+  nfs: OntapNfs
   changes: OntapChanges
   jobs: JobWaiting
   credentials: Credentials
