@@ -64,6 +64,7 @@ async function keyOf(
     .selectFrom('snapshots')
     .select(sort.map(({ key }, index) => sortColumn(key).as(`k${index}`)))
     .where('id', '=', marker)
+    .where('share_id', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw new DomainError('notFound', `Snapshot ${marker} could not be found.`)
   const values = row as Record<string, string | number>

@@ -95,6 +95,7 @@ async function keyOf(db: Kysely<Database>, marker: string, sort: VolumeSort[]): 
     .selectFrom('volumes')
     .select(sort.map(({ key }, index) => sortColumn(key).as(`k${index}`)))
     .where('id', '=', marker)
+    .where('share_id', 'is', null)
     .executeTakeFirst()
   if (row === undefined) throw new DomainError('notFound', `Volume ${marker} could not be found.`)
   const values = row as Record<string, string | number>
@@ -163,6 +164,7 @@ async function attachmentPage(db: Kysely<Database>, request: AttachmentPageReque
       .selectFrom('attachments')
       .select(['created_at', 'id'])
       .where('id', '=', request.marker)
+      .where('share_id', 'is', null)
       .executeTakeFirst()
     if (marker === undefined) {
       throw new DomainError('notFound', `Attachment ${request.marker} could not be found.`)
