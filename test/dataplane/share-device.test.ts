@@ -80,7 +80,13 @@ test(
   { skip },
   async (t) => {
     const { rig, device, disk, imagePath } = await openDisk(t)
-    const writer = await startShareWriter(t, { path: disk, isDisk: true, blocks: 256, lanes: 8 })
+    const writer = await startShareWriter(t, {
+      path: disk,
+      isDisk: true,
+      blocks: 2048,
+      lanes: 8,
+      blocksAtOnce: 16,
+    })
     const going = async (): Promise<void> => {
       const before = await writer.writes()
       await until('the writer goes on', async () => (await writer.writes()) > before + 20)
@@ -114,6 +120,22 @@ test(
     assert.deepEqual(await lostWrites(imagePath, asResult(result)), [])
   },
 )
+
+test('a worker has all its memory from the start, and keeps it', { skip }, async (t) => {
+  // A page that is missing while a worker takes a request, and is killed, makes the kernel end that request with EIO.
+  const { device } = await openDisk(t)
+  await kill(pairOf(device).worker)
+  await until(
+    'another worker runs',
+    async () => device.trouble === undefined && isAlive(pairOf(device).worker),
+  )
+  const status = readFileSync(`/proc/${pairOf(device).worker?.pid}/status`, 'utf8')
+  const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1])
+  t.diagnostic(`${kib('RssAnon')} KiB of its own, ${kib('VmRSS')} KiB in all`)
+  assert.ok(kib('RssAnon') > 8 * 1024)
+  assert.ok(kib('RssAnon') < 16 * 1024)
+  assert.ok(kib('VmLck') > kib('RssAnon'))
+})
 
 test('what a dead worker had sent never lands on what was written after it', { skip }, async (t) => {
   const folder = realpathSync(mkdtempSync(join(tmpdir(), 'vd-')))

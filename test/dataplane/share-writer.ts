@@ -13,6 +13,8 @@ export interface ShareWriterOptions {
   isDisk: boolean
   blocks: number
   lanes: number
+  /** Blocks of one write. 1. */
+  blocksAtOnce?: number
 }
 
 export interface ShareWriterResult {
@@ -28,7 +30,7 @@ declare const WebAssembly: { Memory: new (size: { initial: number }) => { buffer
 
 if (process.send !== undefined && process.argv[2] !== undefined) await main(JSON.parse(process.argv[2]))
 
-async function main({ path, isDisk, blocks, lanes }: ShareWriterOptions): Promise<void> {
+async function main({ path, isDisk, blocks, lanes, blocksAtOnce = 1 }: ShareWriterOptions): Promise<void> {
   const acked = new Map<number, number>()
   const inFlight = new Map<number, number>()
   const errors: string[] = []
@@ -37,26 +39,33 @@ async function main({ path, isDisk, blocks, lanes }: ShareWriterOptions): Promis
   const flags = isDisk ? constants.O_DIRECT | constants.O_RDWR : constants.O_RDWR | constants.O_CREAT
   const file = await open(path, flags, 0o600)
   // Memory of its own begins at a page, as direct I/O wants it.
-  const memory = new WebAssembly.Memory({ initial: Math.ceil((lanes * blockBytes) / 65_536) }).buffer
+  const bytesAtOnce = blocksAtOnce * blockBytes
+  const memory = new WebAssembly.Memory({ initial: Math.ceil((lanes * bytesAtOnce) / 65_536) }).buffer
 
   const lane = async (number: number): Promise<void> => {
-    const bytes = Buffer.from(memory, number * blockBytes, blockBytes)
+    const bytes = Buffer.from(memory, number * bytesAtOnce, bytesAtOnce)
+    const groups = Math.floor(blocks / blocksAtOnce)
     for (let seq = 1; isRunning(); seq++) {
-      const block = Math.floor((Math.random() * blocks) / lanes) * lanes + number
-      if (block >= blocks) continue
-      recordFor(block, seq).copy(bytes)
-      inFlight.set(block, seq)
+      const group = Math.floor((Math.random() * groups) / lanes) * lanes + number
+      if (group >= groups) continue
+      const written = Array.from({ length: blocksAtOnce }, (_, at) => group * blocksAtOnce + at)
+      for (const [at, block] of written.entries()) {
+        recordFor(block, seq).copy(bytes, at * blockBytes)
+        inFlight.set(block, seq)
+      }
       const begun = performance.now()
       try {
-        await file.write(bytes, 0, blockBytes, block * blockBytes)
+        await file.write(bytes, 0, bytesAtOnce, group * bytesAtOnce)
         if (!isDisk) await file.datasync()
       } catch (error) {
         errors.push(String(error))
         return
       }
       longestMs = Math.max(longestMs, performance.now() - begun)
-      acked.set(block, seq)
-      inFlight.delete(block)
+      for (const block of written) {
+        acked.set(block, seq)
+        inFlight.delete(block)
+      }
       writes++
     }
   }

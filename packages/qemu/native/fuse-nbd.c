@@ -102,6 +102,7 @@ enum {
   zero_at_once = 1 << 30,
   shortest_pause = 10,
   longest_pause = 1000, /* ms */
+  longest_away = 200,   /* ms until a worker that died soon is replaced: requests wait meanwhile */
   patience = 600,       /* s */
   never_works = 3,      /* a worker's status: another one would fail, too */
   another_has_it = 5,
@@ -799,7 +800,7 @@ static void supervise(pid_t worker, int pidfd) {
       fail("this machine cannot do it");
     }
     say("the worker ended (status %#x); starting another one", status);
-    if (now_ms() - begun < 1000) pause_ms(pause), pause = longer(pause);
+    if (now_ms() - begun < 1000) pause_ms(pause), pause = pause * 2 > longest_away ? longest_away : pause * 2;
     else pause = shortest_pause;
     begun = now_ms();
     worker = start_worker(false);
