@@ -125,9 +125,8 @@ test('a worker has all its memory from the start, and keeps it', { skip }, async
   // A page that is missing while a worker takes a request, and is killed, makes the kernel end that request with EIO.
   const { device } = await openDisk(t)
   await kill(pairOf(device).worker)
-  await until(
-    'another worker runs',
-    async () => device.trouble === undefined && isAlive(pairOf(device).worker),
+  await until('another worker runs', async () =>
+    readFileSync(device.logPath, 'utf8').includes(` ${pairOf(device).worker?.pid} connected`),
   )
   const status = readFileSync(`/proc/${pairOf(device).worker?.pid}/status`, 'utf8')
   const kib = (name: string): number => Number(new RegExp(`^${name}:\\s+(\\d+) kB`, 'm').exec(status)?.[1])
