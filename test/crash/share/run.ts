@@ -1,5 +1,5 @@
 /** Runs cells one after the other in one world, as long as none fails in it; keeps the table of what was run. */
-import { existsSync, readFileSync, writeFileSync } from 'node:fs'
+import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { messageOf } from '@volant/contract/errors.ts'
 import { runShareCell, shareNameOf, shareVictims, type ShareCell, type ShareOutcome } from './cell.ts'
@@ -19,8 +19,10 @@ export async function runShareCells(
   isEnded: () => boolean,
 ): Promise<{ count: number; failed: string[] }> {
   const rowsFile = join(results, 'share-rows.json')
-  const isWhole = cells.length === allShareCells().length
-  let rows = !isWhole && existsSync(rowsFile) ? (JSON.parse(readFileSync(rowsFile, 'utf8')) as Row[]) : []
+  // Read each time: another part may be run beside this one.
+  const rowsSoFar = (): Row[] =>
+    existsSync(rowsFile) ? (JSON.parse(readFileSync(rowsFile, 'utf8')) as Row[]) : []
+  if (cells.length === allShareCells().length) rmSync(rowsFile, { force: true })
   const ran: Row[] = []
   let world: ShareWorld | undefined
   for (const cell of cells) {
@@ -40,7 +42,7 @@ export async function runShareCells(
       world = undefined
     }
     ran.push(row)
-    rows = [...rows.filter((one) => one.name !== name), row]
+    const rows = [...rowsSoFar().filter((one) => one.name !== name), row]
     writeFileSync(rowsFile, JSON.stringify(rows))
     writeFileSync(join(results, 'share-table.md'), shareTableOf(rows))
   }

@@ -119,11 +119,21 @@ async function comesTrue(what: string, child: ChildProcess, holds: () => boolean
   }
 }
 
-/** Past the page cache, of which a crash of the chain below would not show; by a process that may hang alone. */
+/** Past the page cache, which would hide what the chain below has lost; by a process that may hang alone. */
 async function recordsIn(path: string): Promise<(number | string)[]> {
   const options = { encoding: 'buffer', maxBuffer: 2 * slots * blockBytes, timeout: answerMs } as const
   const words = [`if=${path}`, 'iflag=direct', 'bs=1M', 'status=none']
-  const { stdout } = await promisify(execFile)('dd', words, options)
+  for (const end = performance.now() + answerMs; ; await sleep(200)) {
+    try {
+      return recordsOf((await promisify(execFile)('dd', words, options)).stdout)
+    } catch (error) {
+      // A block device that is lost is made anew, and the file system mounted again, while clients wait.
+      if (performance.now() > end) throw error
+    }
+  }
+}
+
+function recordsOf(stdout: Buffer): (number | string)[] {
   const found: (number | string)[] = []
   for (let slot = 0; (slot + 1) * blockBytes <= stdout.length; slot++) {
     const record = stdout.subarray(slot * blockBytes, (slot + 1) * blockBytes)
