@@ -7,7 +7,6 @@ import type { VacatePlacement } from '../domain/vacate-plan.ts'
 import { vacateAggregate, type VacateAggregateInput } from '../operations/vacate-aggregate.ts'
 import { gatherVacate, placeVacated, type VacateFactsPorts } from '../operations/vacate-facts.ts'
 import type { AggregateView } from '../ports/aggregates.ts'
-import type { FlexVolMovePlan } from '../ports/flexvol-moves.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 
 /** The emptying of an aggregate, or of all aggregates of a storage node, for administrators. */
@@ -126,22 +125,15 @@ function requireTargets({ cluster, to = [] }: VacateRequest, aggregates: string[
   )
 }
 
-function planView(
-  placement: VacatePlacement & { plans: Map<string, FlexVolMovePlan> },
-  views: readonly AggregateView[],
-  bps: number,
-): VacatePlan {
-  const moves = placement.moves.map(({ flexvol, to, bytes: reckoned, underWay }) => {
-    const bytes = placement.plans.get(flexvol.id)?.estimate?.bytes ?? reckoned
-    return {
-      flexvol: { id: flexvol.id, name: flexvol.name },
-      from: placeText(flexvol.at),
-      to: placeText(to),
-      bytes,
-      seconds: Math.ceil(bytes / bps),
-      under_way: underWay,
-    }
-  })
+function planView(placement: VacatePlacement, views: readonly AggregateView[], bps: number): VacatePlan {
+  const moves = placement.moves.map(({ flexvol, to, bytes, underWay }) => ({
+    flexvol: { id: flexvol.id, name: flexvol.name },
+    from: placeText(flexvol.at),
+    to: placeText(to),
+    bytes,
+    seconds: Math.ceil(bytes / bps),
+    under_way: underWay,
+  }))
   const bytes = moves.reduce((sum, move) => sum + move.bytes, 0)
   return {
     ok: placement.stuck.length === 0,

@@ -61,6 +61,7 @@ test('shared blocks count once where both can share, else each time', () => {
   assert.deepEqual(placed(plan([shared], [target('a', 5, { sharesBlocks: false })])), [])
   const whole = plan([shared], [target('a', 7, { sharesBlocks: false }), target('b', 2)])
   assert.equal(whole.moves[0]?.bytes, 6 * gib)
+  assert.deepEqual(placed(plan([shared], [target('a', 5, { place: at('a', 'n2') })])), [])
   const apart = flexvol('f', 1, { allocatedBytes: 6 * gib, sharesBlocks: false })
   assert.match(plan([apart], [target('a', 2)]).stuck[0]?.reason ?? '', /4\.00 GiB too little/)
 })
@@ -76,6 +77,8 @@ test('what is emptied too, or may not be used, takes nothing; the reasons are to
   const away = plan([flexvol('f', 1)], [target('a', 9, { unusable: 'its node does not answer' })])
   assert.match(away.stuck[0]?.reason ?? '', /a@n1: its node does not answer/)
   assert.match(plan([flexvol('f', 1)], []).stuck[0]?.reason ?? '', /no other aggregate/)
+  const node = plan([flexvol('f', 1)], [], [at('old'), at('older')])
+  assert.match(node.stuck[0]?.reason ?? '', /no aggregate besides those .* \(old@n1, older@n1\)/)
 })
 
 test('one that moves away already is waited for and takes no new room; one that comes is in the way', () => {

@@ -60,9 +60,11 @@ export interface VacatePlacement {
 export const samePlace = (a: AggregatePlace, b: AggregatePlace): boolean =>
   a.node === b.node && a.aggregate === b.aggregate
 
-/** What the FlexVol takes on a target. */
-export const bytesOn = (flexvol: VacateFlexVol, target: Pick<VacateTarget, 'sharesBlocks'>): number =>
-  flexvol.sharesBlocks && target.sharesBlocks ? flexvol.uniqueBytes : flexvol.allocatedBytes
+/** What the FlexVol takes on a target. Which blocks its images share only their own node can tell. */
+export const bytesOn = (flexvol: VacateFlexVol, { place, sharesBlocks }: VacateTarget): number =>
+  flexvol.sharesBlocks && sharesBlocks && place.node === flexvol.at.node
+    ? flexvol.uniqueBytes
+    : flexvol.allocatedBytes
 
 export function planVacate({ vacated, flexvols, targets }: VacateFacts): VacatePlacement {
   const isVacated = (place: AggregatePlace): boolean => vacated.some((one) => samePlace(one, place))
@@ -87,7 +89,7 @@ export function planVacate({ vacated, flexvols, targets }: VacateFacts): VacateP
     } else {
       const target = usable.toSorted(emptiestFirst).find((one) => bytesOn(flexvol, one) <= one.freeAfterBytes)
       if (target === undefined) {
-        stuck(noRoom(flexvol, targets, usable))
+        stuck(noRoom(flexvol, vacated, targets, usable))
         continue
       }
       const bytes = bytesOn(flexvol, target)
@@ -113,14 +115,16 @@ const amount = (bytes: number): string => `${(bytes / gib).toFixed(2)} GiB`
 /** What is missing, and where the least is. */
 function noRoom(
   flexvol: VacateFlexVol,
+  vacated: readonly AggregatePlace[],
   all: readonly VacateTarget[],
   usable: readonly (VacateTarget & { freeAfterBytes: number })[],
 ): string {
   if (usable.length === 0) {
     const why = all.map((one) => `${placeText(one.place)}: ${one.unusable ?? 'it is to be emptied, too'}`)
-    return why.length === 0
-      ? 'the cluster has no other aggregate'
-      : `no other aggregate can be used (${why.join('; ')})`
+    if (why.length > 0) return `no other aggregate can be used (${why.join('; ')})`
+    return vacated.length > 1
+      ? `the cluster has no aggregate besides those that are to be emptied (${vacated.map(placeText).join(', ')})`
+      : 'the cluster has no other aggregate'
   }
   const found = usable.toSorted(emptiestFirst).map((one) => {
     const missing = bytesOn(flexvol, one) - one.freeAfterBytes

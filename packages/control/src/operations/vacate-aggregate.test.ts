@@ -5,6 +5,7 @@ import { bind, Executor, MemoryStore } from '@volant/saga'
 import { hurriedPolicy } from '@volant/saga/testing/every-step.ts'
 import type { VacateProgress } from '../domain/vacate-progress.ts'
 import { vacateRig } from '../testing/vacate.ts'
+import { gatherVacate, placeVacated } from './vacate-facts.ts'
 import { vacateAggregate, type VacateAggregateInput } from './vacate-aggregate.ts'
 
 const input: VacateAggregateInput = {
@@ -158,4 +159,24 @@ test('while it is paused nothing new begins', async (t) => {
   assert.ok(begun < 6)
   await executor.resume(id)
   assert.equal((await executor.ended(id)).state, 'succeeded')
+})
+
+test('what a plan says is free when all is done goes by the same estimate as the bytes that it tells', async () => {
+  const rig = vacateRig(['one'])
+  const { plan } = rig.ports.moves
+  rig.ports.moves.plan = async (request) => {
+    const made = await plan(request)
+    const estimate = { bytes: 7, freeBytes: 0, seconds: 1, rate: 1, staysShared: true }
+    return { ...made, estimate }
+  }
+  const facts = await gatherVacate(rig.ports, { cluster: 'c', aggregates: ['old'], to: ['a'] })
+  const { moves, targets } = await placeVacated(rig.ports, facts)
+  assert.deepEqual(
+    moves.map(({ bytes }) => bytes),
+    [7],
+  )
+  assert.deepEqual(
+    targets.map(({ freeBytes, freeAfterBytes }) => freeBytes - freeAfterBytes),
+    [7],
+  )
 })

@@ -107,7 +107,7 @@ async function flexVolFacts(
 export async function placeVacated(
   ports: Pick<VacateFactsPorts, 'moves'>,
   facts: VacateFacts,
-): Promise<VacatePlacement & { plans: Map<string, FlexVolMovePlan> }> {
+): Promise<VacatePlacement> {
   const placement = planVacate(facts)
   const plans = new Map<string, FlexVolMovePlan>()
   const blocked = new Map<string, string>()
@@ -117,12 +117,26 @@ export async function placeVacated(
     if (typeof plan === 'string') blocked.set(flexvol.id, plan)
     else plans.set(flexvol.id, plan)
   }
-  if (blocked.size === 0) return { ...placement, plans }
+  if (blocked.size === 0) return reckoned(placement, plans)
   const flexvols = facts.flexvols.map((one) => ({
     ...one,
     blocked: one.blocked ?? blocked.get(one.id) ?? null,
   }))
-  return { ...planVacate({ ...facts, flexvols }), plans }
+  return reckoned(planVacate({ ...facts, flexvols }), plans)
+}
+
+/** With what each move's own plan says that it copies: also what is free when all is done. */
+function reckoned(placement: VacatePlacement, plans: ReadonlyMap<string, FlexVolMovePlan>): VacatePlacement {
+  const moves = placement.moves.map((move) => {
+    const plan = move.underWay === null ? plans.get(move.flexvol.id) : undefined
+    return { ...move, bytes: plan?.estimate?.bytes ?? move.bytes }
+  })
+  const targets = placement.targets.map((target) => {
+    const coming = moves.filter((move) => move.underWay === null && samePlace(move.to, target.place))
+    const bytes = coming.reduce((sum, move) => sum + move.bytes, 0)
+    return { ...target, freeAfterBytes: Math.max(0, target.freeBytes - bytes) }
+  })
+  return { ...placement, moves, targets }
 }
 
 /** The plan, or why it would not start. */
