@@ -56,8 +56,27 @@ function messageOf(run: RunRecord, state: JobState): string {
   if (run.state === 'needs-attention') {
     return `It needs attention at ${run.step ?? 'its end'}: ${run.failure?.message ?? ''} See: volant operations show ${run.id}`
   }
-  if (state === 'failure') return run.failure?.message ?? 'cancelled'
-  return state === 'running' ? (run.step ?? state) : state
+  if (state === 'failure') return errorOf(run)?.message ?? 'It has failed.'
+  return sentences[state] ?? progressSentence(run)
+}
+
+const sentences: Partial<Record<JobState, string>> = {
+  success: 'It is done.',
+  queued: 'It has not begun yet.',
+  paused: 'It is paused.',
+}
+
+/** What is under way now, as far as anybody can tell. */
+function progressSentence(run: RunRecord): string {
+  if (run.state === 'cancelling' || run.state === 'unwinding') {
+    return 'It was given up, and what it did is being undone.'
+  }
+  const { images } = (run.progress ?? {}) as { images?: { moved: number; total: number } }
+  if (run.kind === 'flexvol.move' && images !== undefined) {
+    const { moved, total } = images
+    return `${moved} of ${total} ${total === 1 ? 'image' : 'images'} ${moved === 1 ? 'has' : 'have'} moved.`
+  }
+  return 'It is under way.'
 }
 
 const methods: Record<string, string> = { create: 'POST', delete: 'DELETE', move: 'PATCH', rename: 'PATCH' }
