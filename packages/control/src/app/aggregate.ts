@@ -1,5 +1,6 @@
 import { dirname, join, resolve } from 'node:path'
 import { DomainError, messageOf, type AggregateDefinition, type AggregateInfo } from '@volant/contract'
+import { sizeText } from '../domain/size-text.ts'
 import { aggregateId, aggregateKey } from '../domain/aggregate-name.ts'
 import { availableBytes, placeKey } from '../domain/aggregate-space.ts'
 import type { Cluster, StorageNode, Topology } from '../domain/topology.ts'
@@ -249,7 +250,10 @@ function requireForm({ name, filesystem, sizeBytes }: AggregateRequest): {
     )
   }
   if (sizeBytes !== undefined && (!Number.isSafeInteger(sizeBytes) || sizeBytes < leastFolderBytes)) {
-    throw new DomainError('invalid', `${sizeBytes} bytes are no size for an aggregate; the least is 64 MiB.`)
+    throw new DomainError(
+      'invalid',
+      `${sizeText(sizeBytes)} is no size for an aggregate; the least is 64 MiB.`,
+    )
   }
   if (filesystem === 'xfs' && (sizeBytes ?? 0) < leastXfsBytes) {
     throw new DomainError('invalid', 'An aggregate that is XFS needs a size, of at least 512 MiB.')

@@ -1,5 +1,6 @@
 import { DomainError } from '@volant/contract'
 import type { Topology } from '../domain/topology.ts'
+import { enoughText, sizeText } from '../domain/size-text.ts'
 import type { FlexVol } from '../domain/volume.ts'
 import { createFlexVol, requireFreeName } from '../operations/create-flexvol.ts'
 import { deleteFlexVol } from '../operations/delete-flexvol.ts'
@@ -79,7 +80,8 @@ export function createFlexVols(sources: FlexVolSources): FlexVols {
     if (sizeBytes < used) {
       throw new DomainError(
         'conflict',
-        `FlexVol ${flexvol.name} cannot have ${sizeBytes} bytes: its images occupy ${used}. Choose at least that.`,
+        `FlexVol ${flexvol.name} cannot have ${sizeText(sizeBytes)}: its images occupy ${sizeText(used)}. ` +
+          `Choose at least ${enoughText(used)}.`,
       )
     }
     await requireFitting(sources, flexvol.cluster, flexvol.aggregate, sizeBytes)
@@ -175,7 +177,10 @@ function requirePath(path: string): void {
 
 function requireSize(sizeBytes: number): void {
   if (sizeBytes >= leastFlexVolBytes) return
-  throw new DomainError('invalid', `A FlexVol has at least ${leastFlexVolBytes} bytes, not ${sizeBytes}.`)
+  throw new DomainError(
+    'invalid',
+    `A FlexVol has at least ${sizeText(leastFlexVolBytes)}, not ${sizeText(sizeBytes)}.`,
+  )
 }
 
 /** A FlexVol is thin: it must fit into the whole aggregate, not into what is free. */
@@ -202,7 +207,7 @@ async function requireFitting(
   if (sizeBytes > totalBytes) {
     throw new DomainError(
       'noCapacity',
-      `Aggregate ${name} has ${totalBytes} bytes in all: ${sizeBytes - totalBytes} less than ${sizeBytes}.`,
+      `Aggregate ${name} has ${sizeText(totalBytes)} in all: ${sizeText(sizeBytes - totalBytes)} less than ${sizeText(sizeBytes)}.`,
     )
   }
   return aggregate
