@@ -3,6 +3,7 @@ import type { Command } from 'commander'
 import { configDocument, defaultConfig, loadConfig } from '@volant/control/config/index.ts'
 import { print, withCommonOptions, type CommonOptions } from '../context.ts'
 import { stateFolder } from '../instance/state-folder.ts'
+import { formatCount } from '../output/units.ts'
 
 interface ConfigOptions extends CommonOptions {
   check?: string
@@ -22,7 +23,8 @@ async function config(options: ConfigOptions): Promise<void> {
     options,
     loaded,
     () =>
-      `${file} is right: ${clusters.length} clusters, ${pools} pools, ${computeHosts.length} compute hosts`,
+      `${file} is right: ${formatCount(clusters.length, 'cluster')}, ${formatCount(pools, 'pool')}, ` +
+      formatCount(computeHosts.length, 'compute host'),
   )
 }
 

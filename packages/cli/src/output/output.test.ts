@@ -73,9 +73,9 @@ describe('the progress of many', () => {
     }
     assert.match(progressLine(move({ progress }), 200), /1\/4 FlexVols, 2 moving, 1 stuck  5\/20 images/)
     const text = outcomeText(move({ state: 'succeeded', progress, commands: [] }))
-    assert.match(text, /^succeeded: 1 FlexVols, 20 images, 473 MiB moved/)
+    assert.match(text, /^succeeded: 1 FlexVol, 20 images, 473 MiB moved/)
     const given = outcomeText(move({ state: 'cancelled', progress, commands: [] }))
-    assert.match(given, /^cancelled: .*\n1 of 4 FlexVols have moved, and stay where they are/)
+    assert.match(given, /^cancelled: .*\n1 of 4 FlexVols has moved, and stays where it is/)
     assert.match(text, /longest client pause at a cutover: 2\.5 ms/)
   })
 })

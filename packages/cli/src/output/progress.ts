@@ -99,7 +99,7 @@ export function outcomeText(operation: Operation): string {
   const lines: string[] = []
   if (operation.state === 'succeeded') {
     const facts = [
-      ...(progress.flexvols === null ? [] : [`${progress.flexvols.moved} FlexVols,`]),
+      ...(progress.flexvols === null ? [] : [`${formatCount(progress.flexvols.moved, 'FlexVol')},`]),
       ...(progress.images === null ? [] : [`${formatCount(progress.images.total, 'image')},`]),
       ...(progress.done_bytes === null ? [] : [`${formatBytes(progress.done_bytes)} moved`]),
       ...(progress.rate_bytes_per_second === null
@@ -120,7 +120,8 @@ export function outcomeText(operation: Operation): string {
     lines.push(`${operation.state}: ${reason ?? 'no reason was given'}`)
     if (progress.flexvols !== null) {
       const { moved, total } = progress.flexvols
-      lines.push(`${moved} of ${total} FlexVols have moved, and stay where they are`)
+      const stay = moved === 1 ? 'has moved, and stays where it is' : 'have moved, and stay where they are'
+      lines.push(`${moved} of ${formatCount(total, 'FlexVol')} ${stay}`)
     }
     lines.push(...operation.commands.map((command) => `  ${command}`))
   }

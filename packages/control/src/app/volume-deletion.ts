@@ -70,7 +70,8 @@ async function claim({ deletionClaims }: VolumeDeletionSources, volume: Volume, 
       return claimed.snapshots
     case 'has-snapshots':
       throw invalidVolume(
-        `${mustBe} It has ${claimed.count} snapshots: delete them first, or with it (cascade=true).`,
+        `${mustBe} It has ${claimed.count === 1 ? '1 snapshot: delete it' : `${claimed.count} snapshots: delete them`} ` +
+          'first, or with it (cascade=true).',
       )
     case 'snapshot-busy':
       throw invalidVolume(
