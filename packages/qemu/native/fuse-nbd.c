@@ -51,6 +51,8 @@
  *
  * Memory is locked, for its own file may be what memory would be freed by writing to, and a page that is missing
  * while a dying worker reads a request makes the kernel end that request.
+ *
+ * One file on purpose: one program to build, and what it is built from has one checksum.
  */
 #define _GNU_SOURCE
 #include <errno.h>
