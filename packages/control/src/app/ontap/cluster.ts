@@ -98,6 +98,8 @@ export function createOntapCluster(sources: OntapClusterSources): OntapCluster {
     },
     async files(volumeUuid) {
       const flexvol = await flexvolOf(volumeUuid)
+      // The files of a share are its users'; those below it are none of theirs.
+      if (flexvol.shareId !== null) return []
       const copies = await sources.copies.ofFlexVol(flexvol.id)
       return copies.filter(({ state }) => state === 'live').map(fileRecord)
     },
@@ -111,7 +113,8 @@ export function createOntapCluster(sources: OntapClusterSources): OntapCluster {
       ]
     },
     async interfaces() {
-      const lifs = new Set((await ownFlexVols()).map(({ lif }) => lif))
+      const served = cluster.shares === undefined ? [] : [cluster.shares.lif]
+      const lifs = new Set([...(await ownFlexVols()).map(({ lif }) => lif), ...served])
       return [...lifs].map((lif) => interfaceRecord(cluster, lif))
     },
     async jobs() {

@@ -155,22 +155,25 @@ export function volumeRecord(cluster: Cluster, facts: VolumeFacts): OntapRecord 
   })
 }
 
-/** The name is the one that a NetApp driver gives the file of a Cinder snapshot. */
+/** The name is the one that a NetApp driver gives the file of a Cinder snapshot, or the snapshot of a Manila share. */
 export const snapshotRecord = (
   cluster: Cluster,
   flexvol: FlexVol,
-  snapshot: Pick<Snapshot, 'id' | 'volumeId' | 'name' | 'status' | 'createdAt' | 'sizeGib'>,
-): OntapRecord =>
-  linked(`/api/storage/volumes/${flexvol.id}/snapshots/${snapshot.id}`, {
-    uuid: snapshot.id,
-    name: `snapshot-${snapshot.id}`,
+  snapshot: Pick<Snapshot, 'id' | 'volumeId' | 'shareId' | 'name' | 'status' | 'createdAt' | 'sizeGib'>,
+): OntapRecord => {
+  const { id, shareId } = snapshot
+  const of = shareId === null ? `volume-${snapshot.volumeId}` : `share ${shareId}`
+  return linked(`/api/storage/volumes/${flexvol.id}/snapshots/${id}`, {
+    uuid: id,
+    name: shareId === null ? `snapshot-${id}` : `share_snapshot_${id.replaceAll('-', '_')}`,
     volume: { name: flexvol.name, uuid: flexvol.id },
     svm: svmOf(cluster),
     create_time: snapshot.createdAt,
     state: snapshot.status === 'error' ? 'invalid' : 'valid',
-    comment: `${snapshot.name ?? ''} (of volume-${snapshot.volumeId})`.trim(),
+    comment: `${snapshot.name ?? ''} (of ${of})`.trim(),
     size: snapshot.sizeGib * 1024 ** 3,
   })
+}
 
 /** An image as a file of its FlexVol, named as a NetApp driver names the files of Cinder's volumes and snapshots. */
 export const fileRecord = (copy: Pick<Copy, 'volumeId' | 'snapshotId' | 'sizeBytes'>): OntapRecord => {
