@@ -204,6 +204,8 @@ export const createShare = operation<CreateShareInput, CreateSharePorts>('share.
   .step('exportShare', {
     do: async ({ op, input, ports, now }) =>
       noting(ports, op, input, now(), async () => {
+        // Its block device may have been lost since: only what is exported is mounted anew by itself.
+        await makeFileSystem(ports, op, input)
         await ensureShareExport(ports, callerOf(op), input.shareId)
         return null
       }),
