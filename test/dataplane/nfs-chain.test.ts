@@ -1,6 +1,6 @@
 /** A share as a whole: volume head, block device, file system and NFS server, and an NFSv4.1 client above them all. */
 import assert from 'node:assert/strict'
-import { randomInt } from 'node:crypto'
+import { randomInt, randomUUID } from 'node:crypto'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
@@ -144,5 +144,49 @@ test(
     await chain.agent().ensureNoFileSystem(caller, shareId)
     assert.deepEqual(await chain.agent().listShares(), [])
     assert.deepEqual(await chain.agent().inventory(), [])
+  },
+)
+
+test(
+  'a share whose block device does not answer keeps no other waiting, whatever is asked of it',
+  { skip },
+  async (t) => {
+    const chain = await openChain(t)
+    const { rig, server, exported } = chain
+    const image = await rig.newImage(1024 * GiB)
+    const holder = { holderId: randomUUID(), volumeId: 'vol-other', image: image.access, serves: true }
+    const { socketPath = '', exportName = '' } = await rig.holders.ensureHolder(caller, holder)
+    const shareId = randomUUID()
+    await chain.agent().ensureFileSystem(caller, {
+      ...{ shareId, head: { socketPath, exportName }, sizeBytes: 2 * GiB, content: 'format' },
+    })
+    const other = { ...exported, shareId, exportId: 2, junctionPath: '/other' }
+    await chain.agent().ensureShareExport(caller, other)
+    const from = exported.clients[0]?.to ?? ''
+    const client = await Nfs4Client.open(server.lif, from)
+    const file = await client.openFile('other', 'log', true)
+    // More than the server would have threads for.
+    const busy: { client: Nfs4Client; file: OpenFile }[] = []
+    t.after(() => [client, ...busy.map((one) => one.client)].forEach((one) => one.close()))
+    for (let which = 0; which < 220; which += 1) {
+      const one = await Nfs4Client.open(server.lif, from)
+      busy.push({ client: one, file: await one.openFile('share', `file-${which}`, true) })
+    }
+
+    const device = chain.deviceProcesses()
+    for (const { pid } of device) process.kill(pid, 'SIGSTOP')
+    try {
+      let done = 0
+      const writes = Promise.all(busy.map((one) => one.client.write(one.file, 'w').then(() => (done += 1))))
+      await client.write(file, 'on')
+      assert.deepEqual((await client.list('/')).toSorted(), ['other', 'share'])
+      await chain.agent().ensureShareExport(caller, { ...other, rootSquash: true })
+      assert.equal(done, 0)
+      for (const { pid } of device) process.kill(pid, 'SIGCONT')
+      await writes
+      assert.equal(done, busy.length)
+    } finally {
+      for (const one of device) if (isAlive(one)) process.kill(one.pid, 'SIGCONT')
+    }
   },
 )

@@ -190,6 +190,8 @@ export function serverText(options: {
   Enable_NLM = false;
   Enable_RQUOTA = false;
   Enable_UDP = false;
+  # A request waits for its share's head in a thread: with 200, as by default, one share that waits keeps all waiting.
+  RPC_Ioq_ThrdMax = 4000;
   # Version 3, too, is mounted by the junction path.
   Mount_Path_Pseudo = true;
 }
