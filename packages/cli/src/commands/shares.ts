@@ -9,7 +9,7 @@ const amount = (bytes: number | null): string => (bytes === null ? '-' : formatB
 const time = (iso: string): string => iso.slice(0, 19).replace('T', ' ')
 
 const statusOf = ({ status, task_state }: Share): string =>
-  task_state === null ? status : `${status} (${task_state})`
+  task_state === null || status !== 'migrating' ? status : `${status} (${task_state})`
 
 const moveOf = ({ move }: Share): string =>
   move === null ? '-' : `${move.state} ${move.percent.toFixed(0)} % to ${move.to}`
