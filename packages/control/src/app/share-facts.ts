@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto'
 import { exportLocationOf, junctionPathOf, shareHostOf, type Share, type ShareType } from '../domain/share.ts'
 import type { Topology } from '../domain/topology.ts'
-import type { FlexVolRecords } from '../ports/records.ts'
+import type { ShareLists } from '../ports/share-records.ts'
 import type { ShareTypeRecords } from '../ports/shares.ts'
 
 /** Where clients mount a share. It is the same in the share's whole life. */
@@ -29,7 +29,7 @@ export interface ShareFacts {
 
 export interface ShareFactsSources {
   types: Pick<ShareTypeRecords, 'list'>
-  flexvols: Pick<FlexVolRecords, 'list'>
+  lists: Pick<ShareLists, 'placesOf'>
   topology: Pick<Topology, 'host' | 'clusters'>
 }
 
@@ -40,13 +40,13 @@ export async function gatherShareFacts(
 ): Promise<ShareFacts[]> {
   if (shares.length === 0) return []
   const types = new Map((await sources.types.list()).map((type) => [type.id, type]))
-  const flexvols = new Map((await sources.flexvols.list()).map((flexvol) => [flexvol.id, flexvol]))
+  const places = await sources.lists.placesOf(shares.map(({ id }) => id))
   return shares.map((share) => {
-    const flexvol = share.flexvolId === null ? undefined : flexvols.get(share.flexvolId)
+    const place = places.get(share.id)
     return {
       share,
       type: types.get(share.shareTypeId) ?? null,
-      host: flexvol === undefined ? null : shareHostOf(sources.topology, flexvol),
+      host: place === undefined ? null : shareHostOf(sources.topology, place),
       instanceId: instanceIdOf(share.id),
       exportLocations: exportLocationsOf(sources.topology, share),
     }

@@ -8,6 +8,7 @@ import type {
 import type { ShareQuotaLimits, ShareQuotaScope, ShareQuotaUsage } from '../domain/share-quota.ts'
 import type { Share } from '../domain/share.ts'
 import type { Snapshot } from '../domain/snapshot.ts'
+import type { AggregatePlace } from '../domain/volume.ts'
 
 /** Lists of shares and of their snapshots. A page starts at its marker's key, so it costs the same however many there are. */
 export interface ShareLists {
@@ -22,6 +23,8 @@ export interface ShareLists {
   latestSnapshot(shareId: string): Promise<Snapshot | undefined>
   /** Shares that are being made of the snapshot. */
   usersOf(snapshotId: string): Promise<string[]>
+  /** Where these shares are, by their ids; those that were not placed yet are left out. */
+  placesOf(shareIds: readonly string[]): Promise<Map<string, { cluster: string } & AggregatePlace>>
   /** Sums of the sizes of shares on each aggregate, by `placeKey`. GiB. */
   allocatedByAggregate(): Promise<Map<string, number>>
 }

@@ -75,6 +75,16 @@ export function shareLists(db: Kysely<Database>): ShareLists {
         .execute()
       return rows.map(({ id }) => id)
     },
+    async placesOf(shareIds) {
+      if (shareIds.length === 0) return new Map()
+      const rows = await db
+        .selectFrom('flexvols')
+        .select(['share_id', 'cluster', 'node', 'aggregate'])
+        .where('share_id', 'is not', null)
+        .where('share_id', 'in', [...shareIds])
+        .execute()
+      return new Map(rows.map(({ share_id: shareId, ...place }) => [shareId ?? '', place]))
+    },
     async allocatedByAggregate() {
       const rows = await db
         .selectFrom('shares')
