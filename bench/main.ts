@@ -16,6 +16,10 @@ import { journal } from './cases/journal.ts'
 import { memory } from './cases/memory.ts'
 import { moveFlexVol } from './cases/move.ts'
 import { restart } from './cases/restart.ts'
+import { shareCreate } from './cases/share-create.ts'
+import { shareCutover } from './cases/share-cutover.ts'
+import { shareMany } from './cases/share-many.ts'
+import { shareThroughput } from './cases/share-throughput.ts'
 import { snapshots } from './cases/snapshots.ts'
 import { start } from './cases/start.ts'
 import { thinCopy } from './cases/thin-copy.ts'
@@ -35,6 +39,10 @@ const cases: BenchCase[] = [
   journal,
   moveFlexVol,
   snapshots,
+  shareThroughput,
+  shareCutover,
+  shareCreate,
+  shareMany,
 ]
 
 const usage = `npm run bench [-- [--quick] [--output FOLDER] [NAME…]]

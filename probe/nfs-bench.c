@@ -29,13 +29,14 @@ static void *requests(void *argument) {
   memset(buffer, 0x5a, bench->block);
   while (now_ns() < run->until_ns && atomic_load(&run->why) == 0) {
     uint64_t n = atomic_fetch_add(&run->next, 1);
+    if (bench->seconds == 0 && n >= run->blocks) break;
     uint64_t place = (is_random ? (n * 0x9e3779b97f4a7c15u) >> 24 : n) % run->blocks;
     memcpy(buffer, &n, sizeof n);
     uint64_t began = now_ns();
     off_t at = (off_t)(place * bench->block);
     ssize_t got = is_write ? pwrite(run->fd, buffer, bench->block, at) : pread(run->fd, buffer, bench->block, at);
     if (got != (ssize_t)bench->block) {
-      atomic_store(&run->why, got < 0 ? errno : EIO);
+      atomic_store(&run->why, got < 0 ? errno : ENODATA);
       break;
     }
     uint64_t took = now_ns() - began;
@@ -54,7 +55,7 @@ int bench_run(const struct bench *bench, FILE *answer) {
   if (run.fd < 0 || run.blocks == 0) return run.fd < 0 ? errno : EINVAL;
   pthread_t threads[MAX_DEPTH];
   uint64_t began = now_ns();
-  run.until_ns = began + bench->seconds * 1000000000ull;
+  run.until_ns = bench->seconds == 0 ? UINT64_MAX : began + bench->seconds * 1000000000ull;
   for (uint32_t i = 0; i < bench->depth; i++) pthread_create(&threads[i], NULL, requests, &run);
   for (uint32_t i = 0; i < bench->depth; i++) pthread_join(threads[i], NULL);
   if (strstr(bench->mode, "write") != NULL && fsync(run.fd) != 0) atomic_store(&run.why, errno);

@@ -11,7 +11,7 @@ struct bench {
   uint32_t block;   /* bytes of a request, a multiple of 4096 */
   uint32_t megabytes;
   uint32_t depth; /* requests at a time */
-  uint32_t seconds;
+  uint32_t seconds; /* 0: until each block had its turn */
 };
 
 /* 0, with what was measured added to `answer` as JSON fields; or an errno. */
