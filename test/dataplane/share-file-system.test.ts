@@ -254,6 +254,23 @@ test('a mount that another program has copied to its own namespace holds nothing
   assert.deepEqual(findByCommandWord(`mount=${rig.device}`), [])
 })
 
+test('the sweep sees what there is, and takes down only what it saw', { skip }, async (t) => {
+  const rig = await openShareRig(t)
+  const { mountPath } = await rig.ensure()
+  const [item, ...more] = await rig.fileSystems.inventory()
+  assert.ok(item)
+  assert.deepEqual(more, [])
+  assert.deepEqual([item.kind, item.shareId, item.pids.length], ['file-system', rig.shareId, 2])
+  assert.ok(item.what.includes(mountPath))
+  await kill(rig.pair().worker)
+  await until('both processes run', async () => Object.values(rig.pair()).every((one) => isAlive(one)))
+  await assert.rejects(rig.fileSystems.removeStray(item), refused('conflict'))
+  assert.ok(rig.fileSystems.isMounted(rig.shareId))
+  for (const now of await rig.fileSystems.inventory()) await rig.fileSystems.removeStray(now)
+  assert.deepEqual(await rig.fileSystems.inventory(), [])
+  assert.deepEqual(mountsIn(rig.folder), [])
+})
+
 test('what has it open keeps it mounted, and is named', { skip }, async (t) => {
   const rig = await openShareRig(t)
   const { mountPath } = await rig.ensure()

@@ -1,15 +1,12 @@
-import { existsSync, mkdirSync, readdirSync, readFileSync, realpathSync, statSync } from 'node:fs'
-import { mkdir, readdir, rm, stat } from 'node:fs/promises'
+import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
+import { mkdir, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DomainError, isDomainError, messageOf } from '@volant/contract'
 import type { FileSystemSpec, FileSystemStatus, InventoryItem } from '@volant/contract'
-import { readJson, syncFolder, writeJsonDurably } from '@volant/qemu/durable-file.ts'
 import { silentLog } from '../daemon/log.ts'
 import type { Log } from '../daemon/log.ts'
 import { requireSafeId } from '../daemon/names.ts'
 import { createSerial } from '../daemon/serial.ts'
-import { findFile } from '../inventory/files.ts'
-import { processesNaming, processText, processToken } from '../inventory/processes.ts'
 import { requireUnchanged } from '../inventory/unclaimed.ts'
 import {
   detachLoop,
@@ -21,7 +18,9 @@ import {
   run,
 } from '../storage/loop-mount.ts'
 import { BlockDevice, missingForBlockDevice } from './block-device.ts'
-import type { HeadAddress } from './block-device.ts'
+import { fileSystemItems } from './file-system-inventory.ts'
+import { FileSystemRecords, objection } from './file-system-record.ts'
+import type { FileSystemRecord } from './file-system-record.ts'
 import type { FileSystems } from './file-systems.ts'
 import {
   flushFileSystem,
@@ -48,25 +47,6 @@ export interface FileSystemsOptions {
   log?: Log
 }
 
-/** What is written down about a share's file system, in `<stateDir>/file-systems/<shareId>/record.json`. */
-interface FileSystemRecord {
-  shareId: string
-  head: HeadAddress
-  content: FileSystemSpec['content']
-  /** As it was asked for first; what it has is the kernel's to say. */
-  sizeBytes: number
-  readOnly?: boolean
-  /** Of the head's export: what it says of itself at the first connection, and must say at each later one. */
-  identity?: string
-  /** From the time when it was mounted first: nothing else is mounted in its place, and it is never formatted again. */
-  uuid?: string
-  logBytes?: number
-  /** What the head served when the block device was made: its size for good. */
-  deviceBytes?: number
-  /** It is being taken down: nobody mounts it again. */
-  isEnding?: true
-}
-
 /** What the device does not answer is given up. Milliseconds. */
 const answerMs = 60_000
 /** What a machine's restart unmounted, and a supervisor that is missing. Milliseconds. */
@@ -75,11 +55,10 @@ const lookMs = 5000
 /** The file systems of this machine's shares: block device, loop device, XFS, mount; and what is on record of each. */
 export class LocalFileSystems implements FileSystems {
   readonly #node: string
-  readonly #folder: string
   readonly #unmountMs: number
   readonly #log: Log
   readonly #serial = createSerial()
-  readonly #records = new Map<string, FileSystemRecord>()
+  readonly #records: FileSystemRecords
   readonly #devices = new Map<string, BlockDevice>()
   #timer: NodeJS.Timeout | undefined
 
@@ -87,12 +66,7 @@ export class LocalFileSystems implements FileSystems {
     this.#node = node
     this.#unmountMs = unmountMs
     this.#log = log
-    mkdirSync(join(stateDir, 'file-systems'), { recursive: true, mode: 0o700 })
-    this.#folder = realpathSync(join(stateDir, 'file-systems'))
-    for (const shareId of readdirSync(this.#folder)) {
-      const record = readJson(this.#recordPath(shareId)) as FileSystemRecord | undefined
-      if (record !== undefined) this.#records.set(shareId, record)
-    }
+    this.#records = new FileSystemRecords(join(stateDir, 'file-systems'))
   }
 
   /** What this machine lacks, each with its remedy; empty: nothing. */
@@ -102,11 +76,11 @@ export class LocalFileSystems implements FileSystems {
   }
 
   ids(): string[] {
-    return [...this.#records.keys()]
+    return this.#records.all().map(({ shareId }) => shareId)
   }
 
   mountPath(shareId: string): string {
-    return join(this.#folderOf(shareId), 'mount')
+    return join(this.#records.folderOf(shareId), 'mount')
   }
 
   isMounted(shareId: string): boolean {
@@ -120,7 +94,7 @@ export class LocalFileSystems implements FileSystems {
   }
 
   isLost(shareId: string): boolean {
-    if (!this.#records.has(shareId)) return false
+    if (this.#records.find(shareId) === undefined) return false
     const path = this.mountPath(shareId)
     try {
       if (statSync(path).dev === statSync(dirname(path)).dev) return false
@@ -135,7 +109,7 @@ export class LocalFileSystems implements FileSystems {
     const { shareId } = spec
     return this.#serial(shareId, async () => {
       await this.#requirePossible()
-      const known = this.#records.get(shareId)
+      const known = this.#records.find(shareId)
       const { isEnding: _, readOnly: __, ...kept } = known ?? {}
       const record: FileSystemRecord = {
         // Its size is its own once it is there.
@@ -147,7 +121,7 @@ export class LocalFileSystems implements FileSystems {
         ...(spec.readOnly === true ? { readOnly: true } : {}),
       }
       if (this.isMounted(shareId) && !this.isLost(shareId)) {
-        this.#write(record)
+        this.#records.write(record)
         // Where the head has moved: what is connected stays; the next connection goes there.
         const device = this.#device(shareId)
         device.point(spec.head)
@@ -157,11 +131,11 @@ export class LocalFileSystems implements FileSystems {
       const content = await lookAtHead(spec.head)
       const trouble = objection(record, content) ?? this.#taken(shareId, content)
       if (trouble) throw trouble
-      this.#write(record)
+      this.#records.write(record)
       try {
         await this.#bringUp(record, content)
       } catch (error) {
-        if (known === undefined) await this.#takeDown(shareId, true).catch(() => {})
+        if (known === undefined) await this.#takeDown(shareId).catch(() => {})
         throw error
       }
       return this.#statusOf(this.#known(shareId))
@@ -171,10 +145,10 @@ export class LocalFileSystems implements FileSystems {
   ensureNo(shareId: string): Promise<void> {
     requireSafeId('share id', shareId)
     return this.#serial(shareId, async () => {
-      const record = this.#records.get(shareId)
-      if (record === undefined && !existsSync(this.#folderOf(shareId))) return
-      if (record && record.isEnding !== true) this.#write({ ...record, isEnding: true })
-      await this.#takeDown(shareId, true)
+      const record = this.#records.find(shareId)
+      if (record === undefined && !existsSync(this.#records.folderOf(shareId))) return
+      if (record && record.isEnding !== true) this.#records.write({ ...record, isEnding: true })
+      await this.#takeDown(shareId)
     })
   }
 
@@ -192,7 +166,7 @@ export class LocalFileSystems implements FileSystems {
         )
       }
       if (sizeBytes > present.sizeBytes + least) await this.#answer('grow', growFileSystem(path, sizeBytes))
-      if (sizeBytes !== record.sizeBytes) this.#write({ ...record, sizeBytes })
+      if (sizeBytes !== record.sizeBytes) this.#records.write({ ...record, sizeBytes })
       return this.#statusOf(this.#known(shareId))
     })
   }
@@ -212,7 +186,7 @@ export class LocalFileSystems implements FileSystems {
   }
 
   async status(shareId: string): Promise<FileSystemStatus | undefined> {
-    const record = this.#records.get(shareId)
+    const record = this.#records.find(shareId)
     return record && this.#statusOf(record)
   }
 
@@ -239,36 +213,19 @@ export class LocalFileSystems implements FileSystems {
   }
 
   async inventory(): Promise<InventoryItem[]> {
-    return (await this.#found()).map(({ item }) => item)
+    return (await this.#items()).map(({ item }) => item)
   }
 
   async removeStray(item: InventoryItem): Promise<void> {
-    const now = (await this.#found()).find((one) => one.item.id === item.id)
+    const now = (await this.#items()).find((one) => one.item.id === item.id)
     if (requireUnchanged(item, now)) await this.ensureNo(item.id)
   }
 
-  async #found(): Promise<{ item: InventoryItem }[]> {
-    const processes = await processesNaming([this.#folder])
-    const found: { item: InventoryItem }[] = []
-    for (const shareId of readdirSync(this.#folder)) {
-      const folder = findFile(this.#folderOf(shareId))
-      if (folder === undefined) continue
-      const record = findFile(this.#recordPath(shareId))
-      const own = processes.filter(({ words }) => words.includes(`mount=${this.#device(shareId).file}`))
-      const mounted = this.isMounted(shareId) ? [`mounted at ${this.mountPath(shareId)}`] : []
-      const item: InventoryItem = {
-        kind: 'file-system',
-        id: shareId,
-        shareId,
-        what: [(record ?? folder).path, ...mounted, ...own.map(processText)].join('; '),
-        identity: [(record ?? folder).token, ...own.map(processToken)].toSorted().join(' '),
-        ageSeconds: Math.min((record ?? folder).ageSeconds, ...own.map(({ ageSeconds }) => ageSeconds)),
-        sizeBytes: 0,
-        pids: own.map(({ identity }) => identity.pid),
-      }
-      found.push({ item })
-    }
-    return found
+  #items(): Promise<{ item: InventoryItem }[]> {
+    return fileSystemItems(this.#records, (shareId) => ({
+      device: this.#device(shareId).file,
+      ...(this.isMounted(shareId) ? { mountedAt: this.mountPath(shareId) } : {}),
+    }))
   }
 
   #look(): void {
@@ -278,7 +235,7 @@ export class LocalFileSystems implements FileSystems {
   /** Mounts what is not mounted, and completes a block device that has one process only. A lost one is for `rebuild`. */
   async #restore(shareId: string): Promise<void> {
     await this.#serial(shareId, async () => {
-      const record = this.#records.get(shareId)
+      const record = this.#records.find(shareId)
       if (record === undefined || record.isEnding === true || this.isLost(shareId)) return
       if (!this.isMounted(shareId)) {
         if (record.uuid === undefined) return // whoever asked for it asks again
@@ -298,9 +255,7 @@ export class LocalFileSystems implements FileSystems {
 
   /** Two file systems of one volume would destroy each other. */
   #taken(shareId: string, { identity }: HeadContent): DomainError | undefined {
-    const other = [...this.#records.values()].find(
-      (one) => one.identity === identity && one.shareId !== shareId,
-    )
+    const other = this.#records.all().find((one) => one.identity === identity && one.shareId !== shareId)
     return (
       other &&
       new DomainError('conflict', `Share ${shareId}: volume ${identity} is that of share ${other.shareId}.`)
@@ -331,7 +286,7 @@ export class LocalFileSystems implements FileSystems {
       const uuid = await this.#answer('prepare', this.#prepare(record, disk, path, superblock))
       await this.#answer('mount', mountFileSystem(disk, path, record.readOnly === true))
       const logBytes = superblock?.logBytes ?? (await lookAtHead(head)).superblock?.logBytes ?? 0
-      this.#write({ ...record, identity, uuid, logBytes, deviceBytes })
+      this.#records.write({ ...record, identity, uuid, logBytes, deviceBytes })
     } finally {
       await detachLoop(disk).catch(() => {})
     }
@@ -351,16 +306,12 @@ export class LocalFileSystems implements FileSystems {
     return superblock.uuid
   }
 
-  /** Everything; without `withRecord` all but the record. */
-  async #takeDown(shareId: string, withRecord: boolean): Promise<void> {
+  /** Everything, the record last. */
+  async #takeDown(shareId: string): Promise<void> {
     await this.#takeDownAbove(shareId)
     await this.#device(shareId).end()
-    if (!withRecord) return
-    this.#records.delete(shareId)
-    await rm(this.#recordPath(shareId), { force: true })
-    await rm(this.#folderOf(shareId), { recursive: true, force: true })
-    syncFolder(this.#folder)
-    if (readdirSync(this.#folder).length === 0) await this.#endPrivate()
+    await this.#records.remove(shareId)
+    if (readdirSync(this.#records.folder).length === 0) await this.#endPrivate()
   }
 
   /** Mount and loop device. A device that does not answer is given up, for a mount that hangs is in everybody's way. */
@@ -395,16 +346,19 @@ export class LocalFileSystems implements FileSystems {
    */
   #ensurePrivate(): Promise<void> {
     return this.#serial(' private', async () => {
-      if ((await mountAt(this.#folder)) === undefined)
-        await run('mount', '--bind', this.#folder, this.#folder)
-      await run('mount', '--make-private', this.#folder)
+      if ((await mountAt(this.#records.folder)) === undefined)
+        await run('mount', '--bind', this.#records.folder, this.#records.folder)
+      await run('mount', '--make-private', this.#records.folder)
     })
   }
 
   #endPrivate(): Promise<void> {
     return this.#serial(' private', async () => {
-      if (readdirSync(this.#folder).length === 0 && (await mountAt(this.#folder)) !== undefined) {
-        await run('umount', this.#folder).catch(() => {})
+      if (
+        readdirSync(this.#records.folder).length === 0 &&
+        (await mountAt(this.#records.folder)) !== undefined
+      ) {
+        await run('umount', this.#records.folder).catch(() => {})
       }
     })
   }
@@ -447,7 +401,7 @@ export class LocalFileSystems implements FileSystems {
   }
 
   #known(shareId: string): FileSystemRecord {
-    const record = this.#records.get(shareId)
+    const record = this.#records.find(shareId)
     if (record) return record
     throw new DomainError('notFound', `Share ${shareId} has no file system on node ${this.#node}.`)
   }
@@ -455,7 +409,7 @@ export class LocalFileSystems implements FileSystems {
   #device(shareId: string): BlockDevice {
     const known = this.#devices.get(shareId)
     if (known) return known
-    const device = new BlockDevice(this.#folderOf(shareId))
+    const device = new BlockDevice(this.#records.folderOf(shareId))
     this.#devices.set(shareId, device)
     return device
   }
@@ -471,46 +425,11 @@ export class LocalFileSystems implements FileSystems {
     }
     throw new DomainError('unavailable', `A share's file system did not ${what} within ${answerMs / 1000} s.`)
   }
-
-  #write(record: FileSystemRecord): void {
-    mkdirSync(this.#folderOf(record.shareId), { recursive: true, mode: 0o700 })
-    writeJsonDurably(this.#recordPath(record.shareId), record)
-    this.#records.set(record.shareId, record)
-  }
-
-  #folderOf(shareId: string): string {
-    return join(this.#folder, requireSafeId('share id', shareId))
-  }
-
-  #recordPath(shareId: string): string {
-    return join(this.#folderOf(shareId), 'record.json')
-  }
 }
 
 /** As the kernel writes it: MAJOR:MINOR. */
 const deviceNumber = (dev: number): string =>
   `${(dev >>> 8) & 0xfff}:${(dev & 0xff) | ((dev >>> 12) & 0xfff00)}`
-
-/** Why what the head has is not to be mounted, or formatted. */
-function objection(
-  record: FileSystemRecord,
-  { identity, superblock, sizeBytes }: HeadContent,
-): DomainError | undefined {
-  const { shareId, content } = record
-  const wrong = (text: string): DomainError => new DomainError('conflict', `Share ${shareId}: ${text}`)
-  if (record.identity !== undefined && record.identity !== identity) {
-    return wrong(`the head serves ${identity || 'a volume without a name'} instead of ${record.identity}.`)
-  }
-  if (superblock === undefined) {
-    if (record.uuid !== undefined) return wrong('there is no file system in its image any more.')
-    if (content !== 'format') return wrong('there is no file system in its image.')
-    if (record.sizeBytes > sizeBytes)
-      return wrong(`its image has ${sizeBytes} bytes, less than the file system is to have.`)
-  } else if (record.uuid !== undefined && record.uuid !== superblock.uuid) {
-    return wrong(`its image holds another file system (${superblock.uuid} instead of ${record.uuid}).`)
-  }
-  return undefined
-}
 
 /** Whether it has settled in time. What it throws is thrown when it is awaited. */
 async function within(task: Promise<unknown>, ms: number): Promise<boolean> {
