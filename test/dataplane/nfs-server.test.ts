@@ -418,3 +418,15 @@ test('a control plane that was replaced lets go of the server', { skip: skipNfs 
   // One server, not one of each.
   assert.equal(processesOf(rig).length, 2)
 })
+
+test(
+  'rules are not taken for in effect where the server still has the former ones',
+  { skip: skipNfs },
+  async (t) => {
+    const rig = openNfsRig(t, { patienceMs: 300 })
+    const { shareId } = await openLocked(rig)
+    rig.fileSystems.refuseRebuild = true
+    rig.fileSystems.lose(shareId)
+    await assert.rejects(rig.export(shareId, []), { code: 'unavailable' })
+  },
+)

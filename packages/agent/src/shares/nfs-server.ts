@@ -117,14 +117,15 @@ export class NfsServer {
       const before = this.#exports.get(spec.shareId)
       requireConsistent(spec, this.exports)
       if (!this.#context.fileSystems.isMounted(spec.shareId)) {
-        throw new DomainError('conflict', `The file system of share ${spec.shareId} is not mounted.`)
+        throw new DomainError('unavailable', `The file system of share ${spec.shareId} is not mounted.`)
       }
       this.#exports.set(spec.shareId, spec)
       this.#records.write(this.#record)
       this.#records.writeExport(spec)
       try {
         await this.#converge(spec.shareId)
-        if (this.isServed(spec.shareId)) return
+        // By these rules: a file system that is lost is still exported by the former ones.
+        if (this.isServed(spec.shareId) && this.#told.get(spec.shareId) === this.#textOf(spec)) return
         throw new DomainError(
           'unavailable',
           `The NFS server of ${this.spec.svm} does not serve ${spec.shareId}.`,

@@ -141,7 +141,7 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
       }
       requireConsistent(spec, server)
       if (share === undefined) {
-        throw new DomainError('conflict', `The file system of share ${spec.shareId} is not mounted.`)
+        throw new DomainError('unavailable', `The file system of share ${spec.shareId} is not mounted.`)
       }
       share.export = spec
     },

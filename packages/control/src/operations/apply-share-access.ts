@@ -3,6 +3,7 @@ import { shareMessageEvents } from '../domain/share-message.ts'
 import type { ShareAccessRule, ShareAccessState } from '../domain/share.ts'
 import type { ShareAccessRecords, ShareRecords } from '../ports/shares.ts'
 import { callerOf } from './caller.ts'
+import { throughRestart } from './patience.ts'
 import { clearShareFailure, noteShareFailure, type ShareFailureNotes } from './share-failure.ts'
 import { ensureShareExport, type ShareServicePorts } from './share-service.ts'
 
@@ -51,8 +52,7 @@ export const applyShareAccess = operation<ApplyShareAccessInput, ApplyShareAcces
       return null
     },
     happened: async ({ input, ports }) => (await passingRules(ports, input.shareId)).length === 0,
-    backoff: '1s',
-    attempts: 5,
+    ...throughRestart,
   })
 
   .step('record', {
