@@ -3,6 +3,7 @@ import assert from 'node:assert/strict'
 import { readdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { messageOf } from '@volant/contract/errors.ts'
 import { rowsOf } from '../../move/place.ts'
 import { processesOf, type Kind } from '../processes.ts'
 import { unfinishedOperations } from '../world.ts'
@@ -128,7 +129,12 @@ const attachmentId = (stateDir: string): string =>
 async function strayFiles(stateDir: string, known: readonly string[]): Promise<string[]> {
   const problems: string[] = []
   for (const folder of ['run', 'machines', 'nodes', 'shares']) {
-    for (const entry of await readdir(join(stateDir, folder), { recursive: true, withFileTypes: true })) {
+    const entries = await readdir(join(stateDir, folder), { recursive: true, withFileTypes: true }).catch(
+      (error: unknown) => messageOf(error),
+    )
+    // What goes while it is looked at: it is looked at again.
+    if (typeof entries === 'string') return [entries]
+    for (const entry of entries) {
       const path = `${entry.parentPath}/${entry.name}`.slice(stateDir.length)
       // What clients wrote, and what the NFS server remembers of them.
       if (path.includes('/mount/') || path.includes('/recovery/')) continue

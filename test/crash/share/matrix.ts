@@ -42,10 +42,13 @@ const cancellable: readonly string[] = [
   'revert.cloned',
   'revert.closed',
   'migrate.recorded',
-  'migrate.snapshotMoved',
-  'migrate.notes',
   'migrate.copying',
   'migrate.phase1',
+  'migrateAlong.copied',
+  'migrateAlong.moved',
+  'migrateAlong.notes',
+  'migrateAlong.bringingUp',
+  'migrateAlong.phase1',
 ]
 
 /** The bus is the NFS server's own: it is about exports only. */
@@ -74,6 +77,6 @@ export const quickShareCells: readonly string[] = [
   'share/deny/applied/NFS-server',
   'share/revert/decided/everything',
   'share/migrate/phase1/cancel',
-  'share/migrate/committed/control-plane',
+  'share/migrateAlong/committed/control-plane',
   'share/migrate/switched/head',
 ]

@@ -1,8 +1,11 @@
 /** The named points of what is done with shares: calls that the operations make on agents and records. */
-import type { ImageCopyStatus, MirrorRequest, MirrorStatus } from '@volant/contract'
+import type { ImageCopyRequest, ImageCopyStatus, MirrorRequest, MirrorStatus } from '@volant/contract'
 import { byOperation, type Call, type Point } from '../points.ts'
 
-/** What is asked for; admitting and refusing clients is the same operation. */
+/**
+ * What is asked for. To allow and to deny are the same operation; so are `migrate` and `migrateAlong`, where a snapshot goes
+ * along, and what it shares with the share is not copied.
+ */
 export const requests = [
   'create',
   'extend',
@@ -11,6 +14,7 @@ export const requests = [
   'snapshot',
   'revert',
   'migrate',
+  'migrateAlong',
   'delete',
 ] as const
 export type Request = (typeof requests)[number]
@@ -46,6 +50,8 @@ const becomesAvailable = ({ args }: Call): boolean =>
   (args.at(-1) as { status?: string }).status === 'available'
 const isDone = (_call: Call, result: unknown): boolean => (result as ImageCopyStatus).phase === 'done'
 const changesOnly = ({ args }: Call): boolean => (args[1] as MirrorRequest).changesOnly === true
+const ontoOpen = ({ args }: Call): boolean => (args[1] as ImageCopyRequest).ontoOpen === true
+const letsGo = ({ args }: Call): boolean => args[3] === false
 const second = { isSecondPhase: true } as const
 
 export const sharePoints: readonly SharePoint[] = [
@@ -156,21 +162,6 @@ export const sharePoints: readonly SharePoint[] = [
     is: isAny,
   }),
   point('migrate', ['target', 'the target image is there', 'storage', 'ensureImage', 'after']),
-  point(
-    'migrate',
-    ['snapshotCopied', 'a snapshot is copied; nobody has heard of it', 'storage', 'imageCopyStatus', 'after'],
-    { is: isDone },
-  ),
-  point(
-    'migrate',
-    ['snapshotMoved', "the snapshot's record names the target", 'copies', 'changeSnapshotTruth', 'after'],
-    { is: isAny },
-  ),
-  point(
-    'migrate',
-    ['notes', 'the mirror notes what is written, and rests', 'holders', 'ensureMirror', 'after'],
-    { is: changesOnly },
-  ),
   point('migrate', [
     'mirror',
     'the mirror runs, and nobody has written that down',
@@ -184,7 +175,9 @@ export const sharePoints: readonly SharePoint[] = [
   point(
     'migrate',
     ['phase1', 'all is in sync, and held for the second phase', 'holders', 'mirrorStatus', 'after'],
-    { is: isReady },
+    {
+      is: isReady,
+    },
   ),
   point(
     'migrate',
@@ -253,6 +246,63 @@ export const sharePoints: readonly SharePoint[] = [
     ...onTarget,
     is: becomesAvailable,
   }),
+  point(
+    'migrateAlong',
+    ['copied', 'the snapshot is copied; nobody has heard of it', 'storage', 'imageCopyStatus', 'after'],
+    { is: isDone },
+  ),
+  point(
+    'migrateAlong',
+    ['moved', "the snapshot's record names its copy", 'copies', 'changeSnapshotTruth', 'after'],
+    { is: isAny },
+  ),
+  point(
+    'migrateAlong',
+    ['target', "the target is a clone of the snapshot's copy", 'storage', 'ensureClone', 'after'],
+    { since: 'changeSnapshotTruth' },
+  ),
+  point(
+    'migrateAlong',
+    ['notes', 'the mirror notes what is written, and rests', 'holders', 'ensureMirror', 'after'],
+    { is: changesOnly },
+  ),
+  point(
+    'migrateAlong',
+    ['bringingUp', 'the target is being brought up to date', 'storage', 'ensureImageCopy', 'after'],
+    { is: ontoOpen },
+  ),
+  point(
+    'migrateAlong',
+    [
+      'goesOn',
+      'the mirror goes on, and nobody has written that down',
+      'holders',
+      'ensureMirrorPaused',
+      'after',
+    ],
+    { is: letsGo },
+  ),
+  point(
+    'migrateAlong',
+    ['phase1', 'all is in sync, and held for the second phase', 'holders', 'mirrorStatus', 'after'],
+    { is: isReady },
+  ),
+  point(
+    'migrateAlong',
+    [
+      'committed',
+      'the register says committed, and the record names the source',
+      'copies',
+      'changeTruth',
+      'before',
+    ],
+    { ...second, holdsClient: true, since: 'prepareCutover', is: isAny },
+  ),
+  point(
+    'migrateAlong',
+    ['switched', 'the record names the target; the head has not finalized', 'copies', 'changeTruth', 'after'],
+    { ...second, ...onTarget, holdsClient: true, since: 'prepareCutover', is: isAny },
+  ),
   point('delete', [
     'unexporting',
     'the export is about to end',

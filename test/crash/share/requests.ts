@@ -6,6 +6,7 @@ import { rowsOf } from '../../move/place.ts'
 import { api, latestOperation, phase1Done, shareRow } from './api.ts'
 import { admittedProblems, refusedProblems, type Served } from './clients.ts'
 import type { SharePoint } from './points.ts'
+import type { Mark } from './writer.ts'
 import { snapshotProblems } from './snapshot-content.ts'
 import { allowed, createdShare, mountPathOf, otherAggregate, ruleState, type ShareWorld } from './world.ts'
 
@@ -24,7 +25,7 @@ export interface Asked {
 const settleMs = 60_000
 
 /** Prepares what is needed for it. */
-export function begin(world: ShareWorld, { of }: SharePoint): Promise<Asked> {
+export async function begin(world: ShareWorld, { of }: SharePoint): Promise<Asked> {
   switch (of) {
     case 'create':
       return creation(world)
@@ -39,7 +40,9 @@ export function begin(world: ShareWorld, { of }: SharePoint): Promise<Asked> {
     case 'revert':
       return reversion(world)
     case 'migrate':
-      return migration(world)
+      return migration(world, undefined)
+    case 'migrateAlong':
+      return migration(world, await markedSnapshot(world))
     case 'delete':
       return deletion(world)
     default:
@@ -173,6 +176,19 @@ async function takenSnapshot(world: ShareWorld): Promise<string> {
   return id
 }
 
+/** With what the writer had done before and after. */
+interface MarkedSnapshot {
+  id: string
+  first: Mark
+  second: Mark
+}
+
+async function markedSnapshot(world: ShareWorld): Promise<MarkedSnapshot> {
+  const first = world.writer.mark()
+  const id = await takenSnapshot(world)
+  return { id, first, second: world.writer.mark() }
+}
+
 async function snapshot(world: ShareWorld): Promise<Asked> {
   const { plane, shareId, writer } = world
   const first = writer.mark()
@@ -193,9 +209,7 @@ async function snapshot(world: ShareWorld): Promise<Asked> {
 
 async function reversion(world: ShareWorld): Promise<Asked> {
   const { plane, shareId, writer } = world
-  const first = writer.mark()
-  const id = await takenSnapshot(world)
-  const second = writer.mark()
+  const { id, first, second } = await markedSnapshot(world)
   await writer.goesOn()
   let request = second
   return asked(world, 'share.revert', {
@@ -217,13 +231,11 @@ const aggregateOf = ({ plane, shareId }: ShareWorld): string =>
     rowsOf(plane.stateDir, 'select aggregate from flexvols where share_id = ?', shareId)[0]?.['aggregate'],
   )
 
-async function migration(world: ShareWorld): Promise<Asked> {
+async function migration(world: ShareWorld, along: MarkedSnapshot | undefined): Promise<Asked> {
   const { plane, shareId } = world
   const from = aggregateOf(world)
   const to = otherAggregate(from)
   const taskState = (): unknown => shareRow(plane.stateDir, shareId)?.['task_state']
-  // It goes along.
-  const snapshotId = await takenSnapshot(world)
   return asked(world, 'share.migrate', {
     start: () => api.startMigration(plane, shareId, to),
     async secondPhase() {
@@ -243,8 +255,10 @@ async function migration(world: ShareWorld): Promise<Asked> {
       assert.equal(aggregateOf(world), at)
       for (let i = 0; i < 300 && awayFrom(world, at).length > 0; i++) await sleep(200)
       assert.deepEqual(awayFrom(world, at), [], 'images that are not where the share is')
-      assert.equal(snapshotStatus(world, snapshotId), 'available')
-      await removeSnapshot(world, snapshotId)
+      if (along === undefined) return
+      assert.equal(snapshotStatus(world, along.id), 'available')
+      assert.deepEqual(await snapshotProblems(world, along.id, along.first, along.second), [])
+      await removeSnapshot(world, along.id)
     },
   })
 }
