@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { DomainError } from '@volant/contract'
 import { gib } from '../../packages/control/src/domain/volume.ts'
 import { openShareRig, type ShareRig } from './share-rig.ts'
 import { projectId } from './volume-rig.ts'
@@ -106,9 +107,13 @@ test('rules that mean nothing are refused, and change nothing', async () => {
 
 test('many rules at once are all applied', async () => {
   const { id } = await rig.create()
+  // The first application takes some time, and the others meet it.
+  const agent = await agentOf(id)
+  for (let i = 0; i < 3; i++) agent.failNext('ensureShareExport', new DomainError('unavailable', 'away'))
   const answers = await Promise.all(Array.from({ length: 12 }, (_, i) => allow(id, `10.1.0.${i + 1}`)))
   assert.deepEqual([...new Set(answers.map(({ status }) => status))], [200])
   for (const { body } of answers) await ruleActive(body.access.id)
+  assert.deepEqual(agent.pendingFaults, [])
   assert.equal((await exported(id))?.clients.length, 12)
   await rig.until(`/shares/${id}`, 'share', { access_rules_status: 'active' })
 })
