@@ -1,6 +1,8 @@
 import { DomainError } from '@volant/contract'
-import { nothingToUndo, operation } from '@volant/saga'
+import { nothingToUndo, operation, retryable } from '@volant/saga'
+import { givesWay } from '../domain/giving-way.ts'
 import { powerStates } from '../domain/server.ts'
+import type { Attachment } from '../domain/volume.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
 import type { VolumeRemover } from '../ports/volumes.ts'
 import type { ComputeRequest } from '../domain/placement-compute.ts'
@@ -48,6 +50,22 @@ async function releaseVolumes(ports: CreateServerPorts, serverId: string): Promi
     if (attachment.deleteOnTermination) await ports.remover.removeVolume(volumeId)
     await ports.attachments.remove(attachment.id)
   }
+}
+
+/** While its volumes were in use on record a move may have begun with them; from here on none does. */
+async function partsGone(
+  { engine }: Pick<CreateServerPorts, 'engine'>,
+  attachments: readonly Attachment[],
+): Promise<void> {
+  let moving: string | undefined
+  for (const { volumeId } of attachments) {
+    const holder = await engine.holderOf(`volume/${volumeId}`)
+    if (holder === undefined || !givesWay(holder.kind)) continue
+    moving = volumeId
+    // Where it is past its commit it ends by itself.
+    await engine.cancel(holder.id).catch(() => {})
+  }
+  if (moving !== undefined) throw retryable(`Volume ${moving} is being relocated.`)
 }
 
 /** Makes a server: a place for it, its volumes, their heads, its guest. A failure leaves it in `ERROR`, with the reason. */
@@ -144,12 +162,14 @@ export const createServer = operation<CreateServerInput, CreateServerPorts>('ser
         return disks
       }),
     undo: async ({ op, input, ports }) => {
-      for (const attachment of await ports.attachments.ofServer(input.serverId)) {
+      const attachments = await ports.attachments.ofServer(input.serverId)
+      for (const attachment of attachments) {
         // Where the commit did not come to its end.
         await ports.attachments.update(attachment.id, { status: 'attaching', attachedAt: null })
         await ports.volumes.updateIf(attachment.volumeId, { status: ['in-use'] }, { status: 'attaching' })
-        await ensureNoHead(ports, callerOf(op), attachment)
       }
+      await partsGone(ports, attachments)
+      for (const attachment of attachments) await ensureNoHead(ports, callerOf(op), attachment)
     },
   })
 
