@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { DomainError } from '@volant/contract'
 import { openShareRig, type ShareRig } from './share-rig.ts'
 import { otherProjectId, projectId } from './volume-rig.ts'
 
@@ -188,7 +189,7 @@ test('pools are the aggregates, with what is true of them; no Cinder pool is a s
   assert.deepEqual(volumes.json().volumes, [])
 })
 
-test('a disabled backend gets no new share', async () => {
+test('a backend that is disabled, or cannot serve shares, gets no new one', async () => {
   const change = (action: string, body: Record<string, unknown>, version = '2.75') =>
     admin('PUT', `/services/${action}`, { binary: 'manila-share', ...body }, version)
   for (const backend of ['manila-lma', 'manila-lmb']) await change('disable', { host: `testhost@${backend}` })
@@ -196,6 +197,10 @@ test('a disabled backend gets no new share', async () => {
     rig.call('POST', '/shares', { as: 'other', body: { share: { share_proto: 'NFS', size: 1 } } })
   await refused(create(), 400, /No valid host was found.*its service is disabled/)
   for (const backend of ['manila-lma', 'manila-lmb']) await change('enable', { host: `testhost@${backend}` })
+  for (const node of ['lma-01', 'lmb-01']) {
+    rig.world.agents.shares(node).failNext('missing', new DomainError('unavailable', `node ${node} is away`))
+  }
+  await refused(create(), 400, /manila-lma#aggr1: it cannot be used: node lma-01 is away/)
   const reason = await change('disable', { host: 'testhost@manila-lma', disabled_reason: 'cleaning' }, '2.83')
   assert.equal(reason.body.disabled_reason, 'cleaning')
   await change('enable', { host: 'testhost@manila-lma' })

@@ -1,10 +1,11 @@
-import { DomainError } from '@volant/contract'
+import { DomainError, messageOf } from '@volant/contract'
 import { backendHost } from '../domain/block-service.ts'
 import { placeKey } from '../domain/aggregate-space.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import { placeShare, type SharePlacementRequest, type SharePool } from '../domain/share-placement.ts'
 import type { Topology } from '../domain/topology.ts'
+import type { Agents } from '../ports/agents.ts'
 import type { Aggregates, AggregateView } from '../ports/aggregates.ts'
 import type { ShareLists, ShareServiceRecords } from '../ports/share-records.ts'
 
@@ -27,6 +28,7 @@ export interface SharePoolSources {
   aggregates: Pick<Aggregates, 'list'>
   lists: Pick<ShareLists, 'allocatedByAggregate'>
   services: Pick<ShareServiceRecords, 'list'>
+  agents: Pick<Agents, 'shares'>
   topology: Pick<Topology, 'host' | 'availabilityZone' | 'clusters'>
 }
 
@@ -39,19 +41,21 @@ export function createSharePools(sources: SharePoolSources): SharePools {
       sources.services.list(),
     ])
     const disabled = new Set(services.filter((one) => one.disabled).map(({ backend }) => backend))
-    return topology.clusters.flatMap(({ name: cluster, shares }) => {
+    const found = topology.clusters.map(async ({ name: cluster, shares }) => {
       if (shares === undefined) return []
+      const trouble = await troubleOf(sources.agents, shares.node)
       const host = backendHost(topology.host, shares.backend)
       return views
         .filter((view) => view.cluster === cluster)
         .map((view) => ({
-          ...poolOf(view, shares.backend, allocated),
+          ...poolOf(view, shares.backend, allocated, trouble),
           availabilityZone: topology.availabilityZone,
           enabled: !disabled.has(shares.backend),
           name: `${host}#${view.name}`,
           host: topology.host,
         }))
     })
+    return (await Promise.all(found)).flat()
   }
   return {
     all,
@@ -74,10 +78,21 @@ export function createSharePools(sources: SharePoolSources): SharePools {
   }
 }
 
+/** Why the node with the LIF can't serve shares; null: it can. */
+async function troubleOf(agents: Pick<Agents, 'shares'>, node: string): Promise<string | null> {
+  try {
+    const missing = await agents.shares(node).missing()
+    return missing.length === 0 ? null : missing.join('; ')
+  } catch (error) {
+    return messageOf(error)
+  }
+}
+
 function poolOf(
   view: AggregateView,
   backend: string,
   allocated: ReadonlyMap<string, number>,
+  trouble: string | null,
 ): Omit<SharePool, 'availabilityZone' | 'enabled'> {
   const place = { node: view.node, aggregate: view.name }
   return {
@@ -85,7 +100,7 @@ function poolOf(
     cluster: view.cluster,
     backend,
     pool: view.name,
-    down: view.state === 'online' ? null : (view.reason ?? view.state),
+    down: view.state === 'online' ? trouble : (view.reason ?? view.state),
     vacatedBy: view.vacatedBy ?? null,
     reflink: view.reflink,
     totalBytes: view.space?.totalBytes ?? 0,
