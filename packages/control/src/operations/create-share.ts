@@ -128,6 +128,7 @@ export const createShare = operation<CreateShareInput, CreateSharePorts>('share.
       await ports.backend.ensureNoFlexVolAt(callerOf(op), flexvol, input.place).catch(unlessGone)
     },
     skipUndo: 'an empty folder stays behind on the aggregate, which keeps the aggregate from being deleted',
+    retry: throughRestart,
   })
 
   .step('makeImage', {
@@ -150,6 +151,7 @@ export const createShare = operation<CreateShareInput, CreateSharePorts>('share.
       if (copy !== undefined) await ports.backend.ensureNoImage(callerOf(op), copy)
     },
     skipUndo: 'what was made of the image stays behind as a stray, which nothing uses',
+    retry: throughRestart,
   })
 
   .wait('copied', {
@@ -179,6 +181,7 @@ export const createShare = operation<CreateShareInput, CreateSharePorts>('share.
       }),
     // The undo of the first step removes all the rows.
     undo: nothingToUndo,
+    retry: throughRestart,
   })
 
   .step('openHead', {

@@ -6,6 +6,7 @@ import type { Copy } from '../domain/volume.ts'
 import type { SnapshotCreation } from '../ports/snapshots.ts'
 import type { Agents } from '../ports/agents.ts'
 import { callerOf } from './caller.ts'
+import { throughRestart } from './patience.ts'
 import { clearSnapshotFailure, noteSnapshotFailure, type SnapshotFailureNotes } from './failure-note.ts'
 import {
   contentOf,
@@ -77,6 +78,7 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
       }),
     undo: ({ op, input, out, ports }) => removeContent(ports, op, input.copyId, out.placeImage),
     skipUndo: 'what was made of the image stays behind as a stray, which nothing uses',
+    retry: throughRestart,
   })
 
   .wait('copied', {
@@ -94,6 +96,7 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
         return null
       }),
     undo: nothingToUndo,
+    retry: throughRestart,
   })
 
   .commit('publish', {

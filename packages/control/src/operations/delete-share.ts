@@ -8,6 +8,7 @@ import type { CopyRecords, FlexVolRecords, SnapshotRecords } from '../ports/reco
 import type { ShareGround, ShareRecords } from '../ports/shares.ts'
 import { callerOf } from './caller.ts'
 import { unlessGone } from './create-flexvol.ts'
+import { throughRestart } from './patience.ts'
 import { clearShareFailure, noteShareFailure, type ShareFailureNotes } from './share-failure.ts'
 import {
   ensureNoShareFileSystem,
@@ -69,6 +70,7 @@ export const deleteShare = operation<DeleteShareInput, DeleteSharePorts>('share.
         return null
       }),
     undo: nothingToUndo,
+    retry: throughRestart,
   })
 
   .step('removeFileSystem', {
@@ -78,6 +80,7 @@ export const deleteShare = operation<DeleteShareInput, DeleteSharePorts>('share.
         return null
       }),
     undo: nothingToUndo,
+    retry: throughRestart,
   })
 
   .step('closeHead', {
@@ -87,6 +90,7 @@ export const deleteShare = operation<DeleteShareInput, DeleteSharePorts>('share.
         return null
       }),
     undo: nothingToUndo,
+    retry: throughRestart,
   })
 
   .commit('removeImages', {

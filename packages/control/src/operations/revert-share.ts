@@ -79,6 +79,7 @@ export const revertShare = operation<RevertShareInput, RevertSharePorts>('share.
       }),
     undo: ({ op, input, out, ports }) => removeContent(ports, op, input.copyId, out.placeImage),
     skipUndo: 'what was made of the image stays behind as a stray, which nothing uses',
+    retry: throughRestart,
   })
 
   .wait('copied', {
@@ -96,6 +97,7 @@ export const revertShare = operation<RevertShareInput, RevertSharePorts>('share.
         return null
       }),
     undo: nothingToUndo,
+    retry: throughRestart,
   })
 
   .step('endService', {
