@@ -120,6 +120,23 @@ for (const [what, name] of [
 }
 
 test(
+  'all is stopped for a while: the next start exports what there was, and clients claim their locks',
+  { skip: skipNfs },
+  async (t) => {
+    const rig = openNfsRig(t)
+    const { shareId, client, file } = await openLocked(rig)
+    await rig.agent.ensureAllStopped(caller)
+    assert.deepEqual(processesOf(rig), [])
+    assert.equal(rig.fileSystems.isMounted(shareId), false)
+    const adopted = rig.restartAgent().adopt()
+    rig.fileSystems.mount(shareId)
+    await adopted
+    await reclaim(client, file)
+    await client.write(file, 'after')
+  },
+)
+
+test(
   "Volant's own restart is no event, and from then on the next one supervises",
   { skip: skipNfs },
   async (t) => {

@@ -184,7 +184,7 @@ class NodeShares implements LocalShareAgent {
 
   async ensureAllStopped(caller: Caller): Promise<void> {
     this.#guard.admit(caller)
-    for (const server of this.#servers.values()) await server.stop()
+    for (const server of this.#servers.values()) await server.halt()
     this.#servers.clear()
     for (const shareId of this.#fileSystems.ids()) {
       await this.#change(caller, shareId, () => this.#fileSystems.ensureNo(shareId))

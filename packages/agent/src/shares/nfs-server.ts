@@ -154,6 +154,18 @@ export class NfsServer {
     })
   }
 
+  /**
+   * Ends the server, for now: what it exports and what its clients may claim of it stays on record, and whoever opens it
+   * next starts it again, as after a restart of the machine.
+   */
+  async halt(): Promise<void> {
+    this.#watched = false
+    await this.#inTurn(async () => {
+      await this.#endProcesses()
+      this.#records.write({ ...this.spec })
+    })
+  }
+
   /** Leaves it to itself, for the end of this process. */
   detach(): void {
     this.#watched = false
@@ -229,13 +241,17 @@ export class NfsServer {
   }
 
   async #end(): Promise<void> {
+    await this.#endProcesses()
+    this.#records.remove()
+  }
+
+  async #endProcesses(): Promise<void> {
     this.#watched = false
     this.#told.clear()
     this.#ganesha?.close()
     await endGanesha(this.#places, this.#record.ganesha)
     await endBus(this.#places)
     this.#record = { ...this.spec }
-    this.#records.remove()
   }
 
   #save(change: Partial<ServerRecord>): void {

@@ -126,6 +126,9 @@ export interface ShareAgent extends Inventoried {
   listShares(): Promise<ShareStatus[]>
   listServers(): Promise<NfsServerStatus[]>
   listClients(): Promise<NfsClient[]>
-  /** For the end of everything: stops servers, unmounts all, ends block devices. */
+  /**
+   * For a while, such as a restart of the machine: stops servers, unmounts all, ends block devices. What clients may claim
+   * of the servers (their locks) stays, and the next agent starts the servers again when the file systems are back.
+   */
   ensureAllStopped(caller: Caller): Promise<void>
 }
