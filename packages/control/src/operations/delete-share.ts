@@ -103,7 +103,7 @@ export const deleteShare = operation<DeleteShareInput, DeleteSharePorts>('share.
         return null
       }),
     happened: async ({ input, ports }) => (await imagesOf(ports, input)).length === 0,
-    backoff: '1s',
+    ...throughRestart,
   })
 
   .step('removeFolders', {

@@ -70,7 +70,7 @@ export const extendShare = operation<ExtendShareInput, ExtendSharePorts>('share.
       }),
     happened: async ({ input, ports }) =>
       (await fileSystemOf(ports, await ports.shares.get(input.shareId))).sizeBytes > input.oldSizeGib * gib,
-    backoff: '1s',
+    ...throughRestart,
   })
 
   .step('record', {
