@@ -84,13 +84,14 @@ async function applyAll(
     const denied = rules.filter(({ state }) => state === 'queued_to_deny' || state === 'denying')
     const admitted = rules.filter((rule) => !denied.includes(rule))
     for (const { id } of denied) await ports.accessRules.update(id, { state: 'denying' })
-    for (const { id } of admitted) await ports.accessRules.update(id, { state: 'applying' })
+    // Its denial, or another level, may be asked for at any moment: what is not as it was seen is looked at again.
+    for (const { id, state } of admitted) {
+      await ports.accessRules.updateIf(id, { state: [state] }, { state: 'applying' })
+    }
     await ensureShareExport(ports, callerOf(op), shareId)
     for (const { id } of denied) await ports.accessRules.remove(id)
-    // Meanwhile its denial may have been asked for.
-    for (const { id } of admitted) {
-      if ((await ports.accessRules.find(id))?.state !== 'applying') continue
-      await ports.accessRules.update(id, { state: 'active' })
+    for (const { id, accessLevel } of admitted) {
+      await ports.accessRules.updateIf(id, { state: ['applying'], accessLevel }, { state: 'active' })
     }
   }
   throw retryable('Rules are queued faster than they can be brought to the export.')

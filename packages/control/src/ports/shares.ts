@@ -40,13 +40,28 @@ export interface ShareGround {
   clear(shareId: string): Promise<void>
 }
 
+/** Requests and the operation that applies the rules change them at the same time. */
+export interface ExpectedAccessRule {
+  state: readonly ShareAccessRule['state'][]
+  /** Absent: any. */
+  accessLevel?: ShareAccessRule['accessLevel']
+}
+
 export interface ShareAccessRecords {
   ofShare(shareId: string): Promise<ShareAccessRule[]>
   find(ruleId: string): Promise<ShareAccessRule | undefined>
   /** Throws `conflict` where the share has a rule for the same clients. */
   create(rule: ShareAccessRule): Promise<void>
   update(ruleId: string, fields: Partial<Omit<ShareAccessRule, 'id' | 'shareId'>>): Promise<void>
+  /** Changes the rule only if it still is what was expected; tells whether it did. */
+  updateIf(
+    ruleId: string,
+    expected: ExpectedAccessRule,
+    fields: Partial<Omit<ShareAccessRule, 'id' | 'shareId'>>,
+  ): Promise<boolean>
   remove(ruleId: string): Promise<void>
+  /** Removes the rule only if it still is what was expected; tells whether it did. */
+  removeIf(ruleId: string, expected: ExpectedAccessRule): Promise<boolean>
 }
 
 export interface ShareMessageRecords {

@@ -70,8 +70,25 @@ export function shareAccessRecords(db: Kysely<Database>, clock: Clock): ShareAcc
       const set = toColumns({ updatedAt: now(), ...fields })
       await db.updateTable('share_access_rules').set(set).where('id', '=', ruleId).execute()
     },
+    async updateIf(ruleId, { state, accessLevel }, fields) {
+      let query = db
+        .updateTable('share_access_rules')
+        .set(toColumns({ updatedAt: now(), ...fields }))
+        .where('id', '=', ruleId)
+        .where('state', 'in', [...state])
+      if (accessLevel !== undefined) query = query.where('access_level', '=', accessLevel)
+      return (await query.executeTakeFirst()).numUpdatedRows > 0n
+    },
     async remove(ruleId) {
       await db.deleteFrom('share_access_rules').where('id', '=', ruleId).execute()
+    },
+    async removeIf(ruleId, { state, accessLevel }) {
+      let query = db
+        .deleteFrom('share_access_rules')
+        .where('id', '=', ruleId)
+        .where('state', 'in', [...state])
+      if (accessLevel !== undefined) query = query.where('access_level', '=', accessLevel)
+      return (await query.executeTakeFirst()).numDeletedRows > 0n
     },
   }
 }
