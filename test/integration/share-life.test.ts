@@ -95,6 +95,8 @@ test('rules that mean nothing are refused, and change nothing', async () => {
   await refused(allow(id, '10.0.0'), 400, /does not appear to be an IPv4 or IPv6 network/)
   await refused(allow(id, '10.0.0.1; rm'), 400, /does not appear/)
   await refused(allow(id, 'fe80::1%eth0'), 400, /does not appear/)
+  await refused(allow(id, '2001:db8::/112'), 400, /too small a network for the NFS server/)
+  await refused(allow(id, '::ffff:10.0.0.0/120'), 400, /IPv4 address in the form of IPv6/)
   await refused(allow(id, '10.0.0.1', { access_level: 'rwx' }), 400, /Invalid share access level: rwx/)
   const typed = (access_type: string) => act(id, { allow_access: { access_type, access_to: 'alice' } })
   await refused(typed('user'), 400, /does not authenticate users/)
@@ -103,6 +105,73 @@ test('rules that mean nothing are refused, and change nothing', async () => {
   await refused(act(id, { deny_access: { access_id: 'nope' } }), 404, /could not be found/)
   assert.deepEqual(await rulesOf(id), [])
   await refused(rig.call('GET', '/share-access-rules'), 400, /share_id/)
+})
+
+/** Something else than rules is done with the share, until the result is called. */
+async function occupied(id: string): Promise<() => Promise<void>> {
+  const agent = await agentOf(id)
+  const real = agent.ensureFileSystemSize
+  let free: () => void = () => {}
+  const held = new Promise<void>((resolve) => (free = resolve))
+  agent.ensureFileSystemSize = async (...words) => {
+    await held
+    return real(...words)
+  }
+  assert.equal((await act(id, { extend: { new_size: 2 } })).status, 202)
+  return async () => {
+    free()
+    await rig.idle(`share/${id}`)
+    agent.ensureFileSystemSize = real
+  }
+}
+
+test('what is refused because of other work changes no rule, not even for a moment', async () => {
+  const { id } = await rig.create()
+  const { access } = (await allow(id, '10.0.0.1', { access_level: 'ro' })).body
+  await ruleActive(access.id)
+  await rig.idle(`share/${id}`)
+  const release = await occupied(id)
+  try {
+    const before = await rulesOf(id)
+    const level = { version: '2.88', body: { update_access: { access_level: 'rw' } } }
+    await refused(rig.call('PUT', `/share-access-rules/${access.id}`, level), 409, /share\.extend/)
+    await refused(act(id, { deny_access: { access_id: access.id } }), 409, /share\.extend/)
+    await refused(allow(id, '10.0.0.2'), 409, /share\.extend/)
+    assert.deepEqual(await rulesOf(id), before)
+  } finally {
+    await release()
+  }
+})
+
+test('a rule whose level changes stays in effect all along', async () => {
+  const { id } = await rig.create()
+  const { access } = (await allow(id, '10.0.0.1', { access_level: 'ro' })).body
+  await ruleActive(access.id)
+  await rig.idle(`share/${id}`)
+  const agent = await agentOf(id)
+  agent.failNext('ensureShareExport', new DomainError('unavailable', 'away'))
+  const level = { version: '2.88', body: { update_access: { access_level: 'rw' } } }
+  const { body } = await rig.call('PUT', `/share-access-rules/${access.id}`, level)
+  // In a state in which whoever tells the export of the rules meanwhile does not leave it out.
+  assert.ok(['applying', 'active'].includes(body.access.state), body.access.state)
+  await ruleActive(access.id)
+  await rig.idle(`share/${id}`)
+  assert.deepEqual((await exported(id))?.clients, [{ to: '10.0.0.1', level: 'rw' }])
+})
+
+test('a rule that is being denied does not come back by another level', async () => {
+  const { id } = await rig.create()
+  const { access } = (await allow(id, '10.0.0.1')).body
+  await ruleActive(access.id)
+  await rig.idle(`share/${id}`)
+  const agent = await agentOf(id)
+  agent.failNext('ensureShareExport', new DomainError('unavailable', 'away'))
+  const level = { version: '2.88', body: { update_access: { access_level: 'ro' } } }
+  assert.equal((await act(id, { deny_access: { access_id: access.id } })).status, 202)
+  await refused(rig.call('PUT', `/share-access-rules/${access.id}`, level), 409, /being denied/)
+  await rig.gone(`/share-access-rules/${access.id}`)
+  await rig.idle(`share/${id}`)
+  assert.deepEqual((await exported(id))?.clients, [])
 })
 
 test('many rules at once are all applied', async () => {

@@ -73,11 +73,7 @@ export const createShareAccessRules = (sources: ShareAccessRuleSources): ShareAc
     deny: (principal, shareId, ruleId) => deny(sources, principal, shareId, ruleId),
     async setLevel(principal, ruleId, level) {
       const rule = await changeable(principal, ruleId, 'share_access_rule:update')
-      requireRulesChangeable(await shares.get(rule.shareId))
-      if (rule.accessLevel === level) return rule
-      await rules.update(ruleId, { accessLevel: level, state: 'queued_to_apply' })
-      await apply(sources, rule.shareId)
-      return (await rules.find(ruleId)) ?? rule
+      return setLevel(sources, await shares.get(rule.shareId), rule, level)
     },
     async setMetadata(principal, ruleId, metadata) {
       const rule = await changeable(principal, ruleId, 'share_access_metadata:update')
@@ -125,6 +121,7 @@ async function allow(
     createdAt: clock.now().toISOString(),
     updatedAt: null,
   }
+  await requireFree(sources, shareId)
   try {
     await rules.create(rule)
   } catch (error) {
@@ -133,8 +130,8 @@ async function allow(
   try {
     await apply(sources, shareId)
   } catch (error) {
-    await rules.remove(rule.id)
-    throw error
+    // An application that was under way may have found it: then it is in effect, and stays.
+    if (await rules.removeIf(rule.id, { state: ['queued_to_apply'] })) throw error
   }
   return rule
 }
@@ -183,14 +180,54 @@ async function deny(
     throw new DomainError('notFound', `Share access rule ${ruleId} could not be found.`)
   }
   requireRulesChangeable(share)
-  if (rule.state === 'queued_to_deny' || rule.state === 'denying') return
+  if (isDenied(rule)) return
+  await requireFree(sources, shareId)
   await rules.update(ruleId, { state: 'queued_to_deny' })
   try {
     await apply(sources, shareId)
   } catch (error) {
-    await rules.update(ruleId, { state: rule.state })
+    await rules.updateIf(ruleId, { state: ['queued_to_deny'] }, { state: rule.state })
     throw error
   }
+}
+
+const isDenied = ({ state }: ShareAccessRule): boolean => state === 'queued_to_deny' || state === 'denying'
+
+/** A rule that is in effect stays so: `applying` is told to the export by whoever tells it anything meanwhile. */
+async function setLevel(
+  sources: ShareAccessRuleSources,
+  share: Share,
+  rule: ShareAccessRule,
+  accessLevel: AccessLevel,
+): Promise<ShareAccessRule> {
+  const { rules } = sources
+  requireRulesChangeable(share)
+  const denied = () => new DomainError('conflict', `Share access rule ${rule.id} is being denied.`)
+  if (isDenied(rule)) throw denied()
+  if (rule.accessLevel === accessLevel) return rule
+  await requireFree(sources, share.id)
+  const isInEffect = rule.state === 'active' || rule.state === 'applying'
+  const state = isInEffect ? 'applying' : 'queued_to_apply'
+  const notDenied = ['queued_to_apply', 'applying', 'active', 'error'] as const
+  if (!(await rules.updateIf(rule.id, { state: notDenied }, { accessLevel, state }))) throw denied()
+  try {
+    await apply(sources, share.id)
+  } catch (error) {
+    const { accessLevel: former, state: was } = rule
+    await rules.updateIf(rule.id, { state: [state], accessLevel }, { accessLevel: former, state: was })
+    throw error
+  }
+  return (await rules.find(rule.id)) ?? rule
+}
+
+/** Before anything is written: what else is done with the share is not waited for. */
+async function requireFree({ engine }: ShareAccessRuleSources, shareId: string): Promise<void> {
+  const holder = await engine.holderOf(`share/${shareId}`)
+  if (holder === undefined || holder.kind === applyShareAccess.kind) return
+  throw new DomainError(
+    'conflict',
+    `Operation ${holder.id} (${holder.kind}) is working on share ${shareId}. Wait for its end.`,
+  )
 }
 
 /** How many operations on the rules a request may meet: one may begin between the end of another and its start. */

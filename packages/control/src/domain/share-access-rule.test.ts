@@ -15,7 +15,6 @@ test('an address or a network has one writing', () => {
     ['2001:0db8::/32', '2001:db8::/32'],
     ['::/0', '::/0'],
     ['::', '::'],
-    ['::ffff:10.0.0.0/120', '::ffff:10.0.0.0/120'],
     ['fe80:0:0:1:0:0:0:0/64', 'fe80:0:0:1::/64'],
   ]
   for (const [text, canonical] of same) assert.equal(canonicalAccessTo(text), canonical, text)
@@ -37,6 +36,11 @@ test('what is neither is refused, and told what would be right', () => {
     ['::/129', /whole number from 0 to 128/],
     ['10.0.0.1/24', /The network is 10\.0\.0\.0\/24/],
     ['2001:db8::1/64', /The network is 2001:db8::\/64/],
+    ['2001:db8::/97', /too small a network for the NFS server/],
+    ['2001:db8::/127', /too small a network for the NFS server/],
+    ['::ffff:10.0.0.7', /IPv4 address in the form of IPv6/],
+    ['::ffff:10.0.0.0/120', /IPv4 address in the form of IPv6/],
+    ['::ffff:0:0/96', /IPv4 address in the form of IPv6/],
   ]
   for (const [text, reason] of wrong) {
     assert.throws(

@@ -3,7 +3,8 @@ import { DomainError } from '@volant/contract'
 
 /**
  * An address or a network in CIDR notation, in canonical form: an IPv6 address in its shortest writing, a network of one
- * address as that address. Throws `invalid` with what is wrong, as Python's `ipaddress`, by which Manila decides.
+ * address as that address. Throws `invalid` with what is wrong, as Python's `ipaddress`, by which Manila decides; and for
+ * what the NFS server can't be told.
  */
 export function canonicalAccessTo(text: string): string {
   const shown = text.length > 80 ? `${text.slice(0, 80)}…` : text
@@ -29,8 +30,19 @@ export function canonicalAccessTo(text: string): string {
     )
   }
   const canonical = textOf(value, bits)
+  if (bits === 128 && value >> 32n === 0xffffn && prefix >= longestNetwork6) {
+    return refuse(`'${shown}' is an IPv4 address in the form of IPv6; write it as IPv4.`)
+  }
+  if (bits === 128 && prefix > longestNetwork6 && prefix < bits) {
+    return refuse(
+      `'${shown}' is too small a network for the NFS server; use one up to /96, or single addresses.`,
+    )
+  }
   return prefix === bits ? canonical : `${canonical}/${prefix}`
 }
+
+/** The NFS server has no words for IPv6 networks with a longer prefix. */
+const longestNetwork6 = 96
 
 const prefixOf = (text: string, bits: number): number | undefined =>
   /^\d{1,3}$/.test(text) && Number(text) <= bits ? Number(text) : undefined

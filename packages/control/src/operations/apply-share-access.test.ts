@@ -56,7 +56,8 @@ test('a denial that comes while the rule is being applied is not forgotten', asy
 
 test('a denial that comes while the export is told of the rule is not forgotten', async (t) => {
   const { ports, share, queued, admitted } = await open(t)
-  const deny = () => ports.accessRules.updateIf(queued.id, { state: ['applying'] }, { state: 'queued_to_deny' })
+  const deny = () =>
+    ports.accessRules.updateIf(queued.id, { state: ['applying'] }, { state: 'queued_to_deny' })
   await carryOut(applyShareAccess, whileTelling(ports, deny), { shareId: share.id })
   assert.equal(await ports.accessRules.find(queued.id), undefined)
   assert.deepEqual(await admitted(), ['10.0.0.1 rw'])

@@ -138,6 +138,14 @@ test('rules that are still queued are applied, and those that are not are let be
   assert.deepEqual(started, ['share.access'])
 })
 
+test('a rule that nobody goes on applying is applied', async (t) => {
+  const { base, share, ports, started } = await open(t)
+  const [rule] = await base.accessRules.ofShare(share.id)
+  await base.accessRules.update(rule?.id ?? '', { state: 'applying', accessLevel: 'ro' })
+  await restoreShares(ports, caller)
+  assert.deepEqual(started, ['share.access'])
+})
+
 test('the heads of shares are no business of the pass that restores those of volumes', async (t) => {
   const { world, ports, attachment, reboot } = await open(t)
   await reboot()

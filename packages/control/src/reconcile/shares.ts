@@ -144,7 +144,7 @@ async function headOf(
 /** What works on the share now looks for them itself, or they are found at the next pass. */
 async function applyQueued(ports: RestoreSharesPorts, { id }: Share): Promise<void> {
   const rules = await ports.accessRules.ofShare(id)
-  if (!rules.some(({ state }) => state === 'queued_to_apply' || state === 'queued_to_deny')) return
+  if (rules.every(({ state }) => state === 'active' || state === 'error')) return
   try {
     await ports.engine.start(applyShareAccess, { shareId: id })
   } catch (error) {
