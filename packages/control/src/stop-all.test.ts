@@ -42,6 +42,16 @@ test('a share that cannot be stopped is named, nothing goes on below it, and the
   await stop()
 })
 
+test('an NFS server that runs is named; the record of one that has ended is not', async () => {
+  const { shares, stop } = await nodesWithShares()
+  const inventory = { kind: 'nfs-server' as const, id: 'svm1', identity: '', ageSeconds: 1, sizeBytes: 0 }
+  const found = [{ ...inventory, what: 'its record', pids: [] as number[] }]
+  shares('lma-01').inventory = async () => found
+  await stop()
+  found[0]?.pids.push(4711)
+  await assert.rejects(stop(), { code: 'unavailable', message: /run on: node lma-01: its record/ })
+})
+
 test('a node that is away is left to itself', async () => {
   const { shares, stop } = await nodesWithShares()
   const away: string[] = []
