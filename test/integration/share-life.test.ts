@@ -111,8 +111,7 @@ test('rules that mean nothing are refused, and change nothing', async () => {
 async function occupied(id: string): Promise<() => Promise<void>> {
   const agent = await agentOf(id)
   const real = agent.ensureFileSystemSize
-  let free: () => void = () => {}
-  const held = new Promise<void>((resolve) => (free = resolve))
+  const { promise: held, resolve: free } = Promise.withResolvers<void>()
   agent.ensureFileSystemSize = async (...words) => {
     await held
     return real(...words)
@@ -165,12 +164,19 @@ test('a rule that is being denied does not come back by another level', async ()
   await ruleActive(access.id)
   await rig.idle(`share/${id}`)
   const agent = await agentOf(id)
-  agent.failNext('ensureShareExport', new DomainError('unavailable', 'away'))
+  const real = agent.ensureShareExport
+  const { promise: told, resolve: tell } = Promise.withResolvers<void>()
+  agent.ensureShareExport = async (...words) => {
+    await told
+    return real(...words)
+  }
   const level = { version: '2.88', body: { update_access: { access_level: 'ro' } } }
   assert.equal((await act(id, { deny_access: { access_id: access.id } })).status, 202)
   await refused(rig.call('PUT', `/share-access-rules/${access.id}`, level), 409, /being denied/)
+  tell()
   await rig.gone(`/share-access-rules/${access.id}`)
   await rig.idle(`share/${id}`)
+  agent.ensureShareExport = real
   assert.deepEqual((await exported(id))?.clients, [])
 })
 
@@ -207,6 +213,28 @@ test('a share grows while it is served, and does not shrink', async () => {
   agent.setUsed(id, 2.5 * gib)
   await refused(act(id, { shrink: { new_size: 2 } }), 400, /possible data loss: 2\.50 GiB are used/)
   await refused(act(id, { shrink: { new_size: 3 } }), 400, /must be less than current size/)
+})
+
+test('a share does not grow while a snapshot is being made: it would be larger than it is said to be', async () => {
+  const { id } = await rig.create()
+  const agent = await agentOf(id)
+  const real = agent.flushFileSystem
+  const { promise: held, resolve: free } = Promise.withResolvers<void>()
+  agent.flushFileSystem = async (...words) => {
+    await held
+    return real(...words)
+  }
+  const { snapshot } = (await rig.call('POST', '/snapshots', { body: { snapshot: { share_id: id } } })).body
+  await refused(act(id, { extend: { new_size: 2 } }), 409, /snapshot .* is being made/i)
+  assert.equal((await rig.call('GET', `/shares/${id}`)).body.share.status, 'available')
+  free()
+  await rig.until(`/snapshots/${snapshot.id}`, 'snapshot', { status: 'available' })
+  agent.flushFileSystem = real
+  await rig.idle(`snapshot/${snapshot.id}`)
+  assert.equal((await act(id, { extend: { new_size: 2 } })).status, 202)
+  await rig.until(`/shares/${id}`, 'share', { status: 'available', size: 2 })
+  assert.equal((await rig.call('DELETE', `/snapshots/${snapshot.id}`)).status, 202)
+  await rig.gone(`/snapshots/${snapshot.id}`)
 })
 
 test('snapshots are taken, described, and keep their share from deletion', async () => {

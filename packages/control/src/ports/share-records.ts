@@ -47,8 +47,8 @@ export interface ShareQuotaRecords {
    */
   createSnapshot(snapshot: Snapshot): Promise<boolean>
   /**
-   * Sets the share to `extending` and counts its growth as used; throws `overQuota`. False where the share has another
-   * status or size by now.
+   * Sets the share to `extending` and counts its growth as used; throws `overQuota`, and `conflict` while a snapshot of it
+   * is being made. False where the share has another status or size by now.
    */
   beginExtend(share: Share, newSizeGib: number): Promise<boolean>
   /** Throws `overQuota` where the limits of that type have no room for the share. */

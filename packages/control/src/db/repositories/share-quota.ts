@@ -65,6 +65,7 @@ export function shareQuotaRecords(db: Kysely<Database>): ShareQuotaRecords {
     beginExtend: (share, newSizeGib) =>
       db.transaction().execute(async (trx) => {
         const growth = newSizeGib - share.sizeGib
+        await requireNoSnapshotBeingMade(trx, share.id)
         requireShareSize(await limitsOf(trx, share), newSizeGib)
         await requireRoom(trx, share, { gigabytes: growth })
         const changed = await trx
@@ -110,6 +111,21 @@ async function requireAvailable(db: Kysely<Database>, snapshotId: string): Promi
   throw new DomainError(
     'invalid',
     `Invalid share snapshot: status must be 'available', and it is ${snapshot?.status ?? 'deleted'}.`,
+  )
+}
+
+/** It says how large the share is, and would hold one that is larger. */
+async function requireNoSnapshotBeingMade(db: Kysely<Database>, shareId: string): Promise<void> {
+  const snapshot = await db
+    .selectFrom('snapshots')
+    .select('id')
+    .where('share_id', '=', shareId)
+    .where('status', '=', 'creating')
+    .executeTakeFirst()
+  if (snapshot === undefined) return
+  throw new DomainError(
+    'conflict',
+    `Snapshot ${snapshot.id} of share ${shareId} is being made. Extend the share when it is there.`,
   )
 }
 
