@@ -284,15 +284,18 @@ async function complete(
   shareId: string,
 ): Promise<void> {
   const share = await administeredShare(shares, principal, shareId, 'share:migration_complete')
-  if (share.taskState !== 'migration_driver_phase1_done' || share.flexvolId === null) {
-    throw invalidShare(stateMessage(share) ?? `First migration phase of share ${shareId} not completed yet.`)
-  }
+  const notYet = (now: Share) =>
+    invalidShare(stateMessage(now) ?? `First migration phase of share ${shareId} not completed yet.`)
+  if (share.taskState !== 'migration_driver_phase1_done' || share.flexvolId === null) throw notYet(share)
+  // It may have ended since: what it has told of its end stays.
+  const note = (taskState: ShareTaskState) =>
+    shares.updateIf(shareId, { status: ['migrating'] }, { taskState })
   // Before the trigger: what comes of it is the operation's to tell.
-  await shares.update(shareId, { taskState: 'migration_completing' })
+  if (!(await note('migration_completing'))) throw notYet(await shares.get(shareId))
   try {
     await moves.trigger(share.flexvolId)
   } catch (error) {
-    await shares.update(shareId, { taskState: 'migration_driver_phase1_done' })
+    await note('migration_driver_phase1_done')
     throw error
   }
 }
