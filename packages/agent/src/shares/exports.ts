@@ -81,6 +81,10 @@ function networkOf(to: string): Network {
       `"${to}" is an address within a network; write the network's first address, or no /${prefix}.`,
     )
   }
+  // The server takes 0.0.0.0 for everybody, IPv6 and all.
+  if (value === 0n && prefix === bits) {
+    throw invalid(`"${to}" is no client's address; everybody is ${address}/0.`)
+  }
   if (family === 6 && value >> 32n === 0xffffn && prefix >= longestPrefix6) {
     throw invalid(`"${to}" is an IPv4 address in the form of IPv6; write it as IPv4.`)
   }

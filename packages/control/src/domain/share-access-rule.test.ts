@@ -10,11 +10,11 @@ test('an address or a network has one writing', () => {
     ['10.0.0.0/24', '10.0.0.0/24'],
     ['0.0.0.0/0', '0.0.0.0/0'],
     ['255.255.255.255', '255.255.255.255'],
+    ['0.0.0.0/8', '0.0.0.0/8'],
     ['2001:DB8::1', '2001:db8::1'],
     ['2001:db8:0:0:0:0:0:1/128', '2001:db8::1'],
     ['2001:0db8::/32', '2001:db8::/32'],
     ['::/0', '::/0'],
-    ['::', '::'],
     ['fe80:0:0:1:0:0:0:0/64', 'fe80:0:0:1::/64'],
   ]
   for (const [text, canonical] of same) assert.equal(canonicalAccessTo(text), canonical, text)
@@ -36,6 +36,10 @@ test('what is neither is refused, and told what would be right', () => {
     ['::/129', /whole number from 0 to 128/],
     ['10.0.0.1/24', /The network is 10\.0\.0\.0\/24/],
     ['2001:db8::1/64', /The network is 2001:db8::\/64/],
+    ['0.0.0.0', /no client's address.*0\.0\.0\.0\/0/],
+    ['0.0.0.0/32', /no client's address.*0\.0\.0\.0\/0/],
+    ['::', /no client's address.*::\/0/],
+    ['::/128', /no client's address/],
     ['2001:db8::/97', /too small a network for the NFS server/],
     ['2001:db8::/127', /too small a network for the NFS server/],
     ['::ffff:10.0.0.7', /IPv4 address in the form of IPv6/],

@@ -30,6 +30,10 @@ export function canonicalAccessTo(text: string): string {
     )
   }
   const canonical = textOf(value, bits)
+  // The NFS server takes 0.0.0.0 for everybody.
+  if (value === 0n && prefix === bits) {
+    return refuse(`'${shown}' is no client's address. Everybody is ${canonical}/0.`)
+  }
   if (bits === 128 && value >> 32n === 0xffffn && prefix >= longestNetwork6) {
     return refuse(`'${shown}' is an IPv4 address in the form of IPv6; write it as IPv4.`)
   }
