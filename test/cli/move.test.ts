@@ -53,7 +53,7 @@ describe('volant move', () => {
     const pool = await place.host()
     const moved = await place.run('move', flexvol, 'aggr2', '--watch')
     assert.equal(moved.code, 0, moved.stderr)
-    assert.match(moved.stdout, /^succeeded: 1 images, .* moved/)
+    assert.match(moved.stdout, /^succeeded: 1 image, .* moved/)
     assert.deepEqual([await where(), await place.host()], ['aggr2', pool])
     const { move, images } = await json<MoveDocument>('moves', flexvol, '--images')
     assert.deepEqual(
@@ -113,7 +113,7 @@ describe('volant vacate', () => {
     )
     assert.equal(plan.ok, true)
     const node = await place.run('vacate', 'lma-01', '--dry-run')
-    assert.deepEqual([node.code, /no other aggregate/.test(node.stderr)], [4, true])
+    assert.deepEqual([node.code, /no aggregate besides/.test(node.stderr)], [4, true])
     assert.equal((await place.run('vacate', 'lma-01')).code, 4)
     assert.equal((await place.run('vacate', 'aggr2')).code, 4, 'two clusters have one')
     assert.equal((await place.run('vacate', 'attic')).code, 3)

@@ -178,7 +178,7 @@ test('cinder create --snapshot-id, revert-to-snapshot and delete --cascade', asy
 
   const refused = await cloud.run('cinder', ['delete', 'origin'])
   assert.notEqual(refused.code, 0)
-  assert.match(refused.stdout + refused.stderr, /have snapshots.* It has 1 snapshots/)
+  assert.match(refused.stdout + refused.stderr, /have snapshots.* It has 1 snapshot:/)
   await cinder('delete', '--cascade', 'origin')
   await gone(id)
   await until(

@@ -30,6 +30,7 @@ test('openstack catalog list shows every service at the address the client came 
       ['glance', 'image'],
       ['cinderv3', 'volumev3'],
       ['nova', 'compute'],
+      ['manilav2', 'sharev2'],
     ],
   )
   for (const service of catalog)

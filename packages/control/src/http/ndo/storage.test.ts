@@ -307,7 +307,7 @@ test('a vacate is refused: no such thing (404), nothing can move (409), one is u
   assert.equal((await code({ cluster: 'c', aggregate: 'old', to: ['x'] }))[0], 404)
   const [whole, why] = await code({ cluster: 'c', node: 'n1' })
   assert.equal(whole, 409)
-  assert.match(why, /Nothing of old@n1, a@n1, b@n1 can move.*no other aggregate/)
+  assert.match(why, /Nothing of old@n1, a@n1, b@n1 can move.*no aggregate besides/)
   assert.deepEqual(rig.started, [])
 
   assert.equal((await code({ cluster: 'c', aggregate: 'old' }))[0], 202)
