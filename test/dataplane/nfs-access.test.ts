@@ -163,7 +163,10 @@ test('what makes no sense is refused, and nothing changes', { skip: skipNfs }, a
   ]) {
     await assert.rejects(
       rule(to),
-      refused('invalid', /no address and no network|within a network|in the form of IPv6|too small|no client's address/),
+      refused(
+        'invalid',
+        /no address and no network|within a network|in the form of IPv6|too small|no client's address/,
+      ),
       to,
     )
   }
