@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { DomainError } from '@volant/contract'
 import type { Operation } from '@volant/saga'
 import type { ShareStatus } from '../domain/share.ts'
 import { systemClock } from '../ports/clock.ts'
@@ -20,6 +21,7 @@ async function open() {
       holderOf: async (key: string) => (held.has(key) ? { id: 'op', kind: 'some.operation' } : undefined),
       start: async <Input, Ports>(operation: Operation<Input, Ports>, input: NoInfer<Input>) => {
         const { shareId, snapshotId } = input as { shareId?: string; snapshotId?: string }
+        if (held.has('flexvol')) throw new DomainError('conflict', 'It is being moved.')
         started.push(`${operation.kind} ${shareId ?? snapshotId}`)
         return { id: 'new' }
       },
@@ -66,6 +68,22 @@ test('one that an operation works on, and one that was just claimed, are let be'
   held.clear()
   assert.deepEqual(await recoverShares(sources, 60_000), { recovered: [] }, 'a request may be at it')
   assert.deepEqual((await recoverShares(sources)).recovered, [growing.id, moving.id])
+})
+
+test('a deletion that has to wait for other work keeps nobody from being recovered', async (t) => {
+  const { world, ports, held, started, sources } = await open()
+  t.after(() => world.db.destroy())
+  const share = await makeShare(ports)
+  const volume = await world.records.volumes.get(share.volumeId ?? '')
+  const going = await addSnapshot(world, volume, { status: 'deleting' })
+  const begun = await addSnapshot(world, volume)
+  await ports.shares.update(share.id, { status: 'deleting' })
+  held.add('flexvol')
+  assert.deepEqual((await recoverShares(sources)).recovered, [begun.id])
+  assert.equal((await world.records.snapshots.get(begun.id)).status, 'error')
+  held.clear()
+  assert.deepEqual((await recoverShares(sources)).recovered, [share.id, going.id])
+  assert.deepEqual(started, [`share.delete ${share.id}`, `snapshot.delete ${going.id}`])
 })
 
 test('so do snapshots of shares, and those of volumes are left to the other recovery', async (t) => {

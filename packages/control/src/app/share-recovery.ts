@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { isDomainError } from '@volant/contract'
 import {
   shareMessageEvents,
   shareMessageLifetimeDays,
@@ -74,8 +75,8 @@ async function settle(sources: ShareRecoverySources, share: Share): Promise<bool
   switch (status) {
     case 'deleting': {
       const requestId = `req-${randomUUID()}`
-      await engine.start(deleteShare, { shareId: id, volumeId, flexvolId, projectId, requestId })
-      return true
+      const input = { shareId: id, volumeId, flexvolId, projectId, requestId }
+      return unlessInTheWay(() => engine.start(deleteShare, input))
     }
     case 'migrating':
       return become({ status: 'available', taskState: 'migration_error' })
@@ -95,14 +96,24 @@ async function settleSnapshot(
   switch (status) {
     case 'deleting': {
       const requestId = `req-${randomUUID()}`
-      await engine.start(deleteSnapshot, { snapshotId: id, projectId, requestId })
-      return true
+      return unlessInTheWay(() => engine.start(deleteSnapshot, { snapshotId: id, projectId, requestId }))
     }
     case 'restoring':
       return snapshots.updateIf(id, { status: ['restoring'] }, { status: 'available' })
     default:
       await tell(sources, projectId, { resourceType: 'SHARE_SNAPSHOT', resourceId: id }, 'snapshot')
       return snapshots.updateIf(id, { status: ['creating'] }, { status: 'error' })
+  }
+}
+
+/** False: something else is being done with what it needs, such as the move of its FlexVol; the next pass tries again. */
+async function unlessInTheWay(start: () => Promise<unknown>): Promise<boolean> {
+  try {
+    await start()
+    return true
+  } catch (error) {
+    if (isDomainError(error) && error.code === 'conflict') return false
+    throw error
   }
 }
 
