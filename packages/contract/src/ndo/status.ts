@@ -122,7 +122,7 @@ export const SystemStatus = Type.Object({
     /** Operations that wait for it. */
     waiting: Type.Integer({ minimum: 0 }),
   }),
-  /** Counts of operations that are not settled, by state. */
+  /** Counts of operations that are not settled, by state; parts of others only where they need attention. */
   operations: Type.Record(Type.String(), Type.Integer({ minimum: 0 })),
   /** What the last sweep found and left; null before the first. */
   strays: Type.Union([Type.Integer({ minimum: 0 }), Type.Null()]),

@@ -5,7 +5,7 @@ import type { Executor, RunRecord, RunState } from '@volant/saga'
 import { placeText } from '../domain/aggregate-name.ts'
 import { hostStringOf } from '../domain/migration.ts'
 import { operationRecord } from '../domain/operation-record.ts'
-import { operationView, resourceOf, type OperationNames } from '../domain/operation-view.ts'
+import { operationState, operationView, resourceOf, type OperationNames } from '../domain/operation-view.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { FlexVolMoveRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
@@ -29,7 +29,7 @@ export interface Operations {
   histories(principal: Principal, query: HistoryQuery): Promise<HistoryPage>
   /** Calls back after each change, newest state only, until the returned function is called. */
   watch(id: string, onChange: (operation: Operation) => void): () => void
-  /** How many have not ended, by state. */
+  /** How many have not ended, by the state that is shown; parts of others only where they need attention. */
   counts(): Promise<Record<string, number>>
 }
 
@@ -137,9 +137,13 @@ export function createOperations(options: {
     },
     watch: (id, onChange) => watch(executor, id, view, onChange),
     async counts() {
-      const page = await executor.list({ limit: 1000, states: unended })
+      const whole = await executor.list({ limit: 1000, states: unended, parentId: null })
+      const stuck = await executor.list({ limit: 1000, states: ['needs-attention'] })
       const counts: Record<string, number> = {}
-      for (const run of page.runs) counts[run.state] = (counts[run.state] ?? 0) + 1
+      for (const { state } of [...whole.runs, ...stuck.runs.filter(({ parentId }) => parentId !== null)]) {
+        const shown = operationState(state)
+        counts[shown] = (counts[shown] ?? 0) + 1
+      }
       return counts
     },
   }

@@ -37,6 +37,9 @@ const states: Record<RunState, OperationState> = {
   'needs-attention': 'needs-attention',
 }
 
+/** The state that users are shown. */
+export const operationState = (state: RunState): OperationState => states[state]
+
 /** The thing an operation works on, from its input's id. */
 export function resourceOf(run: RunRecord): { type: string; id: string } {
   const input = run.input as Record<string, unknown>

@@ -61,7 +61,7 @@ async function serve(t: TestContext) {
     })
     return { status: answer.statusCode, body: answer.json() as Record<string, unknown> }
   }
-  return { given, executor, call }
+  return { given, executor, operations, call }
 }
 
 const broken = (): never => {
@@ -221,7 +221,7 @@ test('the history of one operation, and of all of them page by page', async (t) 
 })
 
 test('parts are listed below their parent, not beside it, unless they are asked for or need somebody', async (t) => {
-  const { given, executor, call } = await serve(t)
+  const { given, executor, operations, call } = await serve(t)
   given.ports.script['equal'] = () => ({ done: false })
   const parent = await executor.start(flow, { id: 'whole' })
   await new Promise((go) => setTimeout(go, 2))
@@ -238,8 +238,15 @@ test('parts are listed below their parent, not beside it, unless they are asked 
   assert.equal((await call('GET', '?parts=yes')).status, 400)
   const shown = (await call('GET', `/${part.id}`)).body['operation'] as Operation
   assert.equal(shown.parent, parent.id)
+  assert.deepEqual(
+    await operations.counts(),
+    { running: 1 },
+    'as many as are listed, in the state that is shown',
+  )
   given.ports.script['clear'] = broken
   given.ports.script['equal'] = () => ({ done: true })
   assert.equal((await executor.ended(part.id)).state, 'needs-attention')
   assert.ok((await ids('?state=needs-attention')).includes(part.id))
+  assert.equal((await executor.ended(parent.id)).state, 'needs-attention')
+  assert.deepEqual(await operations.counts(), { 'needs-attention': 2 }, 'the part, too')
 })
