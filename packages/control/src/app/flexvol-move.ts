@@ -7,6 +7,7 @@ import {
   isUnderWay,
   type FlexVolMove,
   type FlexVolMoveProgress,
+  type MovingImage,
 } from '../domain/flexvol-move.ts'
 import { isAt } from '../domain/move-order.ts'
 import { movingImages } from '../domain/move-progress.ts'
@@ -138,9 +139,25 @@ export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
         now: sources.clock.now(),
       })
       if (!isUnderWay(move)) sources.moving.delete(move.id)
-      return movingImages(facts, { isBack, estimateBytes: input?.estimateBytes ?? 0 })
+      const images = movingImages(facts, { isBack, estimateBytes: input?.estimateBytes ?? 0 })
+      return move.endedAt === null ? images : withoutLater(sources, move, images)
     },
   }
+}
+
+/** What has been made since the move's end was no matter of it. */
+async function withoutLater(
+  sources: FlexVolMoveSources,
+  { flexvolId, endedAt }: FlexVolMove,
+  images: MovingImage[],
+): Promise<MovingImage[]> {
+  const snapshots = await sources.snapshots.ofFlexVol(flexvolId)
+  const made = new Map(snapshots.map(({ id, createdAt }) => [id, createdAt]))
+  for (const { kind, id } of images) {
+    const volume = kind === 'volume' ? await sources.volumes.find(id) : undefined
+    if (volume !== undefined) made.set(id, volume.createdAt)
+  }
+  return images.filter(({ id }) => (made.get(id) ?? '') <= (endedAt ?? ''))
 }
 
 /** One that needs attention on its way back is known by its progress. */

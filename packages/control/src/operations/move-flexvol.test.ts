@@ -70,6 +70,19 @@ for (const [machines, aggregate] of [
   }
 }
 
+test('what is made after the end of a move is none of its images', async (t) => {
+  const rig = await rigOf(t)
+  const { world } = rig
+  const volume = await attachedVolume(world)
+  const moveId = await rig.moved('aggr2')
+  const imagesOf = async () => (await rig.moves.images(moveId)).map(({ id }) => id)
+  assert.deepEqual(await imagesOf(), [volume.id])
+  const createdAt = new Date(Date.now() + 1000).toISOString()
+  const later = await makeSnapshot(world, await world.records.volumes.get(volume.id), 1)
+  await world.db.updateTable('snapshots').set({ created_at: createdAt }).where('id', '=', later.id).execute()
+  assert.deepEqual(await imagesOf(), [volume.id])
+})
+
 test('an attached volume that has grown since its snapshot moves all the same', async (t) => {
   const rig = await rigOf(t)
   const { world } = rig
