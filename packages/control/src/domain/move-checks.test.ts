@@ -63,3 +63,15 @@ test('each thing that is wrong is told by its own check, and nothing else is', (
     'no check is without a case',
   )
 })
+
+test("the FlexVol of a share is called by the share's id", () => {
+  const place = { node: 'n', aggregate: 'a' }
+  const flexvol = { ...facts().flexvol, shareId: 's-1' }
+  const changes = {
+    flexvol: { ...flexvol, destination: place },
+    target: { ...facts().target!, place },
+    heldBy: { id: 'op-8', kind: 'share.access' },
+  }
+  for (const [check, reason] of refusals(changes)) assert.match(reason, /Share s-1/, check)
+  assert.equal(refusals(changes).length, 3)
+})

@@ -53,6 +53,8 @@ type Rule = (facts: MoveCheckFacts) => Omit<MoveCheck, 'name'>
 const pass = (reason: string) => ({ ok: true, reason })
 const refuse = (reason: string) => ({ ok: false, reason })
 const amount = (bytes: number) => `${(bytes / gib).toFixed(2)} GiB`
+/** As whoever reads it calls it: the FlexVol of a share is nobody's name for it. */
+const titleOf = ({ name, shareId }: FlexVol) => (shareId === null ? `FlexVol ${name}` : `Share ${shareId}`)
 const list = (names: string[]) => (names.length === 0 ? '(none)' : names.join(', '))
 
 const rules: Record<string, Rule> = {
@@ -73,19 +75,19 @@ const rules: Record<string, Rule> = {
   'another-aggregate': ({ flexvol, aggregate, target }) =>
     target === null || !isAt(target.place, flexvol)
       ? pass('source and destination are different aggregates')
-      : refuse(`FlexVol ${flexvol.name} is on aggregate ${aggregate} already. Name another one.`),
+      : refuse(`${titleOf(flexvol)} is on aggregate ${aggregate} already. Name another one.`),
   'not-moving': ({ flexvol, latest }) =>
     flexvol.destination === null && (latest === undefined || !isUnderWay(latest))
       ? pass('no move is under way')
       : refuse(
-          `FlexVol ${flexvol.name} is moving already, to aggregate ` +
-            `${(flexvol.destination ?? latest?.to)?.aggregate ?? ''}. Wait for its end, or abort it.`,
+          `${titleOf(flexvol)} is moving already, to aggregate ` +
+            `${(flexvol.destination ?? latest?.to)?.aggregate ?? ''}. Wait for its end, or cancel it.`,
         ),
   'not-busy': ({ flexvol, heldBy }) =>
     heldBy === undefined
       ? pass('no other operation works on the FlexVol')
       : refuse(
-          `Operation ${heldBy.id} (${heldBy.kind}) is working on FlexVol ${flexvol.name}. Wait for its end.`,
+          `Operation ${heldBy.id} (${heldBy.kind}) is working on ${titleOf(flexvol)}. Wait for its end.`,
         ),
   'source-up': ({ flexvol, sourceDown }) =>
     sourceDown === null
