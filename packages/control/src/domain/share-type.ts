@@ -71,6 +71,9 @@ export function requireSpecs(specs: Readonly<Record<string, string>>): void {
   }
   for (const [key, value] of Object.entries(specs)) {
     const shown = value.slice(0, 80)
+    if (key.startsWith('volant:') && key !== 'volant:root_squash') {
+      refuse(`Invalid extra_spec: ${key.slice(0, 80)} means nothing. There is volant:root_squash.`)
+    }
     if (booleanSpecs.includes(key) && booleanSpec(value) === undefined) {
       refuse(`Invalid extra_spec: ${key}: ${shown}. It must be True or False.`)
     }
