@@ -10,7 +10,7 @@ function theOne<T>(
   things: readonly T[],
   namesOf: (thing: T) => string[],
   shown: (thing: T) => string,
-  where = '',
+  { where = '', more = 'more of its name' }: { where?: string; more?: string } = {},
 ): T {
   const matches = things.filter((thing) => namesOf(thing).includes(wish))
   const [only, another] = matches
@@ -19,7 +19,7 @@ function theOne<T>(
   if (matches.length > 0) {
     throw new CliError(
       exitCodes.refused,
-      `'${wish}' means more than one ${what}${where}; give more of its name:${list}`,
+      `'${wish}' means more than one ${what}${where}; give ${more}:${list}`,
     )
   }
   throw new CliError(
@@ -72,6 +72,7 @@ export function resolveShare(wish: string, shares: readonly Share[]): Share {
       ...(location === null ? [] : [location]),
     ],
     ({ id, name, project_id }) => `${id}  ${name ?? '(no name)'}  of project ${project_id}`,
+    { more: 'its id' },
   )
 }
 
@@ -91,7 +92,7 @@ export function resolveAggregate(
 ): Aggregate {
   const here = aggregates.filter((one) => cluster === undefined || one.cluster === cluster)
   const where = cluster === undefined ? '' : ` in cluster ${cluster}`
-  return theOne('aggregate', wish, here, aggregateNames, aggregateShown, where)
+  return theOne('aggregate', wish, here, aggregateNames, aggregateShown, { where })
 }
 
 export type Vacated = { cluster: string; aggregate: string } | { cluster: string; node: string }

@@ -78,7 +78,7 @@ test('a share is found by name, id or export location; a name that two have is n
   for (const wish of ['d0c5', '10.0.0.1:/share_d0c5']) assert.equal(resolveShare(wish, [share, twin]), share)
   assert.throws(() => resolveShare('docs', [share, twin]), {
     exitCode: exitCodes.refused,
-    message: /beef {2}docs {2}of project q/,
+    message: /give its id:[^]*beef {2}docs {2}of project q/,
   })
   assert.throws(() => resolveShare('x', []), { exitCode: exitCodes.notFound, message: /nor any other/ })
 })
