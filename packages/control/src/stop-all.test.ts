@@ -35,11 +35,21 @@ test('a share that cannot be stopped is named, nothing goes on below it, and the
   shares('lma-01').failNext('ensureAllStopped', new DomainError('unavailable', '/mnt is in use'))
   await assert.rejects(stop(), {
     code: 'unavailable',
-    message: /run on: node lma-01: \/mnt is in use; node lma-01: .*of-lma-01/,
+    message: /run on:\n {2}node lma-01: \/mnt is in use\n {2}node lma-01: .*of-lma-01.*\nEnd what/,
   })
   assert.deepEqual(shares('lma-01').pendingFaults, [])
   assert.deepEqual(await shares('lmb-01').listShares(), [])
   await stop()
+})
+
+test('what is told with its reason is not told again; each of several has a line', async () => {
+  const { shares, stop } = await nodesWithShares()
+  const reasons = '/mnt/of-lma-01 is in use\n/mnt/another is in use'
+  shares('lma-01').failNext('ensureAllStopped', new DomainError('unavailable', reasons))
+  await assert.rejects(stop(), {
+    message:
+      /run on:\n {2}node lma-01: \/mnt\/of-lma-01 is in use\n {2}node lma-01: \/mnt\/another is in use\nEnd what/,
+  })
 })
 
 test('an NFS server that runs is named; the record of one that has ended is not', async () => {
@@ -49,7 +59,7 @@ test('an NFS server that runs is named; the record of one that has ended is not'
   shares('lma-01').inventory = async () => found
   await stop()
   found[0]?.pids.push(4711)
-  await assert.rejects(stop(), { code: 'unavailable', message: /run on: node lma-01: its record/ })
+  await assert.rejects(stop(), { code: 'unavailable', message: /run on:\n {2}node lma-01: its record\n/ })
 })
 
 test('a node that is away is left to itself', async () => {

@@ -119,21 +119,29 @@ export async function stopShares(
   const remains: string[] = []
   for (const node of nodes) {
     await unlessAway(node, () => agents.shares(node).ensureAllStopped(caller)).catch((error: unknown) => {
-      remains.push(`node ${node}: ${messageOf(error)}`)
+      remains.push(
+        ...messageOf(error)
+          .split('\n')
+          .map((line) => `node ${node}: ${line}`),
+      )
     })
     await unlessAway(node, async () => {
-      for (const { kind, what, pids } of await agents.shares(node).inventory()) {
+      for (const { kind, what, pids, shareId } of await agents.shares(node).inventory()) {
         // The record of a server that has ended stays: its clients may claim what they had.
         const runs = kind === 'file-system' || (kind === 'nfs-server' && pids.length > 0)
-        if (runs) remains.push(`node ${node}: ${what}`)
+        const isTold = shareId !== undefined && remains.some((line) => line.includes(shareId))
+        if (runs && !isTold) remains.push(`node ${node}: ${what}`)
       }
     })
   }
   if (remains.length === 0) return
   throw new DomainError(
     'unavailable',
-    `Shares could not all be stopped, so the storage daemons below them run on: ${remains.join('; ')}. ` +
+    [
+      'Shares could not all be stopped, so the storage daemons below them run on:',
+      ...remains.map((line) => `  ${line}`),
       'End what uses them (fuser -vm PATH), and say it again.',
+    ].join('\n'),
   )
 }
 

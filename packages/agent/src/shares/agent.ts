@@ -1,6 +1,6 @@
 import { existsSync, readdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { DomainError, messageOf } from '@volant/contract'
+import { DomainError, isDomainError, messageOf } from '@volant/contract'
 import type {
   Caller,
   FileSystemSpec,
@@ -186,9 +186,20 @@ class NodeShares implements LocalShareAgent {
     this.#guard.admit(caller)
     for (const server of this.#servers.values()) await server.halt()
     this.#servers.clear()
+    // One that somebody works in keeps nobody else's up.
+    const failed: unknown[] = []
     for (const shareId of this.#fileSystems.ids()) {
-      await this.#change(caller, shareId, () => this.#fileSystems.ensureNo(shareId))
+      await this.#change(caller, shareId, () => this.#fileSystems.ensureNo(shareId)).catch((error: unknown) =>
+        failed.push(error),
+      )
     }
+    const [first] = failed
+    if (failed.length <= 1) {
+      if (first !== undefined) throw first
+      return
+    }
+    const code = isDomainError(first) ? first.code : 'unavailable'
+    throw new DomainError(code, failed.map(messageOf).join('\n'))
   }
 
   async inventory(): Promise<InventoryItem[]> {

@@ -128,7 +128,8 @@ export interface ShareAgent extends Inventoried {
   listClients(): Promise<NfsClient[]>
   /**
    * For a while, such as a restart of the machine: stops servers, unmounts all, ends block devices. What clients may claim
-   * of the servers (their locks) stays, and the next agent starts the servers again when the file systems are back.
+   * of the servers (their locks) stays, and the next agent starts the servers again when the file systems are back. Of
+   * file systems that can't be stopped it throws when all others have been.
    */
   ensureAllStopped(caller: Caller): Promise<void>
 }
