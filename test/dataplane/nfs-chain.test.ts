@@ -148,6 +148,30 @@ test(
 )
 
 test(
+  'a share whose head does not answer is removed, though requests of its clients hang',
+  { skip },
+  async (t) => {
+    const chain = await openChain(t)
+    const { client, file, rig, shareId } = chain
+    const server = identityOf(await chain.pid())
+    const { pid: head } = await rig.head()
+    process.kill(head, 'SIGSTOP')
+    try {
+      const write = client.write(file, 'waits').catch(() => {})
+      await new Promise((resolve) => setTimeout(resolve, 300))
+      await chain.agent().ensureNoShareExport(caller, shareId, { forGood: true })
+      assert.equal(isAlive(server), false)
+      client.close()
+      await write
+      await chain.agent().ensureNoFileSystem(caller, shareId)
+      assert.deepEqual(await chain.agent().inventory(), [])
+    } finally {
+      process.kill(head, 'SIGCONT')
+    }
+  },
+)
+
+test(
   'a share whose block device does not answer keeps no other waiting, whatever is asked of it',
   { skip },
   async (t) => {

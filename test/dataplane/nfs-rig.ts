@@ -31,6 +31,11 @@ export interface PlainFileSystems extends FileSystems {
   /** From now on the file system says that its block device is gone; `rebuild` mends that. */
   lose(shareId: string): void
   readonly rebuilt: string[]
+  /** What writes to it waits, until it is given up. */
+  freeze(shareId: string): void
+  readonly givenUp: string[]
+  /** All that were not given up. */
+  thaw(): void
   /** `rebuild` throws. */
   refuseRebuild: boolean
 }
@@ -38,6 +43,7 @@ export interface PlainFileSystems extends FileSystems {
 function plainFileSystems(folder: string): PlainFileSystems {
   const known = new Set<string>()
   const lost = new Set<string>()
+  const frozen = new Set<string>()
   const mountPath = (shareId: string): string => join(folder, 'mounts', shareId)
   const image = (shareId: string): string => join(folder, `${shareId}.img`)
   const isMounted = (shareId: string): boolean => {
@@ -46,6 +52,19 @@ function plainFileSystems(folder: string): PlainFileSystems {
   }
   const systems: PlainFileSystems = {
     rebuilt: [],
+    givenUp: [],
+    freeze(shareId) {
+      run('fsfreeze', '-f', mountPath(shareId))
+      frozen.add(shareId)
+    },
+    thaw() {
+      for (const shareId of frozen) run('fsfreeze', '-u', mountPath(shareId))
+      frozen.clear()
+    },
+    async giveUp(shareId) {
+      systems.givenUp.push(shareId)
+      systems.thaw()
+    },
     refuseRebuild: false,
     mount(shareId) {
       const path = mountPath(shareId)
@@ -162,6 +181,7 @@ export function openNfsRig(t: TestContext, options: Partial<ShareAgentOptions> =
   }
   t.after(async () => {
     for (const client of clients) client.close()
+    fileSystems.thaw()
     // Whatever the test's fence was.
     await rig.agent.ensureAllStopped({ fence: 1000 })
     rig.agent.detach()

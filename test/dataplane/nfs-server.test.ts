@@ -341,6 +341,30 @@ test("the last export's end is the server's; nothing of it is left", { skip: ski
   assert.deepEqual(await rig.agent.listServers(), [])
 })
 
+test(
+  'a share that is removed while requests to it hang keeps no other from changes of its rules',
+  { skip: skipNfs },
+  async (t) => {
+    const rig = openNfsRig(t, { giveUpMs: 500 })
+    const [hung, other] = [rig.newShare(), rig.newShare()]
+    const rule = { to: rig.address(1), level: 'rw' } as const
+    await rig.export(hung, [rule])
+    await rig.export(other, [rule])
+    const [client, second] = [await rig.client(rig.address(1)), await rig.client(rig.address(1))]
+    const file = await client.openFile(junctionOf(hung).slice(1), 'a', true)
+    const pid = await rig.pid()
+    rig.fileSystems.freeze(hung)
+    const write = client.write(file, 'waits').catch(() => {})
+    await sleep(200)
+    await rig.agent.ensureNoShareExport(caller, hung, { forGood: true })
+    assert.deepEqual(rig.fileSystems.givenUp, [hung])
+    await write
+    await rig.export(other, [rule, { to: rig.address(2), level: 'ro' }])
+    assert.deepEqual(await second.list('/'), [junctionOf(other).slice(1)])
+    assert.equal(await rig.pid(), pid)
+  },
+)
+
 test('clients are listed while they are connected', { skip: skipNfs }, async (t) => {
   const rig = openNfsRig(t)
   const { client } = await openLocked(rig)

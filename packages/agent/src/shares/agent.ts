@@ -49,6 +49,8 @@ export interface ShareAgentOptions {
   fileSystems?: FileSystems
   /** Milliseconds; see `NfsServerContext`. 20,000. */
   patienceMs?: number
+  /** Milliseconds; see `NfsServerContext`. 10,000. */
+  giveUpMs?: number
   log?: Log
 }
 
@@ -68,7 +70,7 @@ class NodeShares implements LocalShareAgent {
   readonly #timer: NodeJS.Timeout
 
   constructor(options: ShareAgentOptions) {
-    const { node, stateDir, runDir, log = silentLog, patienceMs = 20_000 } = options
+    const { node, stateDir, runDir, log = silentLog, patienceMs = 20_000, giveUpMs = 10_000 } = options
     this.node = node
     this.#options = options
     for (const folder of [stateDir, requireShortRunDir(runDir), this.#serversDir]) ensurePrivateFolder(folder)
@@ -76,7 +78,7 @@ class NodeShares implements LocalShareAgent {
     const guard = createFenceGuard(join(stateDir, 'shares-fence.json'))
     this.#guard = guard
     const isSuperseded = (): boolean => guard.isSuperseded()
-    this.#context = { fileSystems: this.#fileSystems, log, isSuperseded, patienceMs }
+    this.#context = { fileSystems: this.#fileSystems, log, isSuperseded, patienceMs, giveUpMs }
     for (const svm of this.#recordedServers()) this.#server(svm)
     onSuperseded(guard, () => this.detach())
     this.#timer = setInterval(() => this.#look(), lookMs)
@@ -150,9 +152,9 @@ class NodeShares implements LocalShareAgent {
     })
   }
 
-  async ensureNoShareExport(caller: Caller, shareId: string): Promise<void> {
+  async ensureNoShareExport(caller: Caller, shareId: string, how?: { forGood: boolean }): Promise<void> {
     return this.#change(caller, shareId, async () => {
-      await this.#serverOf(shareId)?.ensureNoExport(shareId)
+      await this.#serverOf(shareId)?.ensureNoExport(shareId, how)
     })
   }
 

@@ -23,6 +23,8 @@ export interface FileSystems {
   isLost(shareId: string): boolean
   /** Takes down what is left of a lost one and mounts it again. No process has a file of it open by then. */
   rebuild(shareId: string): Promise<void>
+  /** Every request to it fails from now on, also those that wait; what is not synced is lost: its content is to go. */
+  giveUp(shareId: string): Promise<void>
   /** Finds what an earlier process left and supervises it; mounts what a reboot unmounted, when its head answers. */
   adopt(): Promise<void>
   detach(): void

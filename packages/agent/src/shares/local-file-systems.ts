@@ -202,6 +202,11 @@ export class LocalFileSystems implements FileSystems {
     })
   }
 
+  /** In no turn: what has the turn may be what waits. */
+  async giveUp(shareId: string): Promise<void> {
+    if (this.#records.find(shareId) !== undefined) await this.#device(shareId).abort()
+  }
+
   async adopt(): Promise<void> {
     this.#timer ??= setInterval(() => this.#look(), lookMs).unref()
     await Promise.all(this.ids().map((shareId) => this.#restore(shareId)))

@@ -36,6 +36,8 @@ export interface NfsServerContext {
    * without them: until then their clients wait, from then on they get errors, and the others are served.
    */
   patienceMs: number
+  /** Milliseconds that the end of an export, for good, waits for requests that hang. */
+  giveUpMs: number
 }
 
 const longestBackoffMs = 2000
@@ -138,10 +140,15 @@ export class NfsServer {
   }
 
   /** Returns when no client can reach it. The last one's end is the server's. */
-  async ensureNoExport(shareId: string): Promise<void> {
+  async ensureNoExport(shareId: string, { forGood } = { forGood: false }): Promise<void> {
     return this.#inTurn(async () => {
       if (!this.#exports.has(shareId)) return
-      await this.#forget(shareId)
+      const late = forGood ? setTimeout(() => void this.#giveUp(shareId), this.#context.giveUpMs) : undefined
+      try {
+        await this.#forget(shareId)
+      } finally {
+        clearTimeout(late)
+      }
     })
   }
 
@@ -226,6 +233,14 @@ export class NfsServer {
     } catch (error) {
       this.#warn(error, 'an export was not put back')
     }
+  }
+
+  /** The server's one thread for changes waits for the last request to what it removes. */
+  async #giveUp(shareId: string): Promise<void> {
+    this.#context.log.warn({ shareId }, 'requests to a share that is removed hang; they are given up')
+    await this.#context.fileSystems
+      .giveUp(shareId)
+      .catch((error: unknown) => this.#warn(error, 'requests to a share are not given up'))
   }
 
   /** The record goes last: whoever dies in between finds the export, and ends it again. */

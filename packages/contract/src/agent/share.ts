@@ -119,8 +119,12 @@ export interface ShareAgent extends Inventoried {
 
   /** Exports it, or changes the export, and nothing else. The server is started where it does not run. */
   ensureShareExport(caller: Caller, spec: ShareExportSpec): Promise<void>
-  /** Returns when no client can reach it any more. The last export's end stops the server. */
-  ensureNoShareExport(caller: Caller, shareId: string): Promise<void>
+  /**
+   * Returns when no client can reach it any more. The last export's end stops the server. Clients' requests that hang, for
+   * the head is away or has no space, keep the server from it, and from all changes of its other exports. `forGood`, where
+   * the content goes, too: then such requests get errors after some seconds.
+   */
+  ensureNoShareExport(caller: Caller, shareId: string, how?: { forGood: boolean }): Promise<void>
 
   shareStatus(shareId: string): Promise<ShareStatus>
   listShares(): Promise<ShareStatus[]>

@@ -65,7 +65,7 @@ export const deleteShare = operation<DeleteShareInput, DeleteSharePorts>('share.
   .step('endExport', {
     do: async ({ op, input, ports, now }) =>
       noteShareFailure(ports, op, input, failed, now(), async () => {
-        const end = () => ensureNotExported(ports, callerOf(op), input.shareId)
+        const end = () => ensureNotExported(ports, callerOf(op), input.shareId, { forGood: true })
         await ports.serving.take(input.shareId, end)
         return null
       }),

@@ -127,10 +127,11 @@ export async function ensureNotExported(
   ports: ShareServicePorts,
   caller: Caller,
   shareId: string,
+  how: { forGood: boolean } = { forGood: false },
 ): Promise<void> {
   const attachment = await placed(ports, shareId)
   if (attachment !== undefined) {
-    await ports.agents.shares(attachment.host).ensureNoShareExport(caller, shareId)
+    await ports.agents.shares(attachment.host).ensureNoShareExport(caller, shareId, how)
   }
 }
 
