@@ -1,3 +1,4 @@
+import type { FlexVol } from '@volant/contract/ndo/flexvol.ts'
 import type { VacatePlan } from '@volant/contract/ndo/vacate.ts'
 import type { Command } from 'commander'
 import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
@@ -5,7 +6,7 @@ import { CliError, exitCodes } from '../exit-codes.ts'
 import { rateArgument } from '../output/quantity.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes, formatClock, formatCount, formatRate } from '../output/units.ts'
-import { resolveAggregate, resolveVacated } from '../storage-name.ts'
+import { resolveAggregate, resolveVacated, titleOf } from '../storage-name.ts'
 import { watchOperation } from '../watch.ts'
 
 interface VacateOptions extends CommonOptions {
@@ -13,6 +14,24 @@ interface VacateOptions extends CommonOptions {
   watch?: boolean
   dryRun?: boolean
   rate?: number
+}
+
+/** The plan with shares called by what people call them, as everywhere else. */
+export function withShareNames(plan: VacatePlan, flexvols: readonly FlexVol[]): VacatePlan {
+  const titles = new Map(
+    flexvols.filter(({ share }) => share !== null).map((one) => [one.name, titleOf(one)]),
+  )
+  const called = (name: string): string => titles.get(name) ?? name
+  const named = <T extends { flexvol: { id: string; name: string } }>(one: T): T => ({
+    ...one,
+    flexvol: { ...one.flexvol, name: called(one.flexvol.name) },
+  })
+  return {
+    ...plan,
+    moves: plan.moves.map(named),
+    stuck: plan.stuck.map(named),
+    retained: plan.retained.map((one) => ({ ...one, flexvol: called(one.flexvol) })),
+  }
 }
 
 /** What earlier migrations have left, and until when. */
@@ -36,7 +55,7 @@ export function vacatePlanText(plan: VacatePlan): string {
       ? ['Nothing is to be moved.']
       : [
           formatTable(
-            ['FlexVol', 'From', 'To', 'Bytes', 'Time'],
+            ['FlexVol, or share', 'From', 'To', 'Bytes', 'Time'],
             moves.map((move) => [
               move.flexvol.name,
               move.from,
@@ -87,12 +106,16 @@ async function vacate(name: string, options: VacateOptions): Promise<void> {
   }
   if (options.dryRun === true) {
     const plan = await ndo.planVacate(wish)
-    print(options, plan, () => vacatePlanText(plan))
-    if (!plan.ok) throw new CliError(exitCodes.refused, stuckReasons(plan))
+    const shown = withShareNames(plan, await ndo.flexvols())
+    print(options, plan, () => vacatePlanText(shown))
+    if (!plan.ok) throw new CliError(exitCodes.refused, stuckReasons(shown))
     return
   }
+  // Before it begins: nothing may stand between the start and its progress.
+  const flexvols = await ndo.flexvols()
   const started = await ndo.vacate(wish)
-  const { operation, plan } = started
+  const { operation } = started
+  const plan = withShareNames(started.plan, flexvols)
   const said = [...plan.stuck.map((one) => `${one.flexvol.name} stays: ${one.reason}`), ...retainedText(plan)]
   if (options.watch === true) {
     if (options.json !== true) {
