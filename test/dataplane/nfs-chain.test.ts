@@ -111,6 +111,25 @@ test(
 )
 
 test(
+  'the block device is lost while nobody looks after it: whoever comes next mends that, too',
+  { skip },
+  async (t) => {
+    const chain = await openChain(t)
+    const server = identityOf(await chain.pid())
+    chain.agent().detach()
+    const both = chain.deviceProcesses()
+    for (const { pid } of both) process.kill(pid, 'SIGSTOP')
+    for (const { pid } of both) process.kill(pid, 'SIGKILL')
+    await until('both are dead', async () => chain.deviceProcesses().length === 0)
+    await chain.restartAgent()
+    await until('the server was ended', async () => !isAlive(server))
+    const file = await reclaim(chain.client, chain.file)
+    await chain.client.write(file, 'after')
+    assert.equal((await chain.agent().shareStatus(chain.shareId)).fileSystem?.trouble, undefined)
+  },
+)
+
+test(
   "Volant's restart is no event; a file system is not taken from below its clients",
   { skip },
   async (t) => {

@@ -55,6 +55,8 @@ export class NfsServer {
   readonly #exports = new Map<string, ShareExportSpec>()
   /** What the running server was told of each export, by share. */
   readonly #told = new Map<string, string>()
+  /** What the running server may have open: all that it exports, by whatever rules, whoever told it. */
+  readonly #open = new Set<string>()
   readonly #serial = createSerial()
   #record: ServerRecord
   #ganesha: Ganesha | undefined
@@ -250,6 +252,7 @@ export class NfsServer {
       await (await this.#reach()).removeExport(spec.exportId)
     }
     this.#told.delete(shareId)
+    this.#open.delete(shareId)
     this.#exports.delete(shareId)
     if (this.#exports.size === 0) return this.#end()
     this.#records.removeExport(shareId)
@@ -293,7 +296,8 @@ export class NfsServer {
     const present = await ganesha.exportIds()
     for (const spec of this.exports) {
       const isPresent = present.delete(spec.exportId)
-      if (!isPresent) this.#told.delete(spec.shareId)
+      if (isPresent) this.#open.add(spec.shareId)
+      else this.#told.delete(spec.shareId)
       if (!this.#canServe(spec)) continue
       const text = this.#textOf(spec)
       if (this.#told.get(spec.shareId) === text) continue
@@ -312,6 +316,7 @@ export class NfsServer {
     const file = this.#records.exportFile(shareId)
     writeFileSync(file, text, { mode: 0o600 })
     this.#told.delete(shareId)
+    this.#open.add(shareId)
     try {
       await (isPresent ? ganesha.updateExport(file, exportId) : ganesha.addExport(file, exportId))
     } catch (error) {
@@ -352,6 +357,7 @@ export class NfsServer {
     const places = this.#places
     ensurePrivateFolder(recoveryRoot(places))
     this.#told.clear()
+    this.#open.clear()
     this.#ganesha?.close()
     await endGanesha(places, this.#record.ganesha)
     await this.#awaitFileSystems()
@@ -367,6 +373,7 @@ export class NfsServer {
     })
     const settings = { svm, lif, recoveryRoot: recoveryRoot(places), protocols }
     writeFileSync(configPath(places), serverText({ ...settings, exportFiles }), { mode: 0o600 })
+    for (const [shareId] of texts) this.#open.add(shareId)
     const ganesha = await startGanesha(places)
     this.#save({ ganesha })
     try {
@@ -439,7 +446,7 @@ export class NfsServer {
     const { fileSystems } = this.#context
     const lost = this.exports.filter(({ shareId }) => fileSystems.isLost(shareId))
     // Whoever has it open gets errors, and keeps it from being unmounted.
-    if (lost.some(({ shareId }) => this.isServed(shareId))) {
+    if (this.isAlive && lost.some(({ shareId }) => this.#open.has(shareId))) {
       this.#ganesha?.close()
       await endGanesha(this.#places, this.#record.ganesha)
     } else {
