@@ -47,8 +47,9 @@ export interface RevertSharePorts
 const failed = shareMessageEvents.revertFailed
 
 /**
- * A share holds again what its latest snapshot holds. The new image is made while clients go on; then they wait while the
- * file system changes below their mounts. Paths and handles stay; files that were open are stale.
+ * A share holds again what its latest snapshot holds. The new image is made while clients go on; then the share is not
+ * exported while the file system changes below their mounts: what they ask for meanwhile is stale where the server goes on for
+ * other shares, else it waits. Paths and handles stay; files that were open are stale.
  */
 export const revertShare = operation<RevertShareInput, RevertSharePorts>('share.revert', { version: 1 })
   .holds(({ shareId, volumeId, snapshotId }) => [
