@@ -46,6 +46,47 @@ test('shares: metadata, update, extend, shrink, states, filters, delete', async 
   await refused(/No share with a name or ID of 'sheets'/, 'show', 'sheets')
 })
 
+test('a snapshot that can be mounted: where it is, who may, and no longer', async () => {
+  const type = [
+    'type-create',
+    'shown',
+    'False',
+    '--snapshot_support',
+    'True',
+    '--mount-snapshot-support',
+    'True',
+  ]
+  await manila(...type, '--extra-specs', 'share_backend_name=manila-lma')
+  await manila('create', 'NFS', '1', '--name', 'album', '--share-type', 'shown', '--wait')
+  const snapshot = propertiesOf(await manila('snapshot-create', 'album', '--name', 'page'))['id'] ?? ''
+  const isMade = async (id: string) =>
+    (await client.rig.world.records.snapshots.find(id))?.status === 'available'
+  await until('the snapshot is available', () => isMade(snapshot))
+  await client.rig.idle(`snapshot/${snapshot}`)
+  const path = `127.250.118.60:/snapshot_${snapshot.replaceAll('-', '_')}`
+  const [, location] = rowsOf(await manila('snapshot-export-location-list', 'page'))
+  assert.ok(location !== undefined && location.includes(path), String(location))
+  const shownAt = propertiesOf(await manila('snapshot-export-location-show', 'page', location[0] ?? ''))
+  assert.equal(shownAt['path'], path)
+  const allowed = propertiesOf(await manila('snapshot-access-allow', 'page', 'ip', '10.0.0.0/24'))
+  assert.deepEqual([allowed['access_to'], allowed['state']], ['10.0.0.0/24', 'queued_to_apply'])
+  await client.rig.idle(`snapshot-access/${snapshot}`)
+  const [, rule] = rowsOf(await manila('snapshot-access-list', 'page'))
+  assert.deepEqual(rule?.slice(1), ['ip', '10.0.0.0/24', 'active'])
+  await refused(/exists/, 'snapshot-access-allow', 'page', 'ip', '10.0.0.0/24')
+  await manila('snapshot-access-deny', 'page', rule?.[0] ?? '')
+  await client.rig.idle(`snapshot-access/${snapshot}`)
+  assert.equal(rowsOf(await manila('snapshot-access-list', 'page')).length, 1)
+  await manila('create', 'NFS', '1', '--name', 'plainly', '--wait')
+  const leaf = propertiesOf(await manila('snapshot-create', 'plainly', '--name', 'leaf'))['id'] ?? ''
+  await until('the other one is available', () => isMade(leaf))
+  await refused(/does not support mounting/, 'snapshot-access-allow', 'leaf', 'ip', '10.0.0.1')
+  await manila('snapshot-delete', 'leaf', 'page')
+  for (const one of [leaf, snapshot]) {
+    await until('it is gone', async () => (await client.rig.world.records.snapshots.find(one)) === undefined)
+  }
+})
+
 test('snapshots: create, list, show, rename, states, revert, a share of one, delete', async () => {
   await manila('create', 'NFS', '1', '--name', 'origin', '--wait')
   const { id = '' } = await shown('origin')

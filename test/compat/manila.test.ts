@@ -83,7 +83,6 @@ test('types, quotas, limits, services, pools, messages, and what there is none o
   await manila('type-key', 'private', 'set', 'volant:root_squash=False')
   assert.match(await manila('extra-specs-list'), /volant:root_squash : False/)
   await refused(/driver_handles_share_servers=True/, 'type-create', 'dhss', 'True')
-  await refused(/mount_snapshot_support=True/, 'type-key', 'private', 'set', 'mount_snapshot_support=True')
   await manila('type-delete', 'private')
   assert.match(await manila('type-list', '--all'), /default .*public .*YES/)
 

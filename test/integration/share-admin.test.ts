@@ -61,9 +61,9 @@ test('a type says what its shares can do; a user sees no more of it than that', 
   )
   await refused(admin('POST', '/types', typeBody('x', { snapshot_support: 'perhaps' })), 400, /True or False/)
   await refused(
-    admin('POST', '/types', typeBody('x', { mount_snapshot_support: true })),
+    admin('POST', '/types', typeBody('x', { snapshot_support: false, mount_snapshot_support: true })),
     400,
-    /snapshots are not exported/,
+    /mount_snapshot_support=True needs snapshot_support=True/,
   )
   const specs = `/types/${made.id}/extra_specs`
   await refused(admin('DELETE', `${specs}/driver_handles_share_servers`), 403, /can't be deleted/)

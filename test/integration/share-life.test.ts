@@ -272,7 +272,7 @@ test('snapshots are taken, described, and keep their share from deletion', async
   await refused(
     rig.call('POST', `/snapshots/${snapshot}/action`, { body: mount }),
     400,
-    /Create a share from it/,
+    /create a share from the snapshot/,
   )
   assert.deepEqual((await rig.call('GET', `/snapshots/${snapshot}/access-list`)).body, {
     snapshot_access_list: [],

@@ -24,6 +24,7 @@ import { deletionClaims } from './db/repositories/deletion-claim.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { poolSums } from './db/repositories/pool-sum.ts'
 import { shareMessageRecords } from './db/repositories/share-message.ts'
+import { shownSnapshotRecords } from './db/repositories/shown-snapshot.ts'
 import { snapshotCreation } from './db/repositories/snapshot-creation.ts'
 import { snapshotLists } from './db/repositories/snapshot-list.ts'
 import { vacatingAggregates } from './db/repositories/vacating.ts'
@@ -114,6 +115,7 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
     lists: volumeLists(db),
     creation: volumeCreation(db),
     births: snapshotCreation(db),
+    shown: shownSnapshotRecords(db),
     deletionClaims: deletionClaims(db, clock),
     snapshotLists: snapshotLists(db),
     types: volumeTypeRecords(db),

@@ -9,6 +9,7 @@ import { createShareMigrations } from './app/share-migration.ts'
 import { createSharePools } from './app/share-pool.ts'
 import { createShareQuotas } from './app/share-quota.ts'
 import { createShareServices } from './app/share-service.ts'
+import { createShareSnapshotAccess } from './app/share-snapshot-access.ts'
 import { createShareSnapshots } from './app/share-snapshot.ts'
 import { createShareTypes } from './app/share-type.ts'
 import { createShareReader } from './app/share.ts'
@@ -19,6 +20,8 @@ import { shareQuotaRecords } from './db/repositories/share-quota.ts'
 import { shareServiceRecords } from './db/repositories/share-service.ts'
 import { shareTypeRecords } from './db/repositories/share-type.ts'
 import { shareRecords } from './db/repositories/share.ts'
+import { shownSnapshotRecords } from './db/repositories/shown-snapshot.ts'
+import { snapshotAccessRecords } from './db/repositories/snapshot-access.ts'
 import type { Database } from './db/schema.ts'
 import { catalogId } from './domain/catalog.ts'
 import type { Topology } from './domain/topology.ts'
@@ -64,6 +67,8 @@ export function createShareApi(parts: ShareApiParts): ShareApi {
   const own = {
     shares: shareRecords(db, clock),
     rules: shareAccessRecords(db, clock),
+    snapshotAccess: snapshotAccessRecords(db, clock),
+    shown: shownSnapshotRecords(db),
     lists: shareLists(db),
     types: shareTypeRecords(db),
     quotas: shareQuotaRecords(db),
@@ -81,6 +86,7 @@ export function createShareApi(parts: ShareApiParts): ShareApi {
     changes: createShareChanges(sources),
     rules: createShareAccessRules(sources),
     shareSnapshots: createShareSnapshots(sources),
+    snapshotAccess: createShareSnapshotAccess(sources),
     migrations: createShareMigrations({ ...sources, pools }),
     types: shareTypes,
     quotas: createShareQuotas(sources),

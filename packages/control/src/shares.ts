@@ -8,17 +8,21 @@ import { shareAccessRecords } from './db/repositories/share-access.ts'
 import { shareLists } from './db/repositories/share-list.ts'
 import { shareMessageRecords } from './db/repositories/share-message.ts'
 import { shareTypeRecords } from './db/repositories/share-type.ts'
+import { shownSnapshotRecords } from './db/repositories/shown-snapshot.ts'
+import { snapshotAccessRecords } from './db/repositories/snapshot-access.ts'
 import type { Database } from './db/schema.ts'
 import type { CopyProgress } from './domain/copy-progress.ts'
 import { ShareTurns } from './domain/share-turns.ts'
 import type { Topology } from './domain/topology.ts'
 import { applyShareAccess } from './operations/apply-share-access.ts'
+import { applySnapshotAccess } from './operations/apply-snapshot-access.ts'
 import { createShare } from './operations/create-share.ts'
 import { deleteShare } from './operations/delete-share.ts'
 import { extendShare } from './operations/extend-share.ts'
 import { migrateShare } from './operations/migrate-share.ts'
 import { revertShare } from './operations/revert-share.ts'
 import { restoreShares } from './reconcile/shares.ts'
+import { restoreShownSnapshots } from './reconcile/shown-snapshots.ts'
 import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Clock } from './ports/clock.ts'
@@ -59,7 +63,7 @@ export interface ShareParts {
 export interface Shares {
   /** For the engine; they exist before it does. */
   operations: BoundOperation[]
-  /** Brings back what should serve the shares; applies rules that are queued. */
+  /** Brings back what should serve the shares and the snapshots that can be mounted; applies rules that are queued. */
   restore(caller: Caller, stopping?: AbortSignal): Promise<unknown>
   /** To be called when the engine has begun, before the first request, and later now and then. */
   recover(idleMs?: number): Promise<{ recovered: string[] }>
@@ -71,6 +75,8 @@ export function createShares(parts: ShareParts): Shares {
     ...parts,
     ...records,
     accessRules: shareAccessRecords(db, clock),
+    snapshotAccess: snapshotAccessRecords(db, clock),
+    shown: shownSnapshotRecords(db),
     shareMessages: shareMessageRecords(db),
     shareLists: shareLists(db),
     shareTypes: shareTypeRecords(db),
@@ -84,10 +90,14 @@ export function createShares(parts: ShareParts): Shares {
       bind(deleteShare, ports),
       bind(extendShare, ports),
       bind(applyShareAccess, ports),
+      bind(applySnapshotAccess, ports),
       bind(revertShare, ports),
       bind(migrateShare, ports),
     ],
-    restore: (caller, stopping) => restoreShares(ports, caller, stopping),
+    async restore(caller, stopping) {
+      await restoreShares(ports, caller, stopping)
+      if (stopping?.aborted !== true) await restoreShownSnapshots(ports)
+    },
     recover: (idleMs) => recoverShares(ports, idleMs),
   }
 }

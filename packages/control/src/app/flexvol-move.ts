@@ -243,7 +243,7 @@ async function prepare(sources: FlexVolMoveSources, request: FlexVolMoveRequest)
 
 /** What the move copies. `down`: why the FlexVol's node could not tell. */
 async function sizeOf(
-  { backend }: FlexVolMoveSources,
+  { backend, attachments }: FlexVolMoveSources,
   flexvol: FlexVol,
   copies: readonly Copy[],
   to: AggregatePlace | null,
@@ -255,19 +255,32 @@ async function sizeOf(
     copies.some((one) => one.state === 'retained' && one.snapshotId === snapshotId && isAt(one, to))
   try {
     let bytes = 0
+    let wholeBytes = 0
     for (const copy of copies.filter((one) => one.state === 'live' && !isThere(one))) {
-      bytes += (await backend.imageInfo(copy))?.allocatedBytes ?? 0
+      const allocatedBytes = (await backend.imageInfo(copy))?.allocatedBytes ?? 0
+      bytes += allocatedBytes
+      if (await isShownSnapshot(attachments, flexvol, copy)) wholeBytes += allocatedBytes
     }
     // Which blocks two images share only their own node can tell.
     const sameNode = to !== null && to.node === flexvol.node
     const shares = sameNode && (await backend.canShare(flexvol)) && (await backend.canShare(to))
     if (!shares) return { bytes, shares, down: null }
     const { uniqueBytes } = await backend.usageAt(flexvol, flexvol)
-    return { bytes: Math.min(bytes, uniqueBytes), shares, down: null }
+    return { bytes: Math.min(bytes, uniqueBytes + wholeBytes), shares, down: null }
   } catch (error) {
     return { bytes: 0, shares: false, down: messageOf(error) }
   }
 }
+
+/** What a snapshot that can be mounted is served from: it is copied whole. */
+const isShownSnapshot = async (
+  attachments: FlexVolMoveSources['attachments'],
+  { shareId }: FlexVol,
+  copy: Copy,
+): Promise<boolean> =>
+  shareId !== null &&
+  copy.snapshotId === null &&
+  (await attachments.ofVolume(copy.volumeId)).some((one) => one.shareId !== shareId)
 
 type HeldAttachment = Attachment & { host: string }
 

@@ -106,7 +106,7 @@ async function allow(
 ): Promise<ShareAccessRule> {
   const { shares, rules, clock } = sources
   const share = await changeableShare(shares, principal, shareId, 'share:allow_access')
-  const accessTo = addressOf(asked)
+  const accessTo = accessToOf(asked)
   const exists = () => new DomainError('invalid', `Share access ip:${asked.accessTo.slice(0, 80)} exists.`)
   if ((await rules.ofShare(shareId)).some((rule) => rule.accessTo === accessTo)) throw exists()
   requireRulesChangeable(share)
@@ -136,7 +136,8 @@ async function allow(
   return rule
 }
 
-function addressOf({ accessType, accessTo }: NewAccessRule): string {
+/** In canonical form; throws `invalid`. */
+export function accessToOf({ accessType, accessTo }: Pick<NewAccessRule, 'accessType' | 'accessTo'>): string {
   if (accessType === 'ip') return canonicalAccessTo(accessTo)
   const reason = Object.hasOwn(others, accessType) ? others[accessType] : undefined
   if (reason === undefined) {

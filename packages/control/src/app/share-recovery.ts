@@ -14,12 +14,13 @@ import type { Clock } from '../ports/clock.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { SnapshotRecords } from '../ports/records.ts'
 import type { ShareLists, ShareMessageRecords } from '../ports/share-records.ts'
-import type { ShareRecords } from '../ports/shares.ts'
+import type { ShareRecords, ShownSnapshotRecords } from '../ports/shares.ts'
 
 export interface ShareRecoverySources {
   shares: Pick<ShareRecords, 'updateIf'>
   shareLists: Pick<ShareLists, 'page' | 'snapshotPage'>
   snapshots: Pick<SnapshotRecords, 'updateIf'>
+  shown: Pick<ShownSnapshotRecords, 'find'>
   shareMessages: Pick<ShareMessageRecords, 'put'>
   engine: Pick<OperationEngine, 'holderOf' | 'start'>
   clock: Clock
@@ -96,7 +97,10 @@ async function settleSnapshot(
   switch (status) {
     case 'deleting': {
       const requestId = `req-${randomUUID()}`
-      return unlessInTheWay(() => engine.start(deleteSnapshot, { snapshotId: id, projectId, requestId }))
+      const shown = await sources.shown.find(id)
+      const volume = shown === undefined ? {} : { shownVolumeId: shown.volumeId }
+      const input = { snapshotId: id, projectId, requestId, ...volume }
+      return unlessInTheWay(() => engine.start(deleteSnapshot, input))
     }
     case 'restoring':
       return snapshots.updateIf(id, { status: ['restoring'] }, { status: 'available' })

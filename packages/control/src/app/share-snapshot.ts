@@ -13,7 +13,7 @@ import type { Clock } from '../ports/clock.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { SnapshotRecords } from '../ports/records.ts'
 import type { ShareLists, ShareQuotaRecords } from '../ports/share-records.ts'
-import type { ShareRecords } from '../ports/shares.ts'
+import type { ShareRecords, ShownSnapshotRecords } from '../ports/shares.ts'
 import { cancelOperationOn } from './operation-cancel.ts'
 import {
   administeredShareSnapshot,
@@ -80,6 +80,7 @@ export interface ShareSnapshotSources {
   shares: ShareRecords
   snapshots: SnapshotRecords
   lists: ShareLists
+  shown: Pick<ShownSnapshotRecords, 'find'>
   quotas: Pick<ShareQuotaRecords, 'createSnapshot'>
   engine: OperationEngine
   clock: Clock
@@ -231,7 +232,13 @@ async function remove(
     if (user !== undefined) {
       throw invalidShareSnapshot(`Snapshot ${snapshotId} is in use: share ${user} is being made of it.`)
     }
-    await engine.start(deleteSnapshot, { snapshotId, projectId: snapshot.projectId, requestId })
+    const shown = await sources.shown.find(snapshotId)
+    await engine.start(deleteSnapshot, {
+      snapshotId,
+      projectId: snapshot.projectId,
+      requestId,
+      ...(shown !== undefined && { shownVolumeId: shown.volumeId }),
+    })
   } catch (error) {
     await snapshots.updateIf(snapshotId, { status: ['deleting'] }, { status: snapshot.status })
     throw error

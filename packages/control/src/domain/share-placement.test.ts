@@ -69,7 +69,7 @@ test('extra specs name a place or an ability; a pool may be able to do more than
   assert.deepEqual(unmet({ share_backend_name: 'manila-lma', pool_name: 'a' }), [])
   assert.deepEqual(unmet({ share_backend_name: 'manila-lmb' }), ['share_backend_name=manila-lmb'])
   assert.deepEqual(unmet({ snapshot_support: '<is> True', revert_to_snapshot_support: 'False' }), [])
-  assert.deepEqual(unmet({ mount_snapshot_support: 'True' }), ['mount_snapshot_support=True'])
+  assert.deepEqual(unmet({ mount_snapshot_support: 'True' }), [])
   assert.deepEqual(unmet({ driver_handles_share_servers: 'False', 'netapp:thin': 'x', colour: 'red' }), [])
   assert.deepEqual(unmet({ driver_handles_share_servers: 'True' }), ['driver_handles_share_servers=True'])
   assert.deepEqual(unmet({ availability_zones: 'mars, nova' }), [])

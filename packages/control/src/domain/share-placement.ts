@@ -41,7 +41,7 @@ export const sharePoolCapabilities = {
   snapshot_support: true,
   create_share_from_snapshot_support: true,
   revert_to_snapshot_support: true,
-  mount_snapshot_support: false,
+  mount_snapshot_support: true,
   replication_type: null,
   thin_provisioning: true,
   dedupe: false,

@@ -88,16 +88,10 @@ export function requireSpecs(specs: Readonly<Record<string, string>>): void {
         'has its own. Use driver_handles_share_servers=False.',
     )
   }
-  if (wants('mount_snapshot_support')) {
-    refuse(
-      'Invalid extra_spec: mount_snapshot_support=True: snapshots are not exported. Create a share from the snapshot ' +
-        'and mount that.',
-    )
-  }
   if (specs['replication_type'] !== undefined && specs['replication_type'] !== '') {
     refuse('Invalid extra_spec: replication_type: shares have no replicas here.')
   }
-  const dependent = ['create_share_from_snapshot_support', 'revert_to_snapshot_support'].find(wants)
+  const dependent = shareAbilities.slice(1).find(wants)
   if (dependent !== undefined && specs['snapshot_support'] !== undefined && !wants('snapshot_support')) {
     refuse(`Invalid extra_spec: ${dependent}=True needs snapshot_support=True.`)
   }

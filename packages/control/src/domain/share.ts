@@ -106,6 +106,28 @@ export type ShareAccessState =
   | 'queued_to_deny'
   | 'denying'
 
+/** Who may mount a snapshot of a share. Always to read. */
+export interface SnapshotAccessRule {
+  id: string
+  snapshotId: string
+  accessType: 'ip'
+  /** An address or a network, in canonical form. */
+  accessTo: string
+  state: ShareAccessState
+  createdAt: string
+  updatedAt: string | null
+}
+
+/** A snapshot that has rules, and what it is served from. Field meanings: `db/tables/share.ts`. */
+export interface ShownSnapshot {
+  snapshotId: string
+  shareId: string
+  cluster: string
+  volumeId: string
+  exportId: number
+  createdAt: string
+}
+
 export interface ShareType {
   id: string
   name: string
@@ -119,6 +141,9 @@ export interface ShareType {
 
 /** Where a share's NFS clients mount it: the same in its whole life. */
 export const junctionPathOf = (shareId: string): string => `/share_${shareId.replaceAll('-', '_')}`
+/** Where a snapshot that can be mounted is. */
+export const snapshotJunctionPathOf = (snapshotId: string): string =>
+  `/snapshot_${snapshotId.replaceAll('-', '_')}`
 /** Also its FlexVol's name. */
 export const shareFlexVolName = (shareId: string): string => junctionPathOf(shareId).slice(1)
 

@@ -2,10 +2,10 @@ import { DomainError } from '@volant/contract'
 import { operation } from '@volant/saga'
 import { shareMessageEvents } from '../domain/share-message.ts'
 import { messageEvents } from '../domain/volume-message.ts'
-import type { Backend } from '../ports/backend.ts'
 import type { CopyRecords, SnapshotRecords } from '../ports/records.ts'
 import type { SnapshotLists } from '../ports/snapshots.ts'
 import { callerOf } from './caller.ts'
+import { hideSnapshot, type HideSnapshotPorts } from './snapshot-service.ts'
 import { clearSnapshotFailure, noteSnapshotFailure, type SnapshotFailureNotes } from './failure-note.ts'
 
 export interface DeleteSnapshotInput {
@@ -13,13 +13,16 @@ export interface DeleteSnapshotInput {
   snapshotId: string
   projectId: string
   requestId: string
+  /** What a share's snapshot that can be mounted is served from: it goes first. Absent: it is not shown. */
+  shownVolumeId?: string
 }
 
-export interface DeleteSnapshotPorts extends SnapshotFailureNotes {
+export interface DeleteSnapshotPorts
+  extends SnapshotFailureNotes, Omit<HideSnapshotPorts, 'copies' | 'backend'> {
   snapshots: Pick<SnapshotRecords, 'find' | 'updateIf' | 'remove'>
   snapshotLists: Pick<SnapshotLists, 'usersOf'>
-  copies: Pick<CopyRecords, 'ofSnapshot' | 'remove'>
-  backend: Pick<Backend, 'ensureNoImage'>
+  copies: HideSnapshotPorts['copies'] & Pick<CopyRecords, 'ofSnapshot' | 'remove'>
+  backend: HideSnapshotPorts['backend']
 }
 
 const failed = { ofVolume: messageEvents.snapshotDeleteFailed, ofShare: shareMessageEvents.deleteFailed }
@@ -28,7 +31,10 @@ const failed = { ofVolume: messageEvents.snapshotDeleteFailed, ofShare: shareMes
 export const deleteSnapshot = operation<DeleteSnapshotInput, DeleteSnapshotPorts>('snapshot.delete', {
   version: 1,
 })
-  .holds((input) => [`snapshot/${input.snapshotId}`])
+  .holds(({ snapshotId, shownVolumeId }) => [
+    `snapshot/${snapshotId}`,
+    ...(shownVolumeId === undefined ? [] : [`volume/${shownVolumeId}`, `snapshot-access/${snapshotId}`]),
+  ])
 
   // The request has set `deleting`. A part of the images may be gone when it fails: there is no way back to
   // `available`, but the deletion can be asked for again.
@@ -46,6 +52,7 @@ export const deleteSnapshot = operation<DeleteSnapshotInput, DeleteSnapshotPorts
         if (user !== undefined) {
           throw new DomainError('conflict', `Volume ${user} is being made of the snapshot.`)
         }
+        await hideSnapshot(ports, callerOf(op), input.snapshotId)
         for (const copy of await ports.copies.ofSnapshot(input.snapshotId)) {
           await ports.backend.ensureNoImage(callerOf(op), copy)
           await ports.copies.remove(copy.imageId)

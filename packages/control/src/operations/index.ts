@@ -1,5 +1,6 @@
 import type { Operation } from '@volant/saga'
 import { applyShareAccess } from './apply-share-access.ts'
+import { applySnapshotAccess } from './apply-snapshot-access.ts'
 import { attachVolume } from './attach-volume.ts'
 import { createAggregate } from './create-aggregate.ts'
 import { createFlexVol } from './create-flexvol.ts'
@@ -37,6 +38,7 @@ import { vacateAggregate } from './vacate-aggregate.ts'
  */
 export const declaredOperations: readonly Operation<never, never>[] = [
   applyShareAccess,
+  applySnapshotAccess,
   attachVolume,
   createAggregate,
   createFlexVol,

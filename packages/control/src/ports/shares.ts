@@ -1,4 +1,4 @@
-import type { Share, ShareAccessRule, ShareType } from '../domain/share.ts'
+import type { Share, ShareAccessRule, ShareType, ShownSnapshot, SnapshotAccessRule } from '../domain/share.ts'
 import type { ShareMessage } from '../domain/share-message.ts'
 import type { Attachment, Copy, FlexVol, Volume } from '../domain/volume.ts'
 
@@ -62,6 +62,38 @@ export interface ShareAccessRecords {
   remove(ruleId: string): Promise<void>
   /** Removes the rule only if it still is what was expected; tells whether it did. */
   removeIf(ruleId: string, expected: ExpectedAccessRule): Promise<boolean>
+}
+
+export interface SnapshotAccessRecords {
+  ofSnapshot(snapshotId: string): Promise<SnapshotAccessRule[]>
+  find(ruleId: string): Promise<SnapshotAccessRule | undefined>
+  /** Throws `conflict` where the snapshot has a rule for the same clients. */
+  create(rule: SnapshotAccessRule): Promise<void>
+  /** Changes the rule only if it has one of the states. */
+  updateIf(
+    ruleId: string,
+    states: readonly SnapshotAccessRule['state'][],
+    state: SnapshotAccessRule['state'],
+  ): Promise<void>
+  remove(ruleId: string): Promise<void>
+  /** Snapshots with rules. */
+  snapshots(): Promise<string[]>
+}
+
+/** What snapshots that can be mounted stand on; each method is one transaction, and may be repeated. */
+export interface ShownSnapshotRecords {
+  find(snapshotId: string): Promise<ShownSnapshot | undefined>
+  /** All of them, oldest first. */
+  list(): Promise<ShownSnapshot[]>
+  /** The volume, without an image yet, the copy that will be its image, its attachment, and the lowest free export id. */
+  lay(
+    shown: Omit<ShownSnapshot, 'exportId'>,
+    ground: { volume: Volume; copy: Copy; attachment: Attachment },
+  ): Promise<void>
+  /** The copy is the volume's truth, and the volume is in use. */
+  complete(snapshotId: string, imageId: string, at: string): Promise<void>
+  /** Removes attachment, volume and copies' rows: their images are gone. */
+  clear(snapshotId: string): Promise<void>
 }
 
 export interface ShareMessageRecords {

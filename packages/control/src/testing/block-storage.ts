@@ -5,6 +5,7 @@ import { blockServiceRecords } from '../db/repositories/block-service.ts'
 import { instanceActionRecords } from '../db/repositories/instance-action.ts'
 import { poolSums } from '../db/repositories/pool-sum.ts'
 import { shareMessageRecords } from '../db/repositories/share-message.ts'
+import { shownSnapshotRecords } from '../db/repositories/shown-snapshot.ts'
 import { snapshotCreation } from '../db/repositories/snapshot-creation.ts'
 import { snapshotLists } from '../db/repositories/snapshot-list.ts'
 import { vacatingAggregates } from '../db/repositories/vacating.ts'
@@ -19,6 +20,7 @@ export function blockStoragePorts(world: World) {
     ...world.ports,
     creation: volumeCreation(world.db),
     births: snapshotCreation(world.db),
+    shown: shownSnapshotRecords(world.db),
     snapshotLists: snapshotLists(world.db),
     quotas: blockQuotaRecords(world.db),
     messages: volumeMessageRecords(world.db),

@@ -10,6 +10,7 @@ import { junctionPathOf, type Share, type ShareAccessRule } from '../domain/shar
 import { ShareTurns } from '../domain/share-turns.ts'
 import { gib, type AggregatePlace } from '../domain/volume.ts'
 import { createShare, type CreateShareInput } from '../operations/create-share.ts'
+import { snapshotAccessRecords } from '../db/repositories/snapshot-access.ts'
 import { systemClock } from '../ports/clock.ts'
 import { blockStoragePorts } from './block-storage.ts'
 import { assertWorldSound } from './invariants.ts'
@@ -27,6 +28,7 @@ export function sharePorts(world: World) {
     shares: shareRecords(world.db, systemClock),
     ground: shareGround(world.db),
     accessRules: shareAccessRecords(world.db, systemClock),
+    snapshotAccess: snapshotAccessRecords(world.db, systemClock),
     shareMessages: shareMessageRecords(world.db),
     shareLists: shareLists(world.db),
     shareTypes: shareTypeRecords(world.db),

@@ -7,6 +7,7 @@ import * as compute from './0005-compute.ts'
 import * as tombstones from './0006-tombstones.ts'
 import * as flexvolMoves from './0007-flexvol-moves.ts'
 import * as shares from './0008-shares.ts'
+import * as snapshotAccess from './0009-snapshot-access.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -18,4 +19,5 @@ export const migrations: Record<string, Migration> = {
   '0006-tombstones': tombstones,
   '0007-flexvol-moves': flexvolMoves,
   '0008-shares': shares,
+  '0009-snapshot-access': snapshotAccess,
 }

@@ -5,12 +5,10 @@ import { together } from '../transaction.ts'
 import type { Database } from '../schema.ts'
 import { attachmentRecords } from './attachment.ts'
 import { copyRecords } from './copy.ts'
+import { freeExportId } from './export-id.ts'
 import { flexVolRecords } from './flexvol.ts'
 import { removeAttachments, removeCopy } from './tombstone.ts'
 import { volumeRow } from './volume.ts'
-
-/** The largest number that an NFS server's exports can have. */
-const largestExportId = 65_535
 
 export const shareGround = (db: Kysely<Database>): ShareGround => ({
   lay: (shareId, { flexvol, volume, copy, attachment }) =>
@@ -70,24 +68,3 @@ export const shareGround = (db: Kysely<Database>): ShareGround => ({
         .execute()
     }),
 })
-
-/** The lowest: numbers of shares that are gone come again. */
-async function freeExportId(db: Kysely<Database>, cluster: string): Promise<number> {
-  const rows = await db
-    .selectFrom('shares')
-    .select('export_id')
-    .where('cluster', '=', cluster)
-    .where('export_id', 'is not', null)
-    .orderBy('export_id')
-    .execute()
-  let free = 1
-  for (const { export_id } of rows) {
-    if (export_id !== free) break
-    free += 1
-  }
-  if (free <= largestExportId) return free
-  throw new DomainError(
-    'noCapacity',
-    `Cluster ${cluster} exports ${largestExportId} shares, which is all it can.`,
-  )
-}

@@ -41,7 +41,15 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
           .where('shares.id', 'in', ids)
           .execute(),
       )
-      return new Map(rows.map(({ id, host }) => [id, { node: host }]))
+      const shown = await inChunks(all, (ids) =>
+        db
+          .selectFrom('shown_snapshots')
+          .innerJoin('attachments', 'attachments.volume_id', 'shown_snapshots.volume_id')
+          .select(['shown_snapshots.snapshot_id as id', 'attachments.host'])
+          .where('shown_snapshots.snapshot_id', 'in', ids)
+          .execute(),
+      )
+      return new Map([...rows, ...shown].map(({ id, host }) => [id, { node: host }]))
     },
     async volumes(all) {
       const rows = await inChunks(all, (ids) =>

@@ -46,19 +46,22 @@ export const removeShare = (db: Db, shareId: string): Promise<void> =>
       .returning('status')
       .executeTakeFirst()
     if (row === undefined) return
-    const removed_at = new Date().toISOString()
-    await bury(trx, [
-      {
-        kind: 'share',
-        id: shareId,
-        volume_id: '',
-        server_id: null,
-        state: row.status,
-        operation_id: null,
-        removed_at,
-      },
-    ])
+    await buryShare(trx, shareId, row.status)
   })
+
+/** Notes that a share, or a snapshot that could be mounted, was there: its file system is nobody's now. */
+export const buryShare = (db: Db, id: string, state: string): Promise<void> =>
+  bury(db, [
+    {
+      kind: 'share',
+      id,
+      volume_id: '',
+      server_id: null,
+      state,
+      operation_id: null,
+      removed_at: new Date().toISOString(),
+    },
+  ])
 
 /** Removes attachments, one or all of a volume, and notes what they were. */
 export const removeAttachments = (db: Db, by: { id: string } | { volumeId: string }): Promise<void> =>

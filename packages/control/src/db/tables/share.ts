@@ -57,6 +57,32 @@ export interface ShareAccessRuleTable {
   updated_at: string | null
 }
 
+/** Who may mount a snapshot of a share, to read. */
+export interface SnapshotAccessRuleTable {
+  id: string
+  snapshot_id: string
+  /** ip. */
+  access_type: string
+  /** In canonical form. */
+  access_to: string
+  /** As those of a share's rules. */
+  state: string
+  created_at: string
+  updated_at: string | null
+}
+
+/** A snapshot that has rules: it is served from a clone of its image. */
+export interface ShownSnapshotTable {
+  snapshot_id: string
+  share_id: string
+  cluster: string
+  /** The clone: a volume of the share's FlexVol, whose attachment has the snapshot's id as `share_id`. */
+  volume_id: string
+  /** 1 to 65535, unique in its cluster, together with those of shares. */
+  export_id: number
+  created_at: string
+}
+
 export interface ShareTypeTable {
   id: string
   name: string
@@ -107,6 +133,8 @@ export interface ShareServiceTable {
 export interface ShareTables {
   shares: ShareTable
   share_access_rules: ShareAccessRuleTable
+  snapshot_access_rules: SnapshotAccessRuleTable
+  shown_snapshots: ShownSnapshotTable
   share_types: ShareTypeTable
   share_type_access: ShareTypeAccessTable
   share_quotas: ShareQuotaTable

@@ -4,6 +4,7 @@ import type { ShareMessages } from '../../app/share-message.ts'
 import type { SharePools } from '../../app/share-pool.ts'
 import type { ShareQuotas } from '../../app/share-quota.ts'
 import type { ShareServices } from '../../app/share-service.ts'
+import type { ShareSnapshotAccess } from '../../app/share-snapshot-access.ts'
 import type { ShareTypes } from '../../app/share-type.ts'
 import { authenticate, type TokenVerifier } from '../authenticate.ts'
 import { faultSender, sendNotFound } from '../fault-envelope.ts'
@@ -29,6 +30,7 @@ export interface ShareServiceParts extends ShareRouteServices, ShareActionServic
   pools: SharePools
   services: ShareServices
   messages: ShareMessages
+  snapshotAccess: ShareSnapshotAccess
   tokens: TokenVerifier
   zone: { name: string; id: string; createdAt: string }
   now: () => Date
@@ -74,7 +76,7 @@ const sharePlugin =
       registerShares(routes, parts)
       registerShareActions(routes, parts)
       registerAccessRules(routes, parts.rules)
-      registerSnapshots(routes, parts.shareSnapshots)
+      registerSnapshots(routes, parts.shareSnapshots, parts.snapshotAccess)
       registerShareTypes(routes, parts.types)
       registerQuotas(routes, parts.quotas)
       registerPools(routes, parts)

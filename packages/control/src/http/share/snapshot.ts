@@ -1,6 +1,7 @@
 import { DomainError } from '@volant/contract'
 import { Type } from 'typebox'
 import type { ShareSnapshotFacts, ShareSnapshots } from '../../app/share-snapshot.ts'
+import type { ShareSnapshotAccess } from '../../app/share-snapshot-access.ts'
 import { enforce } from '../../domain/policy.ts'
 import { isAdmin } from '../../domain/principal.ts'
 import {
@@ -12,7 +13,7 @@ import { settableSnapshotStatuses } from '../../domain/snapshot.ts'
 import { accepted, ok, type Answer } from '../answer.ts'
 import { atLeast } from '../microversion.ts'
 import { longText, nameText, parser } from '../parse.ts'
-import { argument, oneOf, registerActions, renamed, type Action } from './action.ts'
+import { argument, oneOf, registerActions, renamed } from './action.ts'
 import { metadataSchema, nullable, trimmed } from './body.ts'
 import {
   linksOf,
@@ -26,6 +27,7 @@ import {
 } from './call.ts'
 import { projectFilter, queryFlag, queryPairs, sortOf, textFilter } from './list-query.ts'
 import { registerMetadata } from './metadata.ts'
+import { registerSnapshotAccess, snapshotAccessActions } from './snapshot-access.ts'
 
 const id = (call: ShareCall): string => param(call, 'snapshot_id')
 
@@ -77,7 +79,11 @@ const parseUpdate = parser(
   }),
 )
 
-export function registerSnapshots(routes: ShareRoutes, snapshots: ShareSnapshots): void {
+export function registerSnapshots(
+  routes: ShareRoutes,
+  snapshots: ShareSnapshots,
+  access: ShareSnapshotAccess,
+): void {
   routes.get('/snapshots', (call) => list(snapshots, call, false))
   routes.get('/snapshots/detail', (call) => list(snapshots, call, true))
   routes.post('/snapshots', async (call) => {
@@ -126,54 +132,17 @@ export function registerSnapshots(routes: ShareRoutes, snapshots: ShareSnapshots
     },
     { since: '2.73' },
   )
-  registerMounts(routes, snapshots)
-  registerSnapshotActions(routes, snapshots)
-}
-
-/** Snapshots are not exported: nobody has access, and there is nowhere to mount them. */
-function registerMounts(routes: ShareRoutes, snapshots: ShareSnapshots): void {
-  const since = { since: '2.32' }
-  const seen = (call: ShareCall) => snapshots.show(call.principal, id(call))
-  routes.get(
-    '/snapshots/:snapshot_id/access-list',
-    async (call) => {
-      await seen(call)
-      return ok({ snapshot_access_list: [] })
-    },
-    since,
-  )
-  routes.get(
-    '/snapshots/:snapshot_id/export-locations',
-    async (call) => {
-      await seen(call)
-      return ok({ share_snapshot_export_locations: [] })
-    },
-    since,
-  )
-  routes.get(
-    '/snapshots/:snapshot_id/export-locations/:location_id',
-    async (call) => {
-      await seen(call)
-      throw new DomainError('notFound', `Export location ${param(call, 'location_id')} could not be found.`)
-    },
-    since,
-  )
+  registerSnapshotAccess(routes, access)
+  registerSnapshotActions(routes, snapshots, access)
 }
 
 const parseReset = argument('reset_status', Type.Object({ status: nameText() }))
 
-const notMountable: Action = {
-  since: '2.32',
-  run: async () => {
-    throw new DomainError(
-      'invalid',
-      'Cannot control access to the snapshot: its share does not support mounting snapshots. Create a share from it ' +
-        'and mount that.',
-    )
-  },
-}
-
-function registerSnapshotActions(routes: ShareRoutes, snapshots: ShareSnapshots): void {
+function registerSnapshotActions(
+  routes: ShareRoutes,
+  snapshots: ShareSnapshots,
+  access: ShareSnapshotAccess,
+): void {
   registerActions(routes, '/snapshots/:snapshot_id', {
     ...renamed('reset_status', async (call, snapshotId, value) => {
       const status = oneOf('state', parseReset(value).status.toLowerCase(), settableSnapshotStatuses)
@@ -184,8 +153,7 @@ function registerSnapshotActions(routes: ShareRoutes, snapshots: ShareSnapshots)
       await snapshots.remove(call.principal, snapshotId, { force: true, requestId: call.requestId })
       return accepted()
     }),
-    allow_access: notMountable,
-    deny_access: notMountable,
+    ...snapshotAccessActions(access),
     unmanage: {
       since: '2.12',
       run: async (call) => {
