@@ -113,6 +113,8 @@ test('exports: by their record, by their daemon, and by what is left of them', a
   assert.deepEqual(exported.pids.filter(runs), [])
   assert.deepEqual(await kinds(other), ['image'])
   assert.deepEqual(readdirSync(join(rig.folder, 'r')), [])
+  // What the dead daemon had given to the kernel may outlive it for a moment, and with it the lock.
+  await until('the image is closed', async () => (await found(other, 'image')).isOpen !== true)
   await other.removeStray(caller, await found(other, 'image'))
   assert.deepEqual(await kinds(other), [])
 })
