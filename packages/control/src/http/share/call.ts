@@ -4,6 +4,9 @@ import type { Principal } from '../../domain/principal.ts'
 import type { Answer } from '../answer.ts'
 import { atLeast, formatMicroversion, negotiate, type Microversion } from '../microversion.ts'
 import { originOf } from '../origin.ts'
+import { wholeNumber } from '../call-query.ts'
+
+export { maxPage, pageOf, param, queryText } from '../call-query.ts'
 
 export const shareRange = {
   service: 'shared-file-system',
@@ -104,41 +107,6 @@ function send(reply: FastifyReply, answer: Answer): unknown {
   void reply.code(answer.status)
   if (answer.headers !== undefined) void reply.headers(answer.headers)
   return reply.send(answer.body)
-}
-
-/** A path parameter that the route declares. */
-export const param = (call: ShareCall, name: string): string => call.params[name] ?? ''
-
-/** The one value of a query parameter; the last where it came more than once. */
-export function queryText(call: ShareCall, name: string): string | undefined {
-  const value = call.query[name]
-  return Array.isArray(value) ? value.at(-1) : value
-}
-
-/** `limit` and `offset`, as Manila bounds them, and the last item of the page before. */
-export function pageOf(call: ShareCall): { limit: number; offset: number; marker?: string } {
-  const marker = queryText(call, 'marker')
-  return {
-    limit: Math.min(wholeNumber(call, 'limit') ?? maxPage, maxPage),
-    offset: wholeNumber(call, 'offset') ?? 0,
-    ...(marker !== undefined && { marker }),
-  }
-}
-
-/** Manila's `osapi_max_limit`. */
-export const maxPage = 1000
-
-function wholeNumber(call: ShareCall, name: 'limit' | 'offset'): number | undefined {
-  const text = queryText(call, name)
-  if (text === undefined || text === '') return undefined
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : -1
-  if (value < 0 || value > 2_147_483_647) {
-    throw new DomainError(
-      'invalid',
-      `Invalid input received: ${name} must be a whole number from 0 to 2147483647.`,
-    )
-  }
-  return value
 }
 
 /** Manila gives the link that goes on with each page that a limit has filled, though nothing may follow. */

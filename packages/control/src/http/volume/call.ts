@@ -5,6 +5,7 @@ import type { Answer } from '../answer.ts'
 import { atLeast, formatMicroversion, negotiate, type Microversion } from '../microversion.ts'
 import { originOf } from '../origin.ts'
 
+export { maxPage, pageOf, param, queryText } from '../call-query.ts'
 export { accepted, booleanOf, noContent, ok, type Answer } from '../answer.ts'
 
 export const volumeRange = { service: 'volume', min: '3.0', max: '3.70' }
@@ -76,25 +77,6 @@ function send(reply: FastifyReply, answer: Answer): unknown {
   return reply.send(answer.body)
 }
 
-/** A path parameter that the route declares. */
-export const param = (call: VolumeCall, name: string): string => call.params[name] ?? ''
-
-/** The one value of a query parameter; the last where it came more than once. */
-export function queryText(call: VolumeCall, name: string): string | undefined {
-  const value = call.query[name]
-  return Array.isArray(value) ? value.at(-1) : value
-}
-
-/** `limit` and `offset`, as Cinder bounds them. */
-export function pageOf(call: VolumeCall): { limit: number; offset: number; marker?: string } {
-  const marker = queryText(call, 'marker')
-  return {
-    limit: Math.min(wholeNumber(call, 'limit') ?? maxPage, maxPage),
-    offset: wholeNumber(call, 'offset') ?? 0,
-    ...(marker !== undefined && { marker }),
-  }
-}
-
 /** Cinder gives the link that goes on with each page that is full, though nothing may follow. */
 export function nextLink(
   call: VolumeCall,
@@ -112,20 +94,4 @@ export function nextLink(
   query.set('limit', String(limit))
   query.set('marker', last.id)
   return { rel: 'next', href: `${call.base}/v3/${call.projectId}${path}?${query.toString()}` }
-}
-
-/** Cinder's `osapi_max_limit`. */
-export const maxPage = 1000
-
-function wholeNumber(call: VolumeCall, name: 'limit' | 'offset'): number | undefined {
-  const text = queryText(call, name)
-  if (text === undefined || text === '') return undefined
-  const value = /^\d{1,10}$/.test(text) ? Number(text) : -1
-  if (value < 0 || value > 2_147_483_647) {
-    throw new DomainError(
-      'invalid',
-      `Invalid input received: ${name} must be a whole number from 0 to 2147483647.`,
-    )
-  }
-  return value
 }
