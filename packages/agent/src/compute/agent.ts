@@ -7,6 +7,7 @@ import type { Log } from '../daemon/log.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { createFenceGuard } from '../fence-guard.ts'
 import { findAccelerator } from './accelerator.ts'
+import { migratingBeingBuilt } from './being-built.ts'
 import type { AcceleratorVerdict, ProbeKernel } from './accelerator.ts'
 import { defaultReconnectDelaySeconds } from './command-line.ts'
 import { tailOfConsole } from './console-log.ts'
@@ -166,6 +167,7 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
       change(caller, serverId, (one) => one.ensureNoDisk(attachmentId, timeoutMs)),
     ensureDiskSize: (caller, serverId, attachmentId, sizeBytes) =>
       change(caller, serverId, (one) => one.ensureDiskSize(attachmentId, sizeBytes)),
+    ...migratingBeingBuilt,
     async close() {
       await adopted
       for (const one of guests.values()) one.close()

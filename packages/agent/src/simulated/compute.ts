@@ -9,6 +9,7 @@ import type {
   HypervisorFacts,
   InventoryItem,
 } from '@volant/contract'
+import { migratingBeingBuilt } from '../compute/being-built.ts'
 import { simulatedInventory, simulatedItem } from './inventory.ts'
 import type { Planted } from './inventory.ts'
 
@@ -178,6 +179,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
   })
 
   return {
+    ...migratingBeingBuilt,
     host: options.host,
     calls,
     planted,
