@@ -16,6 +16,7 @@ import type {
   PointCopyRequest,
   PointCopyStatus,
   Pending,
+  StandbySpec,
 } from '@volant/contract'
 import { ensurePrivateFolder } from '@volant/qemu/durable-file.ts'
 import { asDomainError } from '../daemon/errors.ts'
@@ -150,6 +151,18 @@ class HostHolders implements LocalHolderAgent {
       this.#holders.set(spec.holderId, holder)
       return ensureHolder(holder, spec)
     })
+  }
+
+  async ensureStandby(_caller: Caller, _spec: StandbySpec): Promise<HolderStatus> {
+    throw new DomainError('notImplemented', 'This is being built.')
+  }
+
+  async ensureReleased(_caller: Caller, _holderId: string): Promise<void> {
+    throw new DomainError('notImplemented', 'This is being built.')
+  }
+
+  async unreachable(_host: string, _port: number): Promise<string | null> {
+    throw new DomainError('notImplemented', 'This is being built.')
   }
 
   async ensureNoHolder(caller: Caller, holderId: string): Promise<void> {

@@ -17,6 +17,7 @@ import { simulatedInventory, simulatedItem } from './inventory.ts'
 import type { Planted } from './inventory.ts'
 import { endPointCopy, isCopyingPoint, pointCopyItem, simulatedPointCopies } from './point-copies.ts'
 import type { SimulatedPointCopy } from './point-copies.ts'
+import { imageOf, requireTakes, simulatedStandby } from './standby.ts'
 
 export interface SimulatedMirror extends MirrorStatus {
   jobId: string
@@ -34,9 +35,13 @@ export interface SimulatedCutover {
 }
 
 export interface SimulatedHolder {
-  spec: HolderSpec
-  /** The image that the export stands on. */
-  image: ImageAccess
+  spec: Omit<HolderSpec, 'image'>
+  /** The image that the export stands on; null: in standby. */
+  image: ImageAccess | null
+  /** In standby: what it serves. */
+  sizeBytes?: number
+  /** In standby: the image that it has let go of. */
+  released?: string
   pid: number
   /** Died at its cutover: only the caller's word starts it again. */
   dead?: boolean
@@ -50,6 +55,8 @@ export interface SimulatedHolder {
 
 export interface SimulatedHolders extends Planted {
   readonly holders: Map<string, SimulatedHolder>
+  /** `HOST` or `HOST:PORT` that this machine cannot reach; a test puts them there. */
+  readonly unreachableAddresses: Set<string>
   /** Sets what `mirrorStatus` reports, e.g. `{ phase: 'copying', doneBytes: 4096 }`. */
   setMirror(holderId: string, change: Partial<MirrorStatus>): void
   /** Sets what `pointCopyStatus` reports; `done` and `failed` close the target. */
@@ -86,6 +93,7 @@ export function createSimulatedHolderAgent(
   options: SimulatedHolderOptions = {},
 ): HolderAgent & SimulatedHolders & Faults {
   const holders = new Map<string, SimulatedHolder>()
+  const unreachableAddresses = new Set<string>()
   const guard = createFenceGuard()
   let nextPid = 2000
 
@@ -103,13 +111,13 @@ export function createSimulatedHolderAgent(
   const statusOf = ({ spec, image, pid }: SimulatedHolder): HolderStatus => ({
     holderId: spec.holderId,
     pid,
-    imageId: image.imageId,
+    imageId: image?.imageId ?? null,
     ...(spec.serves
       ? { socketPath: `/simulated/${spec.holderId}.sock`, exportName: `x.${spec.holderId}` }
       : {}),
   })
   const dropMirror = (holder: SimulatedHolder): void => {
-    if (holder.mirror && holder.mirror.target.imageId !== holder.image.imageId) {
+    if (holder.mirror && holder.mirror.target.imageId !== holder.image?.imageId) {
       options.onClose?.(holder.mirror.target.imageId)
     }
     delete holder.mirror
@@ -127,8 +135,10 @@ export function createSimulatedHolderAgent(
     cutover.decision = wanted
   }
   const stand = (holder: SimulatedHolder, image: ImageAccess): void => {
-    if (holder.image.imageId !== image.imageId) options.onClose?.(holder.image.imageId)
+    if (holder.image && holder.image.imageId !== image.imageId) options.onClose?.(holder.image.imageId)
     holder.image = image
+    delete holder.released
+    delete holder.sizeBytes
     options.onOpen?.(image.imageId)
   }
 
@@ -136,10 +146,10 @@ export function createSimulatedHolderAgent(
     const { spec, image, pid, mirror, dead } = holder
     const { holderId, volumeId } = spec
     const owner = { holderId, volumeId }
-    const { imageId } = image
+    const of = image ? { imageId: image.imageId } : {}
     const pids = dead === true ? [] : [pid]
     const items = [
-      simulatedItem({ kind: 'holder', id: holderId, ...owner, imageId, pids }),
+      simulatedItem({ kind: 'holder', id: holderId, ...owner, ...of, pids }),
       ...pointCopyItem(holder),
     ]
     if (mirror === undefined) return items
@@ -154,7 +164,7 @@ export function createSimulatedHolderAgent(
     if (all || holder.pointCopy?.jobId === jobId) endPointCopy(holder, options.onClose)
     if (all || holder.mirror?.jobId === jobId) dropMirror(holder)
     if (!all) return
-    options.onClose?.(holder.image.imageId)
+    if (holder.image) options.onClose?.(holder.image.imageId)
     holders.delete(holderId)
   }
 
@@ -165,7 +175,13 @@ export function createSimulatedHolderAgent(
       remove,
     }),
     ...simulatedPointCopies({ existing, find: (holderId) => holders.get(holderId), guard, options }),
+    ...simulatedStandby({
+      ...{ holders, guard, statusOf, options },
+      newPid: () => nextPid++,
+      unreachable: unreachableAddresses,
+    }),
     holders,
+    unreachableAddresses,
     setMirror: (holderId, change) => void Object.assign(existing(holderId).mirror ?? {}, change),
     crashHolder(holderId) {
       const holder = existing(holderId)
@@ -210,14 +226,15 @@ export function createSimulatedHolderAgent(
       if (toTarget) decide(holder, 'committed')
       else if (holder.dead === true) decide(holder, 'abandoned')
       else if (holder.cutover?.decision === 'committed') decide(holder, 'abandoned')
-      if (holder.image.imageId !== spec.image.imageId) {
+      requireTakes(holder, spec.image)
+      if (holder.image && holder.image.imageId !== spec.image.imageId) {
         const { mirror } = holder
         const decided = mirror?.phase === 'pending' && mirror.target.imageId === spec.image.imageId
         if (!toTarget && !decided && holder.dead !== true) {
           throw new DomainError('conflict', `Holder ${spec.holderId} runs on image ${holder.image.imageId}.`)
         }
       }
-      if (toTarget || holder.dead === true || holder.image.imageId !== spec.image.imageId) dropMirror(holder)
+      if (toTarget || holder.dead === true || holder.image?.imageId !== spec.image.imageId) dropMirror(holder)
       if (toTarget && holder.cutover) holder.lastCutover = holder.cutover.jobId
       if (toTarget || holder.dead === true) delete holder.cutover
       if (holder.dead === true) holder.pid = nextPid++
@@ -233,7 +250,7 @@ export function createSimulatedHolderAgent(
       if (!holder) return
       endPointCopy(holder, options.onClose)
       dropMirror(holder)
-      options.onClose?.(holder.image.imageId)
+      if (holder.image) options.onClose?.(holder.image.imageId)
       holders.delete(holderId)
     },
     async holderStatus(holderId) {
@@ -250,8 +267,9 @@ export function createSimulatedHolderAgent(
       const holder = existing(holderId)
       if (holder.mirror || isCopyingPoint(holder))
         throw new DomainError('conflict', `Holder ${holderId} is copying; it cannot grow now.`)
-      if (sizeBytes < holder.image.sizeBytes) throw new DomainError('invalid', 'A volume cannot shrink.')
-      holder.image = { ...holder.image, sizeBytes }
+      const image = imageOf(holder)
+      if (sizeBytes < image.sizeBytes) throw new DomainError('invalid', 'A volume cannot shrink.')
+      holder.image = { ...image, sizeBytes }
     },
     async ensureMirror(caller, { holderId, jobId, target, rate, changesOnly = false }) {
       guard.admit(caller)
@@ -267,7 +285,7 @@ export function createSimulatedHolderAgent(
         const { jobId: other } = holder.pointCopy
         throw new DomainError('conflict', `Holder ${holderId} copies an instant for ${other}.`)
       }
-      if (target.sizeBytes !== holder.image.sizeBytes) {
+      if (target.sizeBytes !== imageOf(holder).sizeBytes) {
         throw new DomainError('conflict', 'Source and target image have different sizes.')
       }
       const phase = changesOnly ? 'paused' : (options.firstPhase ?? 'ready')
@@ -345,7 +363,7 @@ export function createSimulatedHolderAgent(
       guard.admit(caller)
       const holder = existing(holderId)
       if (holder.cutover?.jobId === jobId) decide(holder, 'committed')
-      if (holder.image.imageId !== target.imageId) {
+      if (holder.image?.imageId !== target.imageId) {
         const mirror = mirrorOf(holderId, jobId)
         if (mirror.phase !== 'pending' || mirror.target.imageId !== target.imageId) {
           throw new DomainError(

@@ -3,6 +3,7 @@ import type { HolderAgent, ImageAccess, InventoryItem, PointCopyStatus } from '@
 import type { FenceGuard } from '../fence-guard.ts'
 import type { SimulatedHolder, SimulatedHolderOptions } from './holder.ts'
 import { simulatedItem } from './inventory.ts'
+import { imageOf } from './standby.ts'
 
 export interface SimulatedPointCopy extends PointCopyStatus {
   jobId: string
@@ -47,14 +48,14 @@ export function simulatedPointCopies(given: {
     async ensurePointCopy(caller, { holderId, jobId, target, rate }) {
       guard.admit(caller)
       const holder = existing(holderId)
-      const { pointCopy, mirror, image } = holder
+      const { pointCopy, mirror } = holder
       if (holder.dead === true) {
         throw new DomainError('unavailable', `The storage daemon of holder ${holderId} does not run.`)
       }
       if (pointCopy?.jobId === jobId && pointCopy.phase !== 'failed') return
       const other = pointCopy?.phase === 'copying' ? pointCopy : mirror
       if (other) throw new DomainError('conflict', `Holder ${holderId} already copies for ${other.jobId}.`)
-      if (target.sizeBytes !== image.sizeBytes) {
+      if (target.sizeBytes !== imageOf(holder).sizeBytes) {
         throw new DomainError('conflict', 'Source and target image have different sizes.')
       }
       const totalBytes = target.sizeBytes

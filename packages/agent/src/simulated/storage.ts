@@ -26,11 +26,19 @@ export interface SimulatedImage extends Omit<ImageInfo, 'changeMark'> {
   sharedBytes: number
 }
 
+export interface SimulatedExport {
+  access: NbdAccess
+  pid: number
+  clientHost?: string
+  /** Runs and listens, with nothing open. */
+  isStandby: boolean
+}
+
 export interface SimulatedStorage extends Planted, SimulatedImageCopies {
   /** By name; a test may change them. */
   readonly aggregates: Map<string, SimulatedAggregate>
   readonly images: Map<string, SimulatedImage>
-  readonly exports: Map<string, { access: NbdAccess; pid: number }>
+  readonly exports: Map<string, SimulatedExport>
   /** Images that a holder has open; `ensureNoImage` refuses them. */
   readonly openImages: Set<string>
   readonly flexvols: Set<string>
@@ -65,11 +73,12 @@ export function createSimulatedStorageAgent(
     }),
   )
   const images = new Map<string, SimulatedImage>()
-  const exports = new Map<string, { access: NbdAccess; pid: number }>()
+  const exports = new Map<string, SimulatedExport>()
   const openImages = new Set<string>()
   const flexvols = new Set<string>()
   const guard = createFenceGuard()
   let nextPid = 1000
+  let nextPort = 10_000
 
   const infoOf = (image: SimulatedImage): ImageInfo => {
     const { imageId, sizeBytes, allocatedBytes, readOnly, changes } = image
@@ -118,6 +127,32 @@ export function createSimulatedStorageAgent(
     return image
   }
 
+  /** The export as it is there, or a new one, in standby. */
+  const exportOf = (exportId: string, ref: ImageRef, clientHost: string | undefined): SimulatedExport => {
+    const { imageId, sizeBytes } = existing(ref.imageId)
+    const found = exports.get(exportId)
+    if (found && found.access.imageId !== imageId) {
+      throw new DomainError(
+        'conflict',
+        `Export ${exportId} serves image ${found.access.imageId}, not ${imageId}.`,
+      )
+    }
+    const exportName = found?.access.exportName ?? `${exportId}.${randomBytes(16).toString('hex')}`
+    const port = found?.access.port ?? nextPort++
+    const access: NbdAccess = {
+      ...{ kind: 'nbd', imageId, exportName, sizeBytes },
+      ...{ host: '127.0.0.1', port, tlsHostname: node },
+    }
+    const one = found ?? {
+      access,
+      pid: nextPid++,
+      isStandby: true,
+      ...(clientHost !== undefined && { clientHost }),
+    }
+    one.access = access
+    exports.set(exportId, one)
+    return one
+  }
   const items = (): InventoryItem[] => [
     ...[...images.values()].map(({ imageId, ref, allocatedBytes }) =>
       simulatedItem({
@@ -263,28 +298,19 @@ export function createSimulatedStorageAgent(
       image.readOnly = readOnly
       image.changes += 1
     },
-    async ensureExport(caller, exportId, ref) {
+    async ensureExport(caller, exportId, ref, clientHost) {
       guard.admit(caller)
-      const { imageId, sizeBytes } = existing(ref.imageId)
-      const found = exports.get(exportId)
-      if (found && found.access.imageId !== imageId) {
-        throw new DomainError(
-          'conflict',
-          `Export ${exportId} serves image ${found.access.imageId}, not ${imageId}.`,
-        )
+      const found = exportOf(exportId, ref, clientHost)
+      found.isStandby = false
+      return found.access
+    },
+    async ensureExportStandby(caller, exportId, ref, clientHost) {
+      guard.admit(caller)
+      if (exports.get(exportId)?.isStandby === false) {
+        throw new DomainError('conflict', `Export ${exportId} serves its image; revoke it first.`)
       }
-      const exportName = found?.access.exportName ?? `${exportId}.${randomBytes(16).toString('hex')}`
-      const place = { host: '127.0.0.1', port: 10_000 + exports.size, tlsHostname: node }
-      const access: NbdAccess = {
-        kind: 'nbd',
-        imageId,
-        exportName,
-        sizeBytes,
-        ...place,
-        ...portOf(found?.access),
-      }
-      exports.set(exportId, { access, pid: found?.pid ?? nextPid++ })
-      return access
+      const { host, port } = exportOf(exportId, ref, clientHost).access
+      return { host, port }
     },
     async ensureExportSize(caller, exportId, sizeBytes) {
       guard.admit(caller)
@@ -299,10 +325,12 @@ export function createSimulatedStorageAgent(
       exports.delete(exportId)
     },
     async listExports() {
-      return [...exports].map(([exportId, { access, pid }]) => ({ exportId, imageId: access.imageId, pid }))
+      return [...exports].map(([exportId, { access, ...rest }]) => ({
+        exportId,
+        imageId: access.imageId,
+        ...rest,
+      }))
     },
   }
   return withFaults(agent, ['setImageCopy'])
 }
-
-const portOf = (access: NbdAccess | undefined): { port?: number } => (access ? { port: access.port } : {})

@@ -5,6 +5,7 @@ import type {
   AggregateInfo,
   AggregateSpace,
   Caller,
+  ExportStatus,
   FileAccess,
   FlexVolUsage,
   ImageCopyRequest,
@@ -293,6 +294,10 @@ class StorageNode implements LocalStorageAgent {
     })
   }
 
+  async ensureExportStandby(): Promise<{ host: string; port: number }> {
+    throw new DomainError('notImplemented', 'This is being built.')
+  }
+
   async ensureExportSize(caller: Caller, exportId: string, sizeBytes: number): Promise<NbdAccess> {
     requireSize(sizeBytes)
     return this.#change(caller, `export ${exportId}`, async () => {
@@ -349,11 +354,17 @@ class StorageNode implements LocalStorageAgent {
     })
   }
 
-  async listExports(): Promise<{ exportId: string; imageId: string; pid: number }[]> {
+  async listExports(): Promise<ExportStatus[]> {
     const found = exportIds(this.#context.stateDir).map((exportId) => this.#findExport(exportId))
     return found
       .filter((one) => one !== undefined)
-      .map(({ record: { exportId, imageId }, daemon }) => ({ exportId, imageId, pid: daemon.pid }))
+      .map(({ record: { exportId, imageId, clientHost }, daemon }) => ({
+        exportId,
+        imageId,
+        pid: daemon.pid,
+        ...(clientHost !== undefined && { clientHost }),
+        isStandby: false,
+      }))
   }
 
   async adopt(): Promise<void> {

@@ -19,6 +19,14 @@ export interface HolderSpec {
   limits?: IoLimits
 }
 
+/** A head in waiting, for a guest that is to come. */
+export interface StandbySpec {
+  holderId: string
+  volumeId: string
+  /** Of the image that it will be given. */
+  sizeBytes: number
+}
+
 /** Limits on the client's own I/O (the throttle filter). 0 or absent: unlimited. */
 export interface IoLimits {
   iopsTotal?: number
@@ -31,8 +39,8 @@ export interface IoLimits {
 export interface HolderStatus {
   holderId: string
   pid: number
-  /** UUID of the image that the export stands on now, as read from the daemon's block graph. */
-  imageId: string
+  /** UUID of the image that the export stands on now, as read from the daemon's block graph; null: in standby. */
+  imageId: string | null
   /** For a head: where the guest's QEMU connects. */
   socketPath?: string
   exportName?: string
@@ -146,8 +154,27 @@ export interface CutoverReport {
  * than the one that the decision register allows.
  */
 export interface HolderAgent extends Inventoried {
-  /** Starts the holder, or adopts it where it runs; after it, the export stands on `spec.image`. */
+  /**
+   * Starts the holder, or adopts it where it runs; after it, the export stands on `spec.image`. A head in standby is given
+   * the image under its client, which stays connected. One that stands on the same image by another access (the export
+   * was revoked, and made anew) comes back on this one, under the same socket and export name.
+   */
   ensureHolder(caller: Caller, spec: HolderSpec): Promise<HolderStatus>
+  /**
+   * A head in standby: it serves a disk of that size, every request to which fails, until `ensureHolder` gives it its image
+   * within milliseconds. Repeated, it finds it. Refused (`conflict`) where the holder stands on an image:
+   * `ensureReleased` is the way back.
+   */
+  ensureStandby(caller: Caller, spec: StandbySpec): Promise<HolderStatus>
+  /**
+   * THE FENCE for an image that is a file here: the head lets go of its image and stays in standby, under the same socket
+   * and export name. Returns when no process of it has the image open any more: a daemon that does not let go is
+   * killed, and comes back in standby. Its client must be stopped, for its requests fail from now on. Afterwards
+   * `ensureHolder` takes the same image only. Refused (`conflict`) while a mirror, cutover or point copy is under way.
+   */
+  ensureReleased(caller: Caller, holderId: string): Promise<void>
+  /** Why a TCP connection from this machine to the address fails; null: it can be opened. */
+  unreachable(host: string, port: number): Promise<string | null>
   /** Stops the holder; returns when the process is gone, so nothing of it can write any more. */
   ensureNoHolder(caller: Caller, holderId: string): Promise<void>
   holderStatus(holderId: string): Promise<HolderStatus | undefined>

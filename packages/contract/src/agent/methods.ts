@@ -66,6 +66,7 @@ export const storageMethods = {
   fileAccess: 'read',
   ensureImageReadOnly: 'change',
   ensureExport: 'change',
+  ensureExportStandby: 'change',
   ensureExportSize: 'change',
   ensureNoExport: 'change',
   listExports: 'read',
@@ -75,6 +76,9 @@ export const storageMethods = {
 
 export const holderMethods = {
   ensureHolder: 'change',
+  ensureStandby: 'change',
+  ensureReleased: 'change',
+  unreachable: 'read',
   ensureNoHolder: 'change',
   holderStatus: 'read',
   listHolders: 'read',

@@ -150,6 +150,17 @@ export interface StorageAgent extends Inventoried {
    */
   ensureExport(caller: Caller, exportId: string, image: ImageRef, clientHost?: string): Promise<NbdAccess>
   /**
+   * An export in standby: its daemon runs and listens, and has nothing open nor locked, so the image may be in use by
+   * another. `ensureExport` with the same id, image and client opens the image and serves it within milliseconds.
+   * Returns where it listens. Refused (`conflict`) where the export serves its image.
+   */
+  ensureExportStandby(
+    caller: Caller,
+    exportId: string,
+    image: ImageRef,
+    clientHost?: string,
+  ): Promise<{ host: string; port: number }>
+  /**
    * Grows the image behind an export while its holder is connected: the holder reconnects to the same address
    * and name. Afterwards the holder's own `ensureSize` takes the new size over. Shrinking is refused.
    */
@@ -159,5 +170,15 @@ export interface StorageAgent extends Inventoried {
    * BLOCK_EXPORT_DELETED) or the daemon is proved dead. Afterwards no write of the holder reaches the image.
    */
   ensureNoExport(caller: Caller, exportId: string): Promise<void>
-  listExports(): Promise<{ exportId: string; imageId: string; pid: number }[]>
+  listExports(): Promise<ExportStatus[]>
+}
+
+export interface ExportStatus {
+  exportId: string
+  imageId: string
+  pid: number
+  /** The only host that may connect. */
+  clientHost?: string
+  /** Nothing is open: it waits for `ensureExport`. */
+  isStandby: boolean
 }

@@ -22,6 +22,12 @@ export function aggregatesBackend(options: {
   }
   const isLocal = (copy: Copy, machine: string): boolean => machineOf(copy.node) === machine
 
+  /** One that names no client admits every machine. */
+  const exportsTo: Backend['exportsTo'] = async (copy, machine) =>
+    (await agents.storage(copy.node).listExports())
+      .filter(({ imageId, clientHost = machine }) => imageId === copy.imageId && clientHost === machine)
+      .map(({ exportId }) => exportId)
+
   /** Between two nodes the target is served to the one that reads; the export is named by the copy. */
   const transferId = (to: Copy): string => `copy-${to.imageId}`
   const ensureFlexVolAt: Backend['ensureFlexVolAt'] = (caller, { name }, { node, aggregate }) =>
@@ -93,6 +99,17 @@ export function aggregatesBackend(options: {
       if (isLocal(copy, machine)) return false
       await agents.storage(copy.node).ensureNoExport(caller, exportIdOf(copy, holderId))
       return true
+    },
+    async standBy(caller, copy, machine, holderId) {
+      if (isLocal(copy, machine)) return null
+      const exportId = exportIdOf(copy, holderId)
+      return agents.storage(copy.node).ensureExportStandby(caller, exportId, await refOf(copy), machine)
+    },
+    exportsTo,
+    async revokeAllTo(caller, copy, machine) {
+      const node = agents.storage(copy.node)
+      const found = await exportsTo(copy, machine)
+      await Promise.all(found.map((exportId) => node.ensureNoExport(caller, exportId)))
     },
     space: (flexvol) => spaceAt(placeForNew(flexvol)),
     spaceAt,

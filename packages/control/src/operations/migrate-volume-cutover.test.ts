@@ -150,7 +150,7 @@ test('a guard that finalized first leaves only the tidying up', async (t) => {
   let fired = 0
   agent.finalizeCutover = (...args) => {
     if (agent.fireGuard(holderId)) fired++
-    assert.equal(agent.holders.get(holderId)?.image.imageId, input.targetImageId)
+    assert.equal(agent.holders.get(holderId)?.image?.imageId, input.targetImageId)
     return finalizeCutover(...args)
   }
   assert.equal((await run()).state, 'succeeded')

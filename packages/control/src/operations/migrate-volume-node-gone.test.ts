@@ -67,7 +67,7 @@ test('the node of the source is gone for good after the commit: its step can be 
   const run = await skipToTheEnd(id)
   assert.equal(run.state, 'succeeded')
   assert.equal((await world.records.volumes.get(volume.id)).imageId, input.targetImageId)
-  assert.equal(head()?.image.imageId, input.targetImageId)
+  assert.equal(head()?.image?.imageId, input.targetImageId)
 })
 
 test('the node of the target is gone for good while it copies: the rest can be left out, and the volume is free', async (t) => {

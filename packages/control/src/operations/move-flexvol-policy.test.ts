@@ -232,7 +232,7 @@ test('an attached volume that has cut over is mirrored back', async (t) => {
   assert.ok(back.imageId !== there && back.imageId !== first.imageId, 'by a new copy: its client wrote on')
   assert.equal((await placeOf(rig, last)).imageId, last.imageId)
   const head = [...(world.holders.get('m1')?.holders.values() ?? [])][0]
-  assert.equal(head?.image.imageId, back.imageId)
+  assert.equal(head?.image?.imageId, back.imageId)
   await assertSettled(rig, aggr1)
 })
 

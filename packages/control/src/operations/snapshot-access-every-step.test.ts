@@ -73,7 +73,7 @@ async function assertShown(world: World, ports: SharePorts, snapshotId: string, 
   assert.equal(attachment.shareId, snapshotId, 'a cutover holds the client of its own block device')
   const holders = [...world.holders.values()].flatMap((agent) => agent.holders.get(attachment.id) ?? [])
   assert.deepEqual(
-    holders.map(({ image }) => image.imageId),
+    holders.map(({ image }) => image?.imageId),
     [volume.imageId],
   )
   return volume

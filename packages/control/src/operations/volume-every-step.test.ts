@@ -126,7 +126,7 @@ function holdersOnNodes(world: World, machine: string): HolderAgent {
   const agent = world.agents.holders(machine)
   const ensureSize: HolderAgent['ensureSize'] = async (caller, holderId, sizeBytes) => {
     await agent.ensureSize(caller, holderId, sizeBytes)
-    const imageId = agent.holders.get(holderId)?.image.imageId ?? ''
+    const imageId = agent.holders.get(holderId)?.image?.imageId ?? ''
     for (const node of world.nodes.values()) {
       const image = node.images.get(imageId)
       if (image !== undefined) image.sizeBytes = sizeBytes

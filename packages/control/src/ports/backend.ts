@@ -58,10 +58,25 @@ export interface Backend {
   /** How the holder on `machine` opens the copy; serves it there first where the machine is another. */
   openFor(caller: Caller, copy: Copy, machine: string, holderId: string): Promise<ImageAccess>
   /**
+   * Makes ready what `openFor` needs for the holder there, while another still has the copy open: that call opens it in
+   * milliseconds then. Returns where it listens; null where there is nothing to do, for the copy is on the holder's own
+   * machine. `revoke` takes it away again.
+   */
+  standBy(
+    caller: Caller,
+    copy: Copy,
+    machine: string,
+    holderId: string,
+  ): Promise<{ host: string; port: number } | null>
+  /**
    * Takes the holder's access away at the storage; returns when that is proved. Where holder and image are on
    * one machine there is no export to revoke: true only where something was revoked.
    */
   revoke(caller: Caller, copy: Copy, machine: string, holderId: string): Promise<boolean>
+  /** Ids of all exports by which the machine can reach the copy, whatever holder they were made for, in standby or not. */
+  exportsTo(copy: Copy, machine: string): Promise<string[]>
+  /** Takes all of them away; returns when that is proved. */
+  revokeAllTo(caller: Caller, copy: Copy, machine: string): Promise<void>
   /** Where the FlexVol's new images are made. */
   space(flexvol: FlexVol): Promise<PoolSpace>
   spaceAt(place: AggregatePlace): Promise<PoolSpace>

@@ -48,7 +48,7 @@ export async function assertVolumeClean(
   const holders = [...world.holders.values()].flatMap((agent) => [...agent.holders.values()])
   if (!attached) assert.deepEqual(holders, [], 'no mover is left over')
   for (const holder of holders) {
-    assert.equal(holder.image.imageId, expected, 'the head stands on the truth')
+    assert.equal(holder.image?.imageId, expected, 'the head stands on the truth')
     assert.equal(holder.mirror, undefined, 'no mirror is left over')
     assert.equal(holder.cutover, undefined, 'no attempt at a cutover is left over')
   }
@@ -76,7 +76,7 @@ export async function assertWorldSound(world: World, strangers: readonly string[
     const attachments = (await world.records.attachments.ofVolume(id)).map((attachment) => attachment.id)
     // A holder of no attachment is a stray, below.
     for (const [, holder] of holders.filter(([holderId]) => attachments.includes(holderId))) {
-      assert.equal(holder.image.imageId, image_id, 'a head stands on the truth')
+      assert.equal(holder.image?.imageId, image_id, 'a head stands on the truth')
       assert.deepEqual([holder.mirror, holder.cutover], [undefined, undefined], 'nothing is being copied')
     }
   }

@@ -150,7 +150,7 @@ export async function assertServed(world: World, ports: SharePorts, shareId: str
   const holder = [...world.holders.values()].flatMap((agent) => agent.holders.get(attachment.id) ?? [])
   const volume = await world.records.volumes.get(share.volumeId ?? '')
   assert.deepEqual(
-    holder.map(({ image }) => image.imageId),
+    holder.map(({ image }) => image?.imageId),
     [volume.imageId],
     'its head stands on its truth',
   )
