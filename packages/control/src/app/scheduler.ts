@@ -34,7 +34,12 @@ export function createScheduler(options: {
       return {
         name,
         availabilityZone: options.topology.availabilityZone,
-        usable: service !== undefined && !service.disabled && isUp(service, view, options.now()),
+        service: {
+          disabled: service?.disabled ?? false,
+          disabledReason: service?.disabledReason ?? null,
+          forcedDown: service?.forcedDown ?? false,
+          up: service !== undefined && isUp(service, view, options.now()),
+        },
         vcpus: vcpus ?? view?.facts?.vcpus ?? 0,
         memoryMib: memoryMiB ?? view?.facts?.memoryMiB ?? 0,
         usedVcpus: used?.vcpus ?? 0,
