@@ -3,6 +3,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { describe, it } from 'node:test'
+import { zoneOf } from '../domain/topology.ts'
 import {
   ConfigError,
   configDocument,
@@ -83,6 +84,19 @@ describe('the embedded default', () => {
     assert.deepEqual(parseConfig(configDocument(none), options), none)
   })
 
+  it('has compute hosts in availability zones of their own', () => {
+    const one = parseConfig(valid.replace('# availability_zone: nova', 'availability_zone: east'), options)
+    const { topology } = one
+    assert.deepEqual(
+      topology.computeHosts.map((host) => [host.name, zoneOf(topology, host)]),
+      [
+        ['compute-1', 'east'],
+        ['compute-2', 'nova'],
+      ],
+    )
+    assert.deepEqual(parseConfig(configDocument(one), options), one)
+  })
+
   it('has the two clusters, pools and compute hosts of the documentation', () => {
     const { topology } = defaultConfig({ stateDir: '/s', hostname: 'h' })
     const pools = topology.clusters.map(
@@ -111,6 +125,20 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
     ['a name twice', 'name: cinder-lmb', 'name: cinder-lma', /'cinder-lma' is there twice/, 'cinder-lma'],
     ['a node twice', 'name: lmb-01', 'name: lma-01', /node 'lma-01' is there twice/, 'lma-01'],
     ['a host twice', 'name: compute-2', 'name: compute-1', /'compute-1' is there twice/, 'compute-1'],
+    [
+      'the internal zone',
+      'availability_zone: nova',
+      'availability_zone: internal',
+      /run no servers/,
+      'internal',
+    ],
+    [
+      'a colon in a zone',
+      '# availability_zone: nova',
+      'availability_zone: a:b',
+      /divide host strings/,
+      'a:b',
+    ],
     ['an unknown node', 'node: lma-01', 'node: lma-02', /has no node 'lma-02', but lma-01/, 'lma-02'],
     ['an unknown aggregate', 'aggregate: aggr1', 'aggregate: aggr9', /but aggr1, aggr2/, 'aggr9'],
     [

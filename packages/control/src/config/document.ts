@@ -55,6 +55,9 @@ const computeHostText = (host: ComputeHost): string[] => [
   `    machine: ${host.machine}`,
   ...(host.netns === undefined ? [] : [`    netns: ${host.netns}`]),
   ...(host.agent === undefined ? [] : [`    agent: ${host.agent}`]),
+  host.availabilityZone === undefined
+    ? '    # availability_zone: nova'
+    : `    availability_zone: ${host.availabilityZone}`,
   host.vcpus === undefined ? '    # vcpus: 4' : `    vcpus: ${host.vcpus}`,
   host.memoryMiB === undefined ? '    # memory: 8GiB' : `    memory: ${host.memoryMiB}MiB`,
 ]

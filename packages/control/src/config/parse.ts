@@ -103,6 +103,9 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
       machine: computeHost.machine ?? host,
       ...(computeHost.netns === undefined ? {} : { netns: computeHost.netns }),
       ...(computeHost.agent === undefined ? {} : { agent: computeHost.agent }),
+      ...(computeHost.availability_zone === undefined
+        ? {}
+        : { availabilityZone: computeHost.availability_zone }),
       ...(computeHost.vcpus === undefined ? {} : { vcpus: computeHost.vcpus }),
       ...(computeHost.memory === undefined
         ? {}

@@ -1,6 +1,6 @@
 import { isIP } from 'node:net'
 import { isAbsolute, normalize } from 'node:path'
-import { poolName, type Cluster, type Topology } from '../domain/topology.ts'
+import { internalZone, poolName, type Cluster, type Topology } from '../domain/topology.ts'
 import type { ConfigPath, ProblemCollector } from './problem.ts'
 
 /** Refuses the second of two things with one name. */
@@ -108,6 +108,7 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
   const hosts = unique(problems, 'compute host', 'in the file')
   for (const [index, host] of topology.computeHosts.entries())
     hosts(host.name, ['compute_hosts', index, 'name'])
+  checkZones(topology, problems)
   checkAgents(topology, problems)
 }
 
@@ -128,6 +129,18 @@ function managementCheck(problems: ProblemCollector) {
       problems.add(path, `'${host}' is no IP address; write one like 127.0.0.1:8443`)
     } else addresses(`${host}:${port}`, path)
   }
+}
+
+/** Clients take `internal` for the zone of what runs no servers, and hide it. */
+function checkZones(topology: Topology, problems: ProblemCollector): void {
+  const check = (zone: string | undefined, path: ConfigPath): void => {
+    if (zone === internalZone) {
+      problems.add(path, `'${zone}' is the zone of the services that run no servers; choose another`)
+    }
+  }
+  check(topology.availabilityZone, ['availability_zone'])
+  for (const [index, host] of topology.computeHosts.entries())
+    check(host.availabilityZone, ['compute_hosts', index, 'availability_zone'])
 }
 
 /** The storage nodes of a machine are one process of agents, and so are its compute hosts. */

@@ -80,6 +80,7 @@ const ComputeHost = Type.Object(
     machine: Type.Optional(Name),
     netns: Type.Optional(Name),
     agent: Type.Optional(AgentUrl),
+    availability_zone: Type.Optional(Name),
     vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096 })),
     memory: Type.Optional(Type.Unknown()),
   },

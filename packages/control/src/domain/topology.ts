@@ -7,6 +7,7 @@ import type { AggregateDefinition } from '@volant/contract'
 export interface Topology {
   /** The first part of every host string: `HOST@cluster#pool`. */
   host: string
+  /** Of volumes, shares, and of compute hosts that name no other. */
   availabilityZone: string
   clusters: Cluster[]
   computeHosts: ComputeHost[]
@@ -65,9 +66,20 @@ export interface ComputeHost {
   netns?: string
   /** As of a storage node: the process with this machine's compute agents. */
   agent?: string
+  /** Absent: the topology's. */
+  availabilityZone?: string
   vcpus?: number
   memoryMiB?: number
 }
+
+/** The zone of a compute host's servers. */
+export const zoneOf = (
+  topology: Pick<Topology, 'availabilityZone'>,
+  host: Pick<ComputeHost, 'availabilityZone'> | undefined,
+): string => host?.availabilityZone ?? topology.availabilityZone
+
+/** The zone of what is no compute host, Nova's `internal_service_availability_zone`. */
+export const internalZone = 'internal'
 
 /** The Manila backend of a cluster, where it has no other name. */
 export const shareBackendOf = (cluster: string): string => `manila-${cluster.replace(/^cinder-/, '')}`
