@@ -9,8 +9,9 @@ import type {
   HypervisorFacts,
   InventoryItem,
 } from '@volant/contract'
-import { migratingBeingBuilt } from '../compute/being-built.ts'
 import { simulatedInventory, simulatedItem } from './inventory.ts'
+import { SimulatedMigrations } from './migration.ts'
+import type { MigrationControls } from './migration.ts'
 import type { Planted } from './inventory.ts'
 
 /** A method of the agent, for hooks and the record of calls. */
@@ -39,7 +40,7 @@ interface SimulatedGuest {
  * A compute host in memory, for tests of the control plane: the same answers, refusals and idempotence as the
  * real agent, without QEMU. It lives as long as the object, so a control plane may be "restarted" around it.
  */
-export interface SimulatedComputeAgent extends ComputeAgent, Planted {
+export interface SimulatedComputeAgent extends ComputeAgent, Planted, MigrationControls {
   /** The calls so far, in order. */
   readonly calls: readonly { call: ComputeCall; serverId: string | undefined }[]
   /** What the server has attached, with the size last announced. */
@@ -58,6 +59,9 @@ const defaultFacts: Omit<HypervisorFacts, 'host'> = {
   accelerator: 'tcg',
   acceleratorReason: 'simulated',
   qemuVersion: '7.2.22',
+  cpuModel: 'simulated',
+  cpuFlagsDigest: 'simulated',
+  machines: ['pc-i440fx-7.1', 'pc-i440fx-7.2'],
   vcpus: 8,
   memoryMiB: 16384,
   freeMemoryMiB: 16384,
@@ -78,7 +82,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     call: ComputeCall,
     serverId: string | undefined,
     caller: Caller | undefined,
-    act: () => T,
+    act: () => T | Promise<T>,
   ): Promise<T> => {
     calls.push({ call, serverId })
     await options.before?.(call, serverId)
@@ -91,7 +95,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
       }
       highestFence = caller.fence
     }
-    const result = act()
+    const result = await act()
     await options.after?.(call, serverId)
     return result
   }
@@ -111,33 +115,55 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     return guest
   }
 
+  const migrations = new SimulatedMigrations<SimulatedGuest>({
+    host: options.host,
+    accelerator: options.facts?.accelerator ?? defaultFacts.accelerator,
+    guests,
+    running,
+    receive: (spec) => {
+      guests.delete(spec.serverId)
+      start(spec).state = 'incoming'
+    },
+    setState: (serverId, state) => void (known(serverId).state = state),
+  })
+
+  /** A guest that nothing may change while it goes to another host. */
+  const steady = (serverId: string): void => {
+    const migrationId = migrations.underWay(serverId)
+    if (migrationId === undefined) return
+    throw new DomainError('conflict', `Server ${serverId} is being migrated (${migrationId}).`)
+  }
+
   const statusOf = (serverId: string): GuestStatus => {
     const guest = guests.get(serverId)
     if (guest === undefined) return { serverId, state: 'absent', diskAttachmentIds: [] }
+    const migrationId = migrations.migrationIdOf(serverId)
+    const standsStill = guest.state === 'running' && migrations.standsStill(serverId)
     return {
       serverId,
-      state: guest.state,
+      state: standsStill ? 'paused' : guest.state,
+      ...(migrationId === undefined ? {} : { migrationId }),
       ...(guest.reason === undefined ? {} : { reason: guest.reason }),
       ...(runs(guest) ? { pid: guest.pid, accelerator: 'tcg' as const } : {}),
       diskAttachmentIds: runs(guest) ? [...guest.disks.keys()] : [],
     }
   }
 
-  const start = (spec: GuestSpec): GuestStatus => {
+  const start = (spec: GuestSpec): SimulatedGuest => {
     const existing = guests.get(spec.serverId)
-    if (existing === undefined || !runs(existing)) {
-      nextPid += 1
-      guests.set(spec.serverId, {
-        spec,
-        state: 'running',
-        disks: new Map(spec.disks.map((disk) => [disk.attachmentId, { ...disk }])),
-        console: existing?.console ?? [],
-        reboots: existing?.reboots ?? 0,
-        pid: nextPid,
-        reason: undefined,
-      })
+    if (existing !== undefined && runs(existing)) return existing
+    nextPid += 1
+    const started: SimulatedGuest = {
+      spec,
+      state: 'running',
+      disks: new Map(spec.disks.map((disk) => [disk.attachmentId, { ...disk }])),
+      console: existing?.console ?? [],
+      reboots: existing?.reboots ?? 0,
+      pid: nextPid,
+      reason: undefined,
     }
-    return statusOf(spec.serverId)
+    guests.set(spec.serverId, started)
+    return started
   }
 
   const stop = (serverId: string): void => {
@@ -146,6 +172,11 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     guest.state = 'stopped'
     guest.reason = undefined
     guest.disks.clear()
+  }
+
+  const removeGuest = (serverId: string): void => {
+    guests.delete(serverId)
+    migrations.noteEnd(serverId, true)
   }
 
   const detach = (serverId: string, attachmentId: string, timeoutMs: number): void => {
@@ -175,11 +206,11 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
   const { planted, inventory, removeStray } = simulatedInventory({
     admit: () => {},
     items,
-    remove: ({ serverId = '' }) => void guests.delete(serverId),
+    remove: ({ serverId = '' }) => removeGuest(serverId),
   })
 
   return {
-    ...migratingBeingBuilt,
+    ...migrations.controls,
     host: options.host,
     calls,
     planted,
@@ -200,6 +231,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     },
     crash: (serverId) => {
       stop(serverId)
+      migrations.noteEnd(serverId, false)
       known(serverId).reason = 'the QEMU process died'
     },
     setKeepsDisks: (serverId, keeps) => {
@@ -214,19 +246,28 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
         const used = [...guests.values()].filter(runs).reduce((sum, guest) => sum + guest.spec.memoryMiB, 0)
         return { ...facts, freeMemoryMiB: Math.max(0, facts.memoryMiB - used) }
       }),
-    ensureGuest: (caller, spec) => run('ensureGuest', spec.serverId, caller, () => start(spec)),
+    ensureGuest: (caller, spec) =>
+      run('ensureGuest', spec.serverId, caller, () => {
+        steady(spec.serverId)
+        start(spec)
+        return statusOf(spec.serverId)
+      }),
     ensureGuestStopped: (caller, serverId) =>
-      run('ensureGuestStopped', serverId, caller, () => stop(serverId)),
+      run('ensureGuestStopped', serverId, caller, () => {
+        steady(serverId)
+        stop(serverId)
+      }),
     rebootGuest: (caller, serverId) =>
       run('rebootGuest', serverId, caller, () => {
+        steady(serverId)
         running(serverId).reboots += 1
       }),
     ensureGuestPaused: (caller, serverId, paused) =>
       run('ensureGuestPaused', serverId, caller, () => {
+        steady(serverId)
         running(serverId).state = paused ? 'paused' : 'running'
       }),
-    ensureNoGuest: (caller, serverId) =>
-      run('ensureNoGuest', serverId, caller, () => void guests.delete(serverId)),
+    ensureNoGuest: (caller, serverId) => run('ensureNoGuest', serverId, caller, () => removeGuest(serverId)),
     guestStatus: (serverId) => run('guestStatus', serverId, undefined, () => statusOf(serverId)),
     listGuests: () => run('listGuests', undefined, undefined, () => [...guests.keys()].map(statusOf)),
     consoleOutput: (serverId, lines) =>
@@ -236,12 +277,51 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
       }),
     ensureDisk: (caller, serverId, disk) =>
       run('ensureDisk', serverId, caller, () => {
+        steady(serverId)
         const guest = running(serverId)
         if (!guest.disks.has(disk.attachmentId)) guest.disks.set(disk.attachmentId, { ...disk })
       }),
     ensureNoDisk: (caller, serverId, attachmentId, timeoutMs) =>
-      run('ensureNoDisk', serverId, caller, () => detach(serverId, attachmentId, timeoutMs)),
+      run('ensureNoDisk', serverId, caller, () => {
+        steady(serverId)
+        detach(serverId, attachmentId, timeoutMs)
+      }),
     ensureDiskSize: (caller, serverId, attachmentId, sizeBytes) =>
-      run('ensureDiskSize', serverId, caller, () => resize(serverId, attachmentId, sizeBytes)),
+      run('ensureDiskSize', serverId, caller, () => {
+        steady(serverId)
+        resize(serverId, attachmentId, sizeBytes)
+      }),
+
+    guestHardware: (serverId) =>
+      run('guestHardware', serverId, undefined, () => migrations.hardware(serverId)),
+    ensureIncoming: (caller, request) =>
+      run('ensureIncoming', request.guest.serverId, caller, () => migrations.ensureIncoming(request)),
+    awaitIncoming: (serverId, migrationId, timeoutMs) =>
+      run('awaitIncoming', serverId, undefined, () =>
+        migrations.awaitIncoming(serverId, migrationId, timeoutMs),
+      ),
+    ensureArrived: (caller, serverId, migrationId, paused) =>
+      run('ensureArrived', serverId, caller, () => {
+        migrations.ensureArrived(serverId, migrationId, paused)
+        return statusOf(serverId)
+      }),
+    ensureNoIncoming: (caller, serverId, migrationId) =>
+      run('ensureNoIncoming', serverId, caller, () => migrations.ensureNoIncoming(serverId, migrationId)),
+    ensureMigration: (caller, serverId, request) =>
+      run('ensureMigration', serverId, caller, () => migrations.ensureMigration(serverId, request)),
+    setMigrationLimits: (caller, serverId, migrationId, limits) =>
+      run('setMigrationLimits', serverId, caller, () => migrations.setLimits(serverId, migrationId, limits)),
+    awaitMigration: (serverId, migrationId, knownPhase, timeoutMs) =>
+      run('awaitMigration', serverId, undefined, () =>
+        migrations.awaitMigration(serverId, migrationId, knownPhase, timeoutMs),
+      ),
+    beginSwitchover: (caller, serverId, migrationId) =>
+      run('beginSwitchover', serverId, caller, () => migrations.beginSwitchover(serverId, migrationId)),
+    continueMigration: (caller, serverId, migrationId) =>
+      run('continueMigration', serverId, caller, () => migrations.continueMigration(serverId, migrationId)),
+    ensureMigrationAbandoned: (caller, serverId, migrationId) =>
+      run('ensureMigrationAbandoned', serverId, caller, () =>
+        migrations.ensureAbandoned(serverId, migrationId),
+      ),
   }
 }
