@@ -1,6 +1,6 @@
 import { execFile } from 'node:child_process'
 import { readFileSync, statfsSync } from 'node:fs'
-import { availableParallelism, totalmem } from 'node:os'
+import { availableParallelism, loadavg, totalmem, uptime } from 'node:os'
 import { promisify } from 'node:util'
 import { DomainError, messageOf } from '@volant/contract'
 import type { HypervisorFacts } from '@volant/contract'
@@ -31,7 +31,10 @@ export const machineFacts = (
   stateDir: string,
   memoryMiB: number | undefined,
   usedMemoryMiB: number,
-): Pick<HypervisorFacts, 'vcpus' | 'memoryMiB' | 'freeMemoryMiB' | 'localDiskGiB' | 'freeDiskGiB'> => {
+): Pick<
+  HypervisorFacts,
+  'vcpus' | 'memoryMiB' | 'freeMemoryMiB' | 'localDiskGiB' | 'freeDiskGiB' | 'uptimeSeconds' | 'loadAverage'
+> => {
   const disk = statfsSync(stateDir)
   const total = memoryMiB ?? Math.floor(totalmem() / mebibyte)
   const available = Math.floor(availableMemoryBytes() / mebibyte)
@@ -44,5 +47,7 @@ export const machineFacts = (
     ),
     localDiskGiB: Math.floor((disk.blocks * disk.bsize) / gibibyte),
     freeDiskGiB: Math.floor((disk.bavail * disk.bsize) / gibibyte),
+    uptimeSeconds: Math.floor(uptime()),
+    loadAverage: loadavg(),
   }
 }

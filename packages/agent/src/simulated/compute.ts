@@ -67,6 +67,8 @@ const defaultFacts: Omit<HypervisorFacts, 'host'> = {
   freeMemoryMiB: 16384,
   localDiskGiB: 200,
   freeDiskGiB: 200,
+  uptimeSeconds: 90_061,
+  loadAverage: [0.5, 0.25, 0.125],
 }
 
 const runs = (guest: SimulatedGuest): boolean => guest.state !== 'stopped'

@@ -158,6 +158,10 @@ export interface HypervisorFacts {
   freeMemoryMiB: number
   localDiskGiB: number
   freeDiskGiB: number
+  /** Since the machine's last start. */
+  uptimeSeconds?: number
+  /** Of the machine, over the last 1, 5 and 15 minutes. */
+  loadAverage?: number[]
   /** The processor as /proc/cpuinfo names it; what `-cpu host` gives the guest depends on it. */
   cpuModel?: string
   /** Digest of its feature flags: a guest under KVM goes on only where they are the same. */
