@@ -202,8 +202,10 @@ export async function attach(
   volume: Volume,
 ): Promise<{ attachment: Attachment; disk: GuestDisk }> {
   const now = new Date().toISOString()
+  const id = crypto.randomUUID()
   const attachment: Attachment = {
-    id: crypto.randomUUID(),
+    id,
+    headId: id,
     volumeId: volume.id,
     serverId: 'server',
     projectId: 'p',

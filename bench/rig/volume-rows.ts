@@ -98,6 +98,7 @@ const copyRow = (volume: VolumeTable, place: { node: string; aggregate: string }
 /** Without a host, so that no head is started for it. */
 export const attachmentRow = (volume: VolumeTable): AttachmentTable => ({
   id: crypto.randomUUID(),
+  head_id: crypto.randomUUID(),
   volume_id: volume.id,
   server_id: crypto.randomUUID(),
   project_id: volume.project_id,

@@ -254,6 +254,7 @@ async function attachToServer(volumeId: string): Promise<string> {
   const at = new Date().toISOString()
   await attachments.create({
     id,
+    headId: id,
     volumeId,
     serverId: 'server-1',
     projectId,

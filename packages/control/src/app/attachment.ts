@@ -166,8 +166,10 @@ async function create(
       `Volume ${volumeId} status must be available to reserve, but the status is ${volume.status}.`,
     )
   }
+  const id = randomUUID()
   const attachment: Attachment = {
-    id: randomUUID(),
+    id,
+    headId: id,
     volumeId,
     serverId: request.serverId,
     projectId: volume.projectId,

@@ -326,8 +326,10 @@ const attachmentOf = (
   volumeId: string,
   mapping: VolumeMapping,
   device: string,
+  id: string = crypto.randomUUID(),
 ): Attachment => ({
-  id: crypto.randomUUID(),
+  id,
+  headId: id,
   volumeId,
   serverId: server.id,
   projectId: server.projectId,

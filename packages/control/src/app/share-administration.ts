@@ -249,7 +249,7 @@ async function headOf(
   if (attachment === undefined || attachment.host === null) return []
   try {
     const holders = await agents.holders(places.machineOf(attachment)).listHolders()
-    const head = holders.filter(({ holderId }) => holderId === attachment.id)
+    const head = holders.filter(({ holderId }) => holderId === attachment.headId)
     return head.map(({ pid }) => ({ what: 'volume head', pid }))
   } catch {
     // The share's node is told of in the view; of its machine's holders there is then nothing to tell.

@@ -171,8 +171,10 @@ export function createVolumeAttachments(options: {
     if (server.boot.rootDisk !== undefined || !others.some(({ bootIndex }) => bootIndex === 0)) {
       taken.add('/dev/vda')
     }
+    const id = crypto.randomUUID()
     const row: Attachment = {
-      id: crypto.randomUUID(),
+      id,
+      headId: id,
       volumeId: volume.id,
       serverId: server.id,
       projectId: server.projectId,

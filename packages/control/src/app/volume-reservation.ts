@@ -143,8 +143,10 @@ async function attach(
       `Volume ${volumeId} status must be available or attaching, but current status is: ${volume.status}.`,
     )
   }
+  const id = randomUUID()
   await attachments.create({
-    id: randomUUID(),
+    id,
+    headId: id,
     volumeId,
     serverId: request.serverId,
     projectId: volume.projectId,

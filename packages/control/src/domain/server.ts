@@ -1,7 +1,7 @@
 import { DomainError } from '@volant/contract'
 import type { FlavorSnapshot } from './flavor.ts'
 
-export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'error' | 'deleted'
+export type VmState = 'building' | 'active' | 'paused' | 'stopped' | 'resized' | 'error' | 'deleted'
 
 export type TaskState =
   | 'scheduling'
@@ -13,6 +13,15 @@ export type TaskState =
   | 'rebooting_hard'
   | 'pausing'
   | 'unpausing'
+  /** Live migration. */
+  | 'migrating'
+  /** Cold migration and resize. */
+  | 'resize_prep'
+  | 'resize_migrating'
+  | 'resize_finish'
+  | 'resize_reverting'
+  /** Evacuation. */
+  | 'rebuilding'
   | 'deleting'
 
 /** Nova's numbers. */
@@ -86,28 +95,41 @@ export type ServerStatus =
   | 'DELETED'
   | 'ERROR'
   | 'HARD_REBOOT'
+  | 'MIGRATING'
   | 'PAUSED'
   | 'REBOOT'
+  | 'REBUILD'
+  | 'RESIZE'
+  | 'REVERT_RESIZE'
   | 'SHUTOFF'
+  | 'VERIFY_RESIZE'
+
+/** What a server's state is called while nothing is under way. */
+const statuses: Record<VmState, ServerStatus> = {
+  building: 'BUILD',
+  active: 'ACTIVE',
+  paused: 'PAUSED',
+  stopped: 'SHUTOFF',
+  resized: 'VERIFY_RESIZE',
+  error: 'ERROR',
+  deleted: 'DELETED',
+}
+
+/** What a task makes of that, in the states in which it has a name of its own. */
+const statusesOfTasks: Partial<Record<TaskState, Partial<Record<VmState, ServerStatus>>>> = {
+  rebooting: { active: 'REBOOT' },
+  rebooting_hard: { active: 'HARD_REBOOT' },
+  migrating: { active: 'MIGRATING', paused: 'MIGRATING' },
+  rebuilding: { active: 'REBUILD', stopped: 'REBUILD', paused: 'REBUILD', error: 'REBUILD' },
+  resize_prep: { active: 'RESIZE', stopped: 'RESIZE' },
+  resize_migrating: { active: 'RESIZE', stopped: 'RESIZE' },
+  resize_finish: { active: 'RESIZE', stopped: 'RESIZE' },
+  resize_reverting: { resized: 'REVERT_RESIZE' },
+}
 
 /** `status` from `vm_state` and `task_state`, by Nova's table. */
-export function statusOf(server: Pick<Server, 'vmState' | 'taskState'>): ServerStatus {
-  switch (server.vmState) {
-    case 'building':
-      return 'BUILD'
-    case 'active':
-      if (server.taskState === 'rebooting') return 'REBOOT'
-      return server.taskState === 'rebooting_hard' ? 'HARD_REBOOT' : 'ACTIVE'
-    case 'paused':
-      return 'PAUSED'
-    case 'stopped':
-      return 'SHUTOFF'
-    case 'error':
-      return 'ERROR'
-    case 'deleted':
-      return 'DELETED'
-  }
-}
+export const statusOf = ({ vmState, taskState }: Pick<Server, 'vmState' | 'taskState'>): ServerStatus =>
+  (taskState === null ? undefined : statusesOfTasks[taskState]?.[vmState]) ?? statuses[vmState]
 
 /** What a `status` of a filter means; undefined for a word that is no status. */
 export function statesOfStatus(
@@ -130,6 +152,19 @@ export function statesOfStatus(
       return { vmStates: ['active'], taskStates: ['rebooting'] }
     case 'HARD_REBOOT':
       return { vmStates: ['active'], taskStates: ['rebooting_hard'] }
+    case 'MIGRATING':
+      return { vmStates: ['active', 'paused'], taskStates: ['migrating'] }
+    case 'REBUILD':
+      return { vmStates: ['active', 'stopped', 'paused', 'error'], taskStates: ['rebuilding'] }
+    case 'RESIZE':
+      return {
+        vmStates: ['active', 'stopped'],
+        taskStates: ['resize_prep', 'resize_migrating', 'resize_finish'],
+      }
+    case 'REVERT_RESIZE':
+      return { vmStates: ['resized'], taskStates: ['resize_reverting'] }
+    case 'VERIFY_RESIZE':
+      return { vmStates: ['resized'] }
     default:
       return emptyStatuses.has(status.toUpperCase()) ? { vmStates: [] } : undefined
   }
@@ -137,17 +172,12 @@ export function statesOfStatus(
 
 /** Nova's statuses that no server of Volant ever has. */
 const emptyStatuses = new Set([
-  'MIGRATING',
   'PASSWORD',
-  'REBUILD',
   'RESCUE',
-  'RESIZE',
-  'REVERT_RESIZE',
   'SHELVED',
   'SHELVED_OFFLOADED',
   'SOFT_DELETED',
   'SUSPENDED',
-  'VERIFY_RESIZE',
   'UNKNOWN',
 ])
 

@@ -69,6 +69,7 @@ const attachmentOf = (attachmentId: string, more: Partial<Attachment> = {}): Att
   serverId: id(60),
   projectId: 'p',
   host: 'compute-1',
+  headId: 'a',
   status: 'attached',
   shareId: null,
   attachMode: 'rw',

@@ -50,6 +50,7 @@ export interface UnfinishedOperation {
 export interface OwnerRecords {
   /** By the image's id. */
   copies: ReadonlyMap<string, Copy>
+  /** By their heads' ids. */
   attachments: ReadonlyMap<string, Attachment>
   servers: ReadonlyMap<string, { host: string | null; deletedAt: string | null }>
   /** A volume's truth. */

@@ -77,6 +77,8 @@ export interface Attachment {
   projectId: string
   /** The compute host; of a share's the storage node that serves it. */
   host: string | null
+  /** Of its volume head; another one after its server went to another host. */
+  headId: string
   /** Set: the share's own, on a storage node; it has no server. */
   shareId: string | null
   status: AttachmentStatus

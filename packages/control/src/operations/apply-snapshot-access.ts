@@ -250,6 +250,7 @@ async function layGround(
   }
   const attachment: Attachment = {
     id: attachmentId,
+    headId: attachmentId,
     volumeId,
     serverId: null,
     projectId: share.projectId,

@@ -97,7 +97,7 @@ async function headOf(ports: ContentPorts, volumeId: string | null): Promise<Con
   const attachments = await ports.attachments.ofVolume(volumeId)
   const attachment = attachments.find(({ host }) => host !== null)
   if (attachment === undefined || attachment.host === null) return null
-  return { holderId: attachment.id, machine: ports.places.machineOf(attachment) }
+  return { holderId: attachment.headId, machine: ports.places.machineOf(attachment) }
 }
 
 export async function contentOf(

@@ -304,6 +304,7 @@ function groundOf(ports: CreateSharePorts, share: Share, input: CreateShareInput
   }
   const attachment: Attachment = {
     id: input.attachmentId,
+    headId: input.attachmentId,
     volumeId: input.volumeId,
     serverId: null,
     projectId: share.projectId,

@@ -66,7 +66,7 @@ export const detachVolume = operation<DetachVolumeInput, DetachVolumePorts>('vol
       const attachment = await ports.attachments.find(input.attachmentId)
       if (attachment === undefined || attachment.host === null) return true
       const holders = ports.agents.holders(ports.places.machineOfHost(attachment.host))
-      return (await holders.holderStatus(attachment.id)) === undefined
+      return (await holders.holderStatus(attachment.headId)) === undefined
     },
     attempts: 5,
     backoff: '1s',

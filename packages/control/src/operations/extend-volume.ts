@@ -155,11 +155,11 @@ async function growImage(
   const attachment = await attachmentOf(ports, input.volumeId)
   const machine = attachment === undefined ? undefined : ports.places.machineOfHost(attachment.host)
   const holders = machine === undefined ? undefined : ports.agents.holders(machine)
-  const head = attachment === undefined ? undefined : await holders?.holderStatus(attachment.id)
+  const head = attachment === undefined ? undefined : await holders?.holderStatus(attachment.headId)
   if (attachment === undefined || machine === undefined || holders === undefined || head === undefined) {
     await ports.backend.ensureImageSize(callerOf(op), copy, size)
     return
   }
-  await ports.backend.ensureServedSize(callerOf(op), copy, machine, attachment.id, size)
-  await holders.ensureSize(callerOf(op), attachment.id, size)
+  await ports.backend.ensureServedSize(callerOf(op), copy, machine, attachment.headId, size)
+  await holders.ensureSize(callerOf(op), attachment.headId, size)
 }

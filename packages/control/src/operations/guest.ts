@@ -64,9 +64,9 @@ export async function ensureHeads(ports: GuestPorts, op: Op, serverId: string): 
  * head is to stand. For the same reason none is started while another operation works on the volume.
  */
 async function runningHead(ports: GuestPorts, op: Op, attachment: Attachment): Promise<GuestDisk> {
-  const { id, volumeId, host } = attachment
+  const { id, headId, volumeId, host } = attachment
   if (host !== null) {
-    const head = await ports.agents.holders(ports.places.machineOfHost(host)).holderStatus(id)
+    const head = await ports.agents.holders(ports.places.machineOfHost(host)).holderStatus(headId)
     if (head?.socketPath !== undefined && head.exportName !== undefined) {
       const { socketPath, exportName } = head
       return { attachmentId: id, volumeId, socketPath, exportName, boot: attachment.bootIndex === 0 }

@@ -7,7 +7,8 @@ import type { CopyRecords, VolumeRecords } from '../ports/records.ts'
 
 /**
  * The volume head: the storage daemon beside the guest that has the volume's image open. One for each
- * attachment, and named after it. It always stands on the volume's truth.
+ * attachment, with an id of its own, for the attachment outlives it when its server goes to another host. It always
+ * stands on the volume's truth.
  */
 export interface HeadPorts {
   volumes: Pick<VolumeRecords, 'get'>
@@ -31,9 +32,14 @@ export async function ensureHead(
       `Volume ${attachment.volumeId} has no data yet: it is still being created.`,
     )
   }
-  const image = await ports.backend.openFor(caller, await ports.copies.get(imageId), machine, attachment.id)
+  const image = await ports.backend.openFor(
+    caller,
+    await ports.copies.get(imageId),
+    machine,
+    attachment.headId,
+  )
   const head = await ports.agents.holders(machine).ensureHolder(caller, {
-    holderId: attachment.id,
+    holderId: attachment.headId,
     volumeId: attachment.volumeId,
     image,
     serves: true,
@@ -59,9 +65,9 @@ export async function ensureHead(
 export async function ensureNoHead(ports: HeadPorts, caller: Caller, attachment: Attachment): Promise<void> {
   if (attachment.host === null) return
   const machine = machineOf(ports, attachment)
-  await ports.agents.holders(machine).ensureNoHolder(caller, attachment.id)
+  await ports.agents.holders(machine).ensureNoHolder(caller, attachment.headId)
   for (const copy of await ports.copies.ofVolume(attachment.volumeId)) {
-    await ports.backend.revoke(caller, copy, machine, attachment.id)
+    await ports.backend.revoke(caller, copy, machine, attachment.headId)
   }
 }
 

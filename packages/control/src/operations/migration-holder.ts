@@ -39,7 +39,7 @@ export async function holderOf(
   const [attachment] = await ports.attachments.ofVolume(volumeId)
   if (attachment !== undefined && attachment.host !== null) {
     const machine = ports.places.machineOf(attachment)
-    return { holderId: attachment.id, machine, isHead: true }
+    return { holderId: attachment.headId, machine, isHead: true }
   }
   const copy = await ports.copies.get(imageId)
   return { holderId: op.id, machine: ports.places.machineOfNode(copy.node), isHead: false }
@@ -55,7 +55,8 @@ export async function openHolder(
   const holder = await holderOf(ports, op, volumeId, imageId)
   const { holderId, machine, isHead } = holder
   if (isHead) {
-    await ensureHead(ports, callerOf(op), await ports.attachments.get(holderId))
+    const [attachment] = await ports.attachments.ofVolume(volumeId)
+    if (attachment !== undefined) await ensureHead(ports, callerOf(op), attachment)
     return holder
   }
   const copy = await ports.copies.get(imageId)

@@ -136,7 +136,7 @@ async function headOf(
     return ensureShareHead(ports, caller, share)
   }
   const holders = ports.agents.holders(ports.places.machineOf(attachment))
-  const head = await holders.holderStatus(attachment.id)
+  const head = await holders.holderStatus(attachment.headId)
   if (head?.socketPath === undefined || head.exportName === undefined) return undefined
   return { socketPath: head.socketPath, exportName: head.exportName }
 }

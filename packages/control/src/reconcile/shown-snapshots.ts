@@ -54,7 +54,7 @@ async function isAsItShould(ports: RestoreShownPorts, snapshotId: string): Promi
   if (rules.length === 0) return false
   const attachment = await shownAttachmentOf(ports, shown)
   const heads = await ports.agents.holders(ports.places.machineOf(attachment)).listHolders()
-  if (!heads.some(({ holderId }) => holderId === attachment.id)) return false
+  if (!heads.some(({ holderId }) => holderId === attachment.headId)) return false
   const status = await ports.agents.shares(attachment.host).shareStatus(snapshotId)
   if (status.fileSystem === undefined || status.fileSystem.trouble !== undefined) return false
   if (status.export === undefined) return false

@@ -73,7 +73,7 @@ export async function assertWorldSound(world: World, strangers: readonly string[
       assert.notEqual(copy.state, 'target', `no target of volume ${id} is left over`)
       assert.equal(copy.reservedBytes, 0, `nothing is held back for volume ${id}`)
     }
-    const attachments = (await world.records.attachments.ofVolume(id)).map((attachment) => attachment.id)
+    const attachments = (await world.records.attachments.ofVolume(id)).map(({ headId }) => headId)
     // A holder of no attachment is a stray, below.
     for (const [, holder] of holders.filter(([holderId]) => attachments.includes(holderId))) {
       assert.equal(holder.image?.imageId, image_id, 'a head stands on the truth')

@@ -147,7 +147,7 @@ export async function assertServed(world: World, ports: SharePorts, shareId: str
   assert.equal(status.export.exportId, share.exportId)
   const [attachment] = await world.records.attachments.ofVolume(share.volumeId ?? '')
   assert.equal(attachment?.status, 'attached')
-  const holder = [...world.holders.values()].flatMap((agent) => agent.holders.get(attachment.id) ?? [])
+  const holder = [...world.holders.values()].flatMap((agent) => agent.holders.get(attachment.headId) ?? [])
   const volume = await world.records.volumes.get(share.volumeId ?? '')
   assert.deepEqual(
     holder.map(({ image }) => image?.imageId),

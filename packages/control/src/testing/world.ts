@@ -227,8 +227,9 @@ export async function makeVolume(
   return volume
 }
 
-export const attachmentOf = (volume: Volume): Attachment => ({
-  id: crypto.randomUUID(),
+export const attachmentOf = (volume: Volume, id: string = crypto.randomUUID()): Attachment => ({
+  id,
+  headId: id,
   volumeId: volume.id,
   serverId: 'server-1',
   projectId: volume.projectId,

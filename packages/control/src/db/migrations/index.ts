@@ -8,6 +8,7 @@ import * as tombstones from './0006-tombstones.ts'
 import * as flexvolMoves from './0007-flexvol-moves.ts'
 import * as shares from './0008-shares.ts'
 import * as snapshotAccess from './0009-snapshot-access.ts'
+import * as hosts from './0010-hosts.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -20,4 +21,5 @@ export const migrations: Record<string, Migration> = {
   '0007-flexvol-moves': flexvolMoves,
   '0008-shares': shares,
   '0009-snapshot-access': snapshotAccess,
+  '0010-hosts': hosts,
 }

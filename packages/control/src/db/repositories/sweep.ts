@@ -22,9 +22,9 @@ export function sweepRecords(db: Kysely<Database>): SweepRecords {
     },
     async attachments(all) {
       const rows = await inChunks(all, (ids) =>
-        db.selectFrom('attachments').selectAll().where('id', 'in', ids).execute(),
+        db.selectFrom('attachments').selectAll().where('head_id', 'in', ids).execute(),
       )
-      return new Map(rows.map((row) => [row.id, toAttachment(row)]))
+      return new Map(rows.map((row) => [row.head_id, toAttachment(row)]))
     },
     async servers(all) {
       const rows = await inChunks(all, (ids) =>

@@ -1,5 +1,6 @@
-import type { Kysely } from 'kysely'
+import type { Kysely, Selectable } from 'kysely'
 import type { Database } from '../schema.ts'
+import type { AttachmentTable } from '../tables/storage.ts'
 import type { TombstoneTable } from '../tables/sweep.ts'
 import { together } from '../transaction.ts'
 
@@ -63,6 +64,24 @@ export const buryShare = (db: Db, id: string, state: string): Promise<void> =>
     },
   ])
 
+/** Notes that an attachment had a head of this id: another one has its place. */
+export const buryHead = (
+  db: Db,
+  { head_id, volume_id, server_id, status }: Selectable<AttachmentTable>,
+): Promise<void> =>
+  bury(db, [
+    {
+      kind: 'attachment',
+      // Found by what its holder is called.
+      id: head_id,
+      volume_id,
+      server_id,
+      state: status,
+      operation_id: null,
+      removed_at: new Date().toISOString(),
+    },
+  ])
+
 /** Removes attachments, one or all of a volume, and notes what they were. */
 export const removeAttachments = (db: Db, by: { id: string } | { volumeId: string }): Promise<void> =>
   together(db, async (trx) => {
@@ -70,17 +89,5 @@ export const removeAttachments = (db: Db, by: { id: string } | { volumeId: strin
     const rows = await (
       'id' in by ? remove.where('id', '=', by.id) : remove.where('volume_id', '=', by.volumeId)
     ).execute()
-    const removed_at = new Date().toISOString()
-    await bury(
-      trx,
-      rows.map(({ id, volume_id, server_id, status }) => ({
-        kind: 'attachment',
-        id,
-        volume_id,
-        server_id,
-        state: status,
-        operation_id: null,
-        removed_at,
-      })),
-    )
+    for (const row of rows) await buryHead(trx, row)
   })

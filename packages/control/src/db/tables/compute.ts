@@ -1,3 +1,5 @@
+import type { Generated } from 'kysely'
+
 /** Times are UTC in ISO 8601 with milliseconds and `Z`; JSON columns hold text; booleans are 0 or 1. */
 export interface ServerTable {
   id: string
@@ -130,7 +132,83 @@ export interface InstanceActionTable {
   host: string | null
 }
 
+/** A server's way to another host: live, cold, a resize, or an evacuation. */
+export interface ServerMigrationTable {
+  /** Shown as its id by the Compute API. */
+  number: Generated<number>
+  id: string
+  server_id: string
+  /** live-migration, migration, resize, evacuation. */
+  kind: string
+  /** As Nova shows it, by kind: domain/server-migration.ts. */
+  status: string
+  source_host: string
+  /** Null until it is chosen. */
+  dest_host: string | null
+  /** JSON: the flavor as it was, and as it becomes; the same but for a resize. */
+  old_flavor: string
+  new_flavor: string
+  /** JSON object: by attachment, the head at the destination. */
+  heads: string
+  /** What it holds back for the server where `reserves` says so. */
+  vcpus: number
+  memory_mib: number
+  /**
+   * The host on which room is held back: the destination's until the server is there, the source's until a resize is
+   * confirmed; null: none.
+   */
+  reserves: string | null
+  operation_id: string | null
+  user_id: string
+  project_id: string
+  /** Bytes; null: not known (yet). */
+  memory_total: number | null
+  memory_processed: number | null
+  memory_remaining: number | null
+  /** For how long the guest stood still. */
+  downtime_ms: number | null
+  /** Why it failed. */
+  message: string | null
+  created_at: string
+  updated_at: string
+}
+
+export interface ServerGroupTable {
+  number: Generated<number>
+  id: string
+  project_id: string
+  user_id: string
+  name: string
+  /** affinity, anti-affinity, soft-affinity, soft-anti-affinity. */
+  policy: string
+  /** JSON object. */
+  rules: string
+  created_at: string
+}
+
+export interface ServerGroupMemberTable {
+  server_id: string
+  group_id: string
+}
+
+/** Servers that a drain took from their host, until a restore brings them back or somebody moves them elsewhere. */
+export interface DrainedServerTable {
+  server_id: string
+  /** The compute host that they left. */
+  home: string
+  /** live, cold, stop. */
+  how: string
+  was_running: number
+  /** The drain. */
+  operation_id: string
+  created_at: string
+}
+
 export interface ComputeTables {
+  server_migrations: ServerMigrationTable
+  server_groups: ServerGroupTable
+  server_group_members: ServerGroupMemberTable
+  drained_servers: DrainedServerTable
   servers: ServerTable
   flavors: FlavorTable
   flavor_access: FlavorAccessTable

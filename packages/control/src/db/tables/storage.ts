@@ -143,6 +143,8 @@ export interface AttachmentTable {
   project_id: string
   /** The compute host, or the storage node of a share's; null until known. */
   host: string | null
+  /** Of its volume head. */
+  head_id: string
   /** The share that it serves, or the share's snapshot: its node's agent knows it by that id. */
   share_id: string | null
   /** reserved, attaching, attached, detaching, error_attaching, error_detaching. */

@@ -1,0 +1,57 @@
+import type { Kysely } from 'kysely'
+import { DomainError } from '@volant/contract'
+import type { ServerMoves } from '../../ports/server-migrations.ts'
+import type { Database } from '../schema.ts'
+import { together } from '../transaction.ts'
+import { toColumns } from './server-row.ts'
+import { buryHead } from './tombstone.ts'
+
+export function serverMoves(db: Kysely<Database>): ServerMoves {
+  return {
+    arrive: (serverId, { from, host, heads }, fields = {}) =>
+      together(db, async (trx) => {
+        const server = await trx
+          .selectFrom('servers')
+          .select('host')
+          .where('id', '=', serverId)
+          .where('deleted_at', 'is', null)
+          .executeTakeFirst()
+        if (server === undefined) {
+          throw new DomainError('notFound', `Instance ${serverId} could not be found.`)
+        }
+        if (server.host !== from && server.host !== host) {
+          throw new DomainError(
+            'conflict',
+            `Instance ${serverId} is on host ${String(server.host)}, neither on ${from} nor on ${host}.`,
+          )
+        }
+        const updated_at = new Date().toISOString()
+        await trx
+          .updateTable('servers')
+          .set({ updated_at, ...toColumns(fields), host })
+          .where('id', '=', serverId)
+          .execute()
+        const attachments = await trx
+          .selectFrom('attachments')
+          .selectAll()
+          .where('server_id', '=', serverId)
+          .execute()
+        for (const attachment of attachments) {
+          const head = heads[attachment.id]
+          if (head === undefined) {
+            throw new DomainError(
+              'conflict',
+              `Attachment ${attachment.id} of instance ${serverId} has no head on host ${host}.`,
+            )
+          }
+          if (attachment.head_id === head && attachment.host === host) continue
+          await buryHead(trx, attachment)
+          await trx
+            .updateTable('attachments')
+            .set({ host, head_id: head })
+            .where('id', '=', attachment.id)
+            .execute()
+        }
+      }),
+  }
+}
