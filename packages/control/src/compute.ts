@@ -19,6 +19,7 @@ import { computeServiceRecords } from './db/repositories/compute-service.ts'
 import { flavorRecords } from './db/repositories/flavor.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { keypairRecords } from './db/repositories/keypair.ts'
+import { serverMigrationRecords } from './db/repositories/server-migration.ts'
 import { serverRecords } from './db/repositories/server.ts'
 import { volumeClaims } from './db/repositories/volume-claim.ts'
 import type { Database } from './db/schema.ts'
@@ -108,12 +109,14 @@ export function createCompute(options: ComputeOptions): Compute {
 function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeOptions) {
   const servers = serverRecords(db)
   const actions = instanceActionRecords(db)
+  const serverMigrations = serverMigrationRecords(db)
   const serviceRecords = computeServiceRecords(db)
   const computeHosts = topology.computeHosts.map(({ name }) => name)
   const watch = createGuestWatch({ computeHosts, agents, servers, clock, log })
   const scheduler = createScheduler({
     servers,
     services: serviceRecords,
+    migrations: serverMigrations,
     hosts: watch,
     refresh: watch.refresh,
     topology,
@@ -127,6 +130,7 @@ function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeO
   return {
     servers,
     actions,
+    serverMigrations,
     watch,
     scheduler,
     remover,
