@@ -1,5 +1,13 @@
 import { join } from 'node:path'
-import { chmodSync, mkdirSync, readdirSync, readFileSync, renameSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  writeFileSync,
+} from 'node:fs'
 import { DomainError } from '@volant/contract'
 import type { AgentPlan } from '@volant/contract'
 import { readJson, readTls } from '@volant/qemu'
@@ -44,10 +52,20 @@ export function readNodeCredentials(folder: string): NodeCredentials {
     plan: { ...document.plan, shares: document.plan.shares ?? [] },
     tls: readTls(join(folder, agentFolder), 'server'),
     dataPlaneTls: {
-      serverFolder: (node) => Promise.resolve(join(folder, serverFolder(node))),
-      clientFolder: (machine) => Promise.resolve(join(folder, clientFolder(machine))),
+      serverFolder: (name) => certificatesOf(folder, serverFolder(name)),
+      clientFolder: (machine) => certificatesOf(folder, clientFolder(machine)),
     },
   }
+}
+
+/** Credentials of an earlier release have none for what came later, such as live migration. */
+async function certificatesOf(folder: string, name: string): Promise<string> {
+  const path = join(folder, name)
+  if (existsSync(path)) return path
+  throw new DomainError(
+    'unavailable',
+    `The credentials in ${folder} have no certificate ${name}: they are of an earlier release. Make them anew with: volant node-credentials`,
+  )
 }
 
 /** Writes the folder, or brings it up to date. What is right already is left alone: processes may be reading it. */
@@ -63,6 +81,10 @@ export async function writeNodeCredentials(
       from: await authority.serverFolder(node, dataAddress),
       to: serverFolder(node),
     })),
+    ...plan.compute.map(async ({ host, machine = host, dataAddress }) => ({
+      from: await authority.serverFolder(machine, dataAddress),
+      to: serverFolder(machine),
+    })),
     ...[...clientMachines(plan)].map(async (machine) => ({
       from: await authority.clientFolder(machine),
       to: clientFolder(machine),
@@ -76,9 +98,13 @@ export async function writeNodeCredentials(
   ensureFile(join(folder, documentFile), Buffer.from(`${JSON.stringify(document, null, 2)}\n`))
 }
 
-/** Machines that open images of others: for holders, and to copy images at rest. */
-const clientMachines = ({ storage, holders }: AgentPlan): Set<string> =>
-  new Set([...storage.map(({ node, machine }) => machine ?? node), ...holders.map(({ machine }) => machine)])
+/** Machines that open images of others, for holders and to copy images at rest, and that guests leave. */
+const clientMachines = ({ storage, holders, compute }: AgentPlan): Set<string> =>
+  new Set([
+    ...storage.map(({ node, machine }) => machine ?? node),
+    ...holders.map(({ machine }) => machine),
+    ...compute.map(({ host, machine }) => machine ?? host),
+  ])
 
 function makePrivate(folder: string): void {
   mkdirSync(folder, { recursive: true, mode: 0o700 })

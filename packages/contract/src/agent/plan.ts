@@ -38,5 +38,9 @@ export interface HolderPlan extends PlaceOfAgent {
 
 export interface ComputePlan extends PlaceOfAgent {
   host: string
+  /** Whose certificates its guests migrate with; absent: called as the host. */
+  machine?: string
+  /** Where guests from other hosts are received; absent: the loopback address. */
+  dataAddress?: string
   memoryMiB?: number
 }

@@ -163,6 +163,13 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
       '127.0.0.256',
     ],
     [
+      'an address of a compute host',
+      '# data_address: 127.0.0.1',
+      'data_address: 127.0.0',
+      /no IP address/,
+      '127.0.0',
+    ],
+    [
       'a management address without a port',
       '# management: 127.0.0.1:8443',
       'management: 127.0.0.1',

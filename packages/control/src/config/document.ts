@@ -53,6 +53,7 @@ const clusterText = (cluster: Cluster): string[] => [
 const computeHostText = (host: ComputeHost): string[] => [
   `  - name: ${host.name}`,
   `    machine: ${host.machine}`,
+  host.dataAddress === undefined ? '    # data_address: 127.0.0.1' : `    data_address: ${host.dataAddress}`,
   ...(host.netns === undefined ? [] : [`    netns: ${host.netns}`]),
   ...(host.agent === undefined ? [] : [`    agent: ${host.agent}`]),
   host.availabilityZone === undefined
@@ -83,7 +84,7 @@ export function configDocument(config: VolantConfig): string {
     'clusters:',
     ...topology.clusters.flatMap(clusterText),
     '',
-    '# Hosts that run servers. vcpus and memory: what servers may have in all; without them what the machine has.',
+    '# Hosts that run servers. data_address: where guests come in that migrate from another machine. vcpus and memory: what servers may have in all; without them what the machine has.',
     topology.computeHosts.length === 0 ? 'compute_hosts: []' : 'compute_hosts:',
     ...topology.computeHosts.flatMap(computeHostText),
     '',

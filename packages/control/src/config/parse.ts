@@ -101,6 +101,7 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
     computeHosts: file.compute_hosts.map((computeHost, index) => ({
       name: computeHost.name,
       machine: computeHost.machine ?? host,
+      ...(computeHost.data_address === undefined ? {} : { dataAddress: computeHost.data_address }),
       ...(computeHost.netns === undefined ? {} : { netns: computeHost.netns }),
       ...(computeHost.agent === undefined ? {} : { agent: computeHost.agent }),
       ...(computeHost.availability_zone === undefined

@@ -106,8 +106,11 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
     shares(cluster, at)
   }
   const hosts = unique(problems, 'compute host', 'in the file')
-  for (const [index, host] of topology.computeHosts.entries())
+  for (const [index, host] of topology.computeHosts.entries()) {
     hosts(host.name, ['compute_hosts', index, 'name'])
+    if (host.dataAddress === undefined) continue
+    checkAddress(problems, host.dataAddress, ['compute_hosts', index, 'data_address'])
+  }
   checkZones(topology, problems)
   checkAgents(topology, problems)
 }

@@ -78,6 +78,7 @@ const ComputeHost = Type.Object(
   {
     name: Name,
     machine: Type.Optional(Name),
+    data_address: Type.Optional(Type.String()),
     netns: Type.Optional(Name),
     agent: Type.Optional(AgentUrl),
     availability_zone: Type.Optional(Name),

@@ -82,9 +82,15 @@ function partsOf(topology: Topology, machine: string): { storage: AgentPlan; com
   }
   for (const [index, host] of topology.computeHosts.entries()) {
     if (host.machine !== machine) continue
-    const { name, memoryMiB, netns } = host
+    const { name, memoryMiB, dataAddress, netns } = host
     const place = { state: `hosts/${name}`, run: `c${index}`, ...netnsOf(netns) }
-    compute.compute.push({ ...place, host: name, ...(memoryMiB === undefined ? {} : { memoryMiB }) })
+    compute.compute.push({
+      ...place,
+      host: name,
+      machine,
+      ...(dataAddress === undefined ? {} : { dataAddress }),
+      ...(memoryMiB === undefined ? {} : { memoryMiB }),
+    })
   }
   const withHolders = isEmpty(compute) ? storage : compute
   const netns = [...topology.computeHosts, ...nodesOf(topology)].find((one) => one.machine === machine)?.netns

@@ -63,6 +63,8 @@ export interface FlexVolDefinition {
 export interface ComputeHost {
   name: string
   machine: string
+  /** Where guests from other hosts are received; absent: the loopback address, for hosts of one machine. */
+  dataAddress?: string
   netns?: string
   /** As of a storage node: the process with this machine's compute agents. */
   agent?: string
