@@ -8,6 +8,7 @@ import { createBlockStorage } from '../../packages/control/src/block-storage.ts'
 import { createCompute, type Compute } from '../../packages/control/src/compute.ts'
 import { operationStore } from '../../packages/control/src/db/repositories/operation.ts'
 import { placesOf } from '../../packages/control/src/domain/places.ts'
+import type { ComputeHost } from '../../packages/control/src/domain/topology.ts'
 import type { TokenVerifier } from '../../packages/control/src/http/authenticate.ts'
 import { buildServer, type HttpService } from '../../packages/control/src/http/server.ts'
 import { attachVolume } from '../../packages/control/src/operations/attach-volume.ts'
@@ -78,14 +79,20 @@ export interface ComputeRig {
 
 /** Compute and Block Storage over simulated nodes, an in-memory database and the real engine. */
 export async function openComputeRig(
-  options: { tokens?: TokenVerifier; hosts?: string[]; images?: RigImages } = {},
+  options: {
+    tokens?: TokenVerifier
+    hosts?: string[]
+    /** What the configuration says of a host beside its name. */
+    definitions?: Record<string, Partial<ComputeHost>>
+    images?: RigImages
+  } = {},
 ): Promise<ComputeRig> {
   const world = await openWorld()
   const faults: ComputeRig['faults'] = { before: () => {} }
   const hosts = new Map<string, SimulatedComputeAgent>()
   world.topology.computeHosts.length = 0
   for (const name of options.hosts ?? ['compute-1', 'compute-2']) {
-    world.topology.computeHosts.push({ name, machine: 'm1' })
+    world.topology.computeHosts.push({ name, machine: 'm1', ...options.definitions?.[name] })
     const agent = createSimulatedComputeAgent({
       host: name,
       before: (call) => faults.before(call, name),

@@ -1,7 +1,7 @@
 import { DomainError } from '@volant/contract'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
-import type { Topology } from '../domain/topology.ts'
+import { internalZone, zoneOf, type Topology } from '../domain/topology.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { HostView, HostViews } from '../ports/hosts.ts'
 import type { ComputeService, ComputeServiceRecords } from '../ports/servers.ts'
@@ -43,7 +43,7 @@ export function createComputeServices(options: {
   clock: Clock
 }): ComputeServices {
   const { records, hosts, topology, clock } = options
-  const computeHosts = new Set(topology.computeHosts.map(({ name }) => name))
+  const computeHosts = new Map(topology.computeHosts.map((host) => [host.name, host]))
 
   const shown = (service: ComputeService): ShownService => {
     const isCompute = service.binary === 'nova-compute'
@@ -52,7 +52,7 @@ export function createComputeServices(options: {
       ...service,
       up: !isCompute || isUp(service, view, clock.now()),
       seenAt: (isCompute ? (view?.seenAt ?? new Date(service.updatedAt)) : clock.now()).toISOString(),
-      zone: isCompute ? topology.availabilityZone : 'internal',
+      zone: isCompute ? zoneOf(topology, computeHosts.get(service.host)) : internalZone,
     }
   }
 

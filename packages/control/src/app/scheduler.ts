@@ -1,6 +1,6 @@
 import { DomainError } from '@volant/contract'
 import { chooseHost, refusalOf, type ComputeRequest, type HostCapacity } from '../domain/placement-compute.ts'
-import type { Topology } from '../domain/topology.ts'
+import { zoneOf, type Topology } from '../domain/topology.ts'
 import type { Candidate, DestinationRequest, Destinations } from '../ports/destinations.ts'
 import type { HostViews } from '../ports/hosts.ts'
 import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
@@ -32,14 +32,15 @@ export function createScheduler(options: {
     const usage = await options.servers.usageByHost()
     const reserved = await options.migrations.reservedByHost()
     const services = await options.services.list()
-    return options.topology.computeHosts.map(({ name, vcpus, memoryMiB }) => {
+    return options.topology.computeHosts.map((host) => {
+      const { name, vcpus, memoryMiB } = host
       const view = options.hosts.find(name)
       const service = services.find((s) => s.binary === 'nova-compute' && s.host === name)
       const used = usage.get(name)
       const held = reserved.get(name)
       return {
         name,
-        availabilityZone: options.topology.availabilityZone,
+        availabilityZone: zoneOf(options.topology, host),
         service: {
           disabled: service?.disabled ?? false,
           disabledReason: service?.disabledReason ?? null,

@@ -43,11 +43,10 @@ export function hypervisorRoutes(app: FastifyInstance, hypervisors: Hypervisors)
     return { hypervisor_statistics: statistics(await hypervisors.list(request.principal, { detail: true })) }
   })
   app.get('/os-hypervisors/:id', async (request) => {
-    const id = paramOf(request, 'id')
-    if (since(request, '2.53') && !/^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)) {
-      throw new DomainError('invalid', `Invalid uuid ${id}`)
-    }
-    const withServers = since(request, '2.53') && (new Query(request).boolean('with_servers') ?? false)
+    const id = idParam(request)
+    const query = new Query(request)
+    if (since(request, '2.53')) requireKnown(query, ['with_servers'])
+    const withServers = since(request, '2.53') && (query.boolean('with_servers') ?? false)
     const found = await hypervisors.show(request.principal, id)
     return { hypervisor: view(request, found, { detail: true, withServers }) }
   })
@@ -77,8 +76,13 @@ function olderRoutes(app: FastifyInstance, hypervisors: Hypervisors): void {
   })
   app.get('/os-hypervisors/:id/uptime', async (request) => {
     before(request, '2.88')
-    const found = await hypervisors.show(request.principal, paramOf(request, 'id'))
-    return { hypervisor: { ...view(request, found, { detail: false, withServers: false }), uptime: '' } }
+    const found = await hypervisors.show(request.principal, idParam(request))
+    const uptime = uptimeOf(found)
+    // Clients go on without it after a 501, and after nothing else.
+    if (uptime === null) {
+      throw new DomainError('notImplemented', `The uptime of ${found.service.host} is not known: it is down.`)
+    }
+    return { hypervisor: { ...view(request, found, { detail: false, withServers: false }), uptime } }
   })
 }
 
@@ -89,6 +93,13 @@ function requireKnown(query: Query, known: readonly string[]): void {
     'invalid',
     `Additional properties are not allowed ('${stranger.slice(0, 100)}' was unexpected)`,
   )
+}
+
+/** From 2.53 on a UUID. */
+function idParam(request: FastifyRequest): string {
+  const id = paramOf(request, 'id')
+  if (!since(request, '2.53') || /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)) return id
+  throw new DomainError('invalid', `Invalid uuid ${id}`)
 }
 
 const idOf = (request: FastifyRequest, { service }: Hypervisor): string | number =>
@@ -117,19 +128,21 @@ function detailView(request: FastifyRequest, hypervisor: Hypervisor): Record<str
   return {
     hypervisor_type: 'QEMU',
     hypervisor_version: versionNumber(facts?.qemuVersion),
-    host_ip: '127.0.0.1',
+    host_ip: hypervisor.address,
     service: {
       id: since(request, '2.53') ? service.id : service.number,
       host: service.host,
       disabled_reason: service.disabledReason,
     },
-    ...(since(request, '2.88') ? { uptime: '' } : { ...capacityView(hypervisor), ...cpuView(request) }),
+    ...(since(request, '2.88')
+      ? { uptime: uptimeOf(hypervisor) }
+      : { ...capacityView(hypervisor), ...cpuView(request) }),
   }
 }
 
 const cpuView = (request: FastifyRequest) => ({ cpu_info: since(request, '2.28') ? {} : '{}' })
 
-const capacityView = ({ facts, used, vcpus, memoryMib }: Hypervisor) => ({
+const capacityView = ({ facts, used, vcpus, memoryMib, running }: Hypervisor) => ({
   vcpus,
   memory_mb: memoryMib,
   local_gb: facts?.localDiskGiB ?? 0,
@@ -139,9 +152,24 @@ const capacityView = ({ facts, used, vcpus, memoryMib }: Hypervisor) => ({
   free_ram_mb: memoryMib - used.memoryMib,
   free_disk_gb: facts?.freeDiskGiB ?? 0,
   current_workload: 0,
-  running_vms: used.servers,
+  running_vms: running,
   disk_available_least: facts?.freeDiskGiB ?? 0,
 })
+
+/**
+ * As the command `uptime` says it, which clients take apart: `10:00:00 up 1 day,  1:01,  0 users,  load average: …`.
+ * Who is logged in is not looked at. Null: its agent does not answer, or does not say.
+ */
+function uptimeOf({ service, facts }: Hypervisor): string | null {
+  const { uptimeSeconds, loadAverage } = facts ?? {}
+  if (!service.up || uptimeSeconds === undefined || loadAverage === undefined) return null
+  const minutes = Math.floor(uptimeSeconds / 60)
+  const days = Math.floor(minutes / 1440)
+  const clock = `${String(Math.floor(minutes / 60) % 24)}:${String(minutes % 60).padStart(2, '0')}`
+  const up = days === 0 ? clock : `${days} day${days === 1 ? '' : 's'},  ${clock}`
+  const load = loadAverage.map((value) => value.toFixed(2)).join(', ')
+  return `${service.seenAt.slice(11, 19)} up ${up},  0 users,  load average: ${load}`
+}
 
 /** `7.2.22` is 7002022, as libvirt numbers versions. */
 function versionNumber(version: string | undefined): number {

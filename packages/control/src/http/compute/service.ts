@@ -14,6 +14,7 @@ import type { HttpService } from '../server.ts'
 import { computeServiceRoutes } from './compute-service.ts'
 import { setComputeErrors } from './errors.ts'
 import { flavorRoutes } from './flavor.ts'
+import { hostRoutes } from './host.ts'
 import { hypervisorRoutes } from './hypervisor.ts'
 import { keypairRoutes } from './keypair.ts'
 import { quotaRoutes } from './quota.ts'
@@ -63,6 +64,7 @@ function authenticatedRoutes(app: FastifyInstance, options: ComputeServiceOption
   serverPartRoutes(app, options.servers)
   flavorRoutes(app, options.flavors)
   hypervisorRoutes(app, options.hypervisors)
+  hostRoutes(app, options.hypervisors)
   computeServiceRoutes(app, options.services)
   quotaRoutes(app, options.limits)
   keypairRoutes(app, options.keypairs)

@@ -2,33 +2,14 @@ import { DomainError } from '@volant/contract'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import type { ComputeServices } from '../../app/compute-service.ts'
 import { enforce } from '../../domain/policy.ts'
-import type { Topology } from '../../domain/topology.ts'
+import { internalZone } from '../../domain/topology.ts'
 import { microTime, paramOf } from './request.ts'
 import { Query } from './query.ts'
 import { bridgeName } from './server-body.ts'
 
 /** What clients ask for around servers: zones, and collections that are always empty here. */
-export function surroundingRoutes(
-  app: FastifyInstance,
-  { services, topology }: { services: ComputeServices; topology: Topology },
-): void {
-  app.get('/os-availability-zone', () => ({
-    availabilityZoneInfo: [
-      { zoneName: topology.availabilityZone, zoneState: { available: true }, hosts: null },
-    ],
-  }))
-  app.get('/os-availability-zone/detail', async (request) => {
-    enforce(request.principal, 'os_compute_api:os-availability-zone:detail', 'admin')
-    const all = await services.all()
-    const zones = [...new Set(all.map(({ zone }) => zone))]
-    return {
-      availabilityZoneInfo: zones.map((zone) => ({
-        zoneName: zone,
-        zoneState: { available: true },
-        hosts: hostsOf(all.filter((service) => service.zone === zone)),
-      })),
-    }
-  })
+export function surroundingRoutes(app: FastifyInstance, { services }: { services: ComputeServices }): void {
+  zoneRoutes(app, services)
   const administered = (path: string, policy: string, answer: object): void => {
     app.get(path, (request) => {
       enforce(request.principal, policy, 'admin')
@@ -42,6 +23,37 @@ export function surroundingRoutes(
   networkRoutes(app)
   usageRoutes(app)
   externalEvents(app)
+}
+
+/** A zone is available where a host of it is enabled. Who is no administrator sees the zones of servers by name. */
+function zoneRoutes(app: FastifyInstance, services: ComputeServices): void {
+  const zonesOf = async () => {
+    const all = await services.all()
+    const zones = [...Map.groupBy(all, ({ zone }) => zone)].map(([name, members]) => ({
+      name,
+      members,
+      available: members.some(({ disabled }) => !disabled),
+    }))
+    return zones.toSorted((a, b) => Number(b.available) - Number(a.available) || (a.name < b.name ? -1 : 1))
+  }
+  const view = (name: string, available: boolean, hosts: object | null) => ({
+    zoneName: name,
+    zoneState: { available },
+    hosts,
+  })
+  app.get('/os-availability-zone', async () => ({
+    availabilityZoneInfo: (await zonesOf())
+      .filter(({ name }) => name !== internalZone)
+      .map(({ name, available }) => view(name, available, null)),
+  }))
+  app.get('/os-availability-zone/detail', async (request) => {
+    enforce(request.principal, 'os_compute_api:os-availability-zone:detail', 'admin')
+    return {
+      availabilityZoneInfo: (await zonesOf()).map(({ name, members, available }) =>
+        view(name, available, available ? hostsOf(members) : null),
+      ),
+    }
+  })
 }
 
 /**
