@@ -251,3 +251,60 @@ test('hosts, as they were until 2.42', async () => {
   assert.equal((await put('/os-hosts/compute-1', { status: 'disable' }, '2.42')).status, 501)
   assert.equal((await get('/os-hosts/compute-1/reboot', '2.42')).status, 501)
 })
+
+test('a zone is available where a host of it is enabled', async () => {
+  const names = async (path: string, as = 'admin') =>
+    (await get(path, undefined, as)).body.availabilityZoneInfo.map(
+      (zone: { zoneName: string; zoneState: { available: boolean } }) =>
+        `${zone.zoneName} ${String(zone.zoneState.available)}`,
+    )
+  assert.deepEqual(await names('/os-availability-zone', 'member'), ['east true', 'nova true'])
+  assert.deepEqual(await names('/os-availability-zone/detail'), ['east true', 'internal true', 'nova true'])
+  assert.equal((await get('/os-availability-zone/detail', undefined, 'member')).status, 403)
+  const detail = (await get('/os-availability-zone/detail')).body.availabilityZoneInfo
+  const [east] = detail
+  assert.deepEqual(Object.keys(east.hosts), ['compute-3'])
+  const state = east.hosts['compute-3']['nova-compute']
+  assert.deepEqual([state.active, state.available], [true, true])
+
+  const { id } = await serviceOf('compute-3')
+  await put(`/os-services/${id}`, { status: 'disabled' })
+  assert.deepEqual(await names('/os-availability-zone'), ['nova true', 'east false'])
+  const refused = await create({ availability_zone: 'east' })
+  assert.equal(refused.status, 400)
+  assert.match(message(refused), /The requested availability zone is not available/)
+  await put(`/os-services/${id}`, { status: 'enabled' })
+})
+
+test('a server is made in the zone, or on the host, that was asked for; its zone is its host’s', async () => {
+  const place = async (zone: string) => {
+    const made = await create({ availability_zone: zone })
+    assert.equal(made.status, 202, JSON.stringify(made.body))
+    const server = await rig.settle(made.body.server.id, 'ACTIVE')
+    return [server?.['OS-EXT-SRV-ATTR:host'], server?.['OS-EXT-AZ:availability_zone'], server?.['id']]
+  }
+  const east = await place('east')
+  assert.deepEqual(east.slice(0, 2), ['compute-3', 'east'])
+  assert.deepEqual((await place('nova:compute-2')).slice(0, 2), ['compute-2', 'nova'])
+  assert.deepEqual((await place(':compute-3')).slice(0, 2), ['compute-3', 'east'])
+
+  const cases: [string, number, RegExp][] = [
+    ['mars', 400, /The requested availability zone is not available/],
+    ['internal', 400, /The requested availability zone is not available/],
+    ['nova:compute-3', 400, /compute-3 is in availability zone east, not in nova/],
+    ['mars:compute-3', 400, /compute-3 is in availability zone east, not in mars/],
+    ['east:compute-9', 400, /Compute host compute-9 could not be found/],
+    ['a:b:c:d', 400, /Unable to parse availability_zone/],
+  ]
+  for (const [zone, status, words] of cases) {
+    const answer = await create({ availability_zone: zone })
+    assert.equal(answer.status, status, zone)
+    assert.match(message(answer), words)
+  }
+  assert.equal((await create({ availability_zone: 'east:compute-3' }, 'member')).status, 403)
+
+  const listed = (await get('/servers?availability_zone=east&all_tenants=1')).body.servers
+  assert.equal(listed.length, 2)
+  assert.ok(listed.some((server: { id: string }) => server.id === east[2]))
+  assert.deepEqual((await get('/servers?availability_zone=mars&all_tenants=1')).body.servers, [])
+})

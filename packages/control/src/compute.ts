@@ -184,6 +184,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
       images,
       creator,
       remover,
+      services,
       topology,
     }),
     actions: createServerActions({ ...shared, agents }),

@@ -63,6 +63,7 @@ export function createScheduler(options: {
       vcpus: flavor?.vcpus ?? server.flavor.vcpus,
       memoryMib: flavor?.memoryMib ?? server.flavor.memoryMib,
       ...(host !== undefined && { host }),
+      ...(server.pinnedZone !== null && { availabilityZone: server.pinnedZone }),
       ...(server.host !== null && { source: server.host }),
     }
     const hosts = (await capacities()).filter(({ name }) => name !== server.host)

@@ -5,7 +5,7 @@ import { snapshotOf, type Flavor } from '../domain/flavor.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import { freeDeviceName, hostnameFrom, randomMac, type Server } from '../domain/server.ts'
-import type { Topology } from '../domain/topology.ts'
+import { zoneOf, type Topology } from '../domain/topology.ts'
 import type { Attachment } from '../domain/volume.ts'
 import { createServer, type CreateServerInput } from '../operations/create-server.ts'
 import type { Clock } from '../ports/clock.ts'
@@ -21,6 +21,7 @@ import type {
   VolumeClaims,
 } from '../ports/servers.ts'
 import type { VolumeCreator, VolumeRemover } from '../ports/volumes.ts'
+import type { ComputeServices, ShownService } from './compute-service.ts'
 import { planDisks, type DiskPlan } from './server-disks.ts'
 import { projectOf } from './volume-access.ts'
 import { createTurns } from './turns.ts'
@@ -68,6 +69,7 @@ interface Options {
   creator: VolumeCreator
   remover: VolumeRemover
   engine: Pick<OperationEngine, 'start'>
+  services: Pick<ComputeServices, 'all'>
   topology: Topology
   clock: Clock
 }
@@ -78,7 +80,7 @@ export function createServerCreation(options: Options): ServerCreation {
     async create(principal, request, requestId) {
       const projectId = projectOf(principal)
       enforce(principal, 'os_compute_api:servers:create', 'member', projectId)
-      const place = destination(options.topology, principal, request)
+      const place = destination(options.topology, await options.services.all(), principal, request)
       const flavor = await flavorFor(options, principal, request.flavorId)
       const plan = await planDisks(options, principal, request, flavor)
       if (request.keyName !== null && !(await options.keypairs.find(principal.userId, request.keyName))) {
@@ -96,6 +98,7 @@ export function createServerCreation(options: Options): ServerCreation {
 /** Zone and host by name, as `availability_zone` and `host` give them. */
 function destination(
   topology: Topology,
+  services: readonly ShownService[],
   principal: Principal,
   request: ServerRequest,
 ): Pick<CreateServerInput, 'availabilityZone' | 'host'> {
@@ -116,13 +119,21 @@ function destination(
     }
   }
   const host = forced ?? request.host
-  if (host !== undefined && !topology.computeHosts.some(({ name }) => name === host)) {
+  const definition = topology.computeHosts.find(({ name }) => name === host)
+  if (host !== undefined && definition === undefined) {
     throw new DomainError('invalid', `Compute host ${host} could not be found.`)
   }
-  if (zone !== undefined && zone !== '' && zone !== topology.availabilityZone && forced === undefined) {
+  if (zone === undefined || zone === '') return host === undefined ? {} : { host }
+  if (host === undefined) {
+    const isThere = services.some(
+      (service) => service.binary === 'nova-compute' && service.zone === zone && !service.disabled,
+    )
+    if (isThere) return { availabilityZone: zone }
     throw new DomainError('invalid', 'The requested availability zone is not available')
   }
-  return host === undefined ? {} : { host }
+  const itsZone = zoneOf(topology, definition)
+  if (itsZone === zone) return { availabilityZone: zone, host }
+  throw new DomainError('invalid', `Compute host ${host} is in availability zone ${itsZone}, not in ${zone}.`)
 }
 
 async function flavorFor(options: Options, principal: Principal, flavorId: string): Promise<Flavor> {
@@ -220,7 +231,7 @@ async function begin(options: Options, order: Order, server: Server): Promise<vo
 
 function draft(
   options: Options,
-  { principal, projectId, request, flavor, plan, count }: Order,
+  { principal, projectId, request, flavor, plan, place, count }: Order,
   index: number,
   reservationId: string,
 ): Omit<Server, 'number'> {
@@ -239,7 +250,7 @@ function draft(
     powerState: 0,
     fault: null,
     host: null,
-    availabilityZone: options.topology.availabilityZone,
+    pinnedZone: place.availabilityZone ?? null,
     flavorId: flavor.id,
     flavor: snapshotOf(flavor),
     imageId: plan.imageId,

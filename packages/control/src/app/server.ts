@@ -23,6 +23,8 @@ export interface ServerFacts {
   server: Server
   attachments: Attachment[]
   hostStatus: HostStatus
+  /** Its host's availability zone; without a host the one that it was made in by name, or empty. */
+  zone: string
 }
 
 /** What `metadata` may hold, Nova's `metadata_items`, and the most tags of a server. */
@@ -36,7 +38,7 @@ export interface Servers {
     principal: Principal,
     filter: ServerFilter,
     page: ServerPage,
-    options: { allProjects: boolean; detail: boolean },
+    options: { allProjects: boolean; detail: boolean; zone?: string },
   ): Promise<{ servers: ServerFacts[]; hasMore: boolean }>
   update(
     principal: Principal,
@@ -72,9 +74,18 @@ export function createServers(options: {
       const service = services.find(({ host, binary }) => binary === 'nova-compute' && host === server.host)
       const status =
         service === undefined ? '' : service.disabled ? 'MAINTENANCE' : service.up ? 'UP' : 'DOWN'
-      return { server, attachments: attachments.get(server.id) ?? [], hostStatus: status }
+      return {
+        server,
+        attachments: attachments.get(server.id) ?? [],
+        hostStatus: status,
+        zone: service?.zone ?? server.pinnedZone ?? '',
+      }
     })
   }
+  const hostsOf = async (zone: string): Promise<string[]> =>
+    (await options.services.all())
+      .filter((service) => service.binary === 'nova-compute' && service.zone === zone)
+      .map(({ host }) => host)
   const factsOf = async (server: Server): Promise<ServerFacts> => (await facts([server]))[0] as ServerFacts
 
   return {
@@ -83,12 +94,13 @@ export function createServers(options: {
       enforce(principal, 'os_compute_api:servers:show', 'reader', server.projectId)
       return factsOf(server)
     },
-    async list(principal, filter, page, { allProjects, detail }) {
+    async list(principal, filter, page, { allProjects, detail, zone }) {
       const policy = `os_compute_api:servers:${detail ? 'detail' : 'index'}`
       enforce(principal, policy, 'reader')
       if (allProjects) enforce(principal, `${policy}:get_all_tenants`, 'admin')
       const scope = allProjects ? {} : { projectId: principal.projectId ?? '' }
-      const found = await servers.list({ ...filter, ...scope }, { ...page, limit: page.limit + 1 })
+      const place = zone === undefined ? {} : { hosts: await hostsOf(zone) }
+      const found = await servers.list({ ...filter, ...scope, ...place }, { ...page, limit: page.limit + 1 })
       const shown = found.slice(0, page.limit)
       return { servers: await facts(shown), hasMore: found.length > page.limit }
     },

@@ -62,7 +62,8 @@ export interface Server {
   powerState: PowerState
   fault: Fault | null
   host: string | null
-  availabilityZone: string
+  /** The zone that it was made in by name, and stays in; null: any. Its zone is its host's. */
+  pinnedZone: string | null
   flavorId: string
   flavor: FlavorSnapshot
   imageId: string | null

@@ -19,7 +19,8 @@ export interface ServerFilter {
   flavorId?: string
   imageId?: string
   ids?: string[]
-  availabilityZone?: string
+  /** On one of them; a zone's. */
+  hosts?: string[]
   reservationId?: string
   launchIndex?: number
   locked?: boolean
@@ -50,7 +51,6 @@ export type ServerSortKey =
   | 'keyName'
   | 'imageId'
   | 'flavorId'
-  | 'availabilityZone'
   | 'lockedBy'
   | 'id'
 

@@ -18,7 +18,7 @@ export const buildingServer = (fields: Partial<Server> = {}): Omit<Server, 'numb
   powerState: 0,
   fault: null,
   host: null,
-  availabilityZone: 'nova',
+  pinnedZone: null,
   flavorId: '1',
   flavor: {
     name: 'm1.tiny',

@@ -8,6 +8,8 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .execute()
   await sql`update attachments set head_id = id`.execute(db)
   await db.schema.createIndex('attachments_by_head').unique().on('attachments').columns(['head_id']).execute()
+  // There was one zone, and it was written here whether it had been asked for or not: nobody is bound to it.
+  await sql`update servers set availability_zone = ''`.execute(db)
   await serverMigrations(db)
   await serverGroups(db)
   await db.schema

@@ -22,7 +22,6 @@ const sortColumns: Record<ServerSortKey, { column: string; nullable?: boolean; n
   keyName: { column: 'key_name', nullable: true },
   imageId: { column: 'image_id', nullable: true },
   flavorId: { column: 'flavor_id' },
-  availabilityZone: { column: 'availability_zone' },
   lockedBy: { column: 'locked_by', nullable: true },
   id: { column: 'id' },
 }
@@ -93,7 +92,6 @@ function* conditionsOf(filter: ServerFilter): Generator<Expression<SqlBool>> {
     ['host', filter.host],
     ['flavor_id', filter.flavorId],
     ['image_id', filter.imageId],
-    ['availability_zone', filter.availabilityZone],
     ['reservation_id', filter.reservationId],
     ['launch_index', filter.launchIndex],
   ]
@@ -113,6 +111,7 @@ function* conditionsOf(filter: ServerFilter): Generator<Expression<SqlBool>> {
     ['vm_state', filter.vmStates],
     ['task_state', filter.taskStates],
     ['id', filter.ids],
+    ['host', filter.hosts],
   ]
   for (const [column, values] of lists) {
     if (values === undefined) continue

@@ -20,6 +20,7 @@ export interface ServerTable {
   fault: string | null
   /** The compute host; null until the scheduler has chosen. */
   host: string | null
+  /** The one that it was made in by name; empty: none. */
   availability_zone: string
   flavor_id: string
   /** JSON: the flavor as it was when the server was made. */

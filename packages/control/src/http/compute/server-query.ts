@@ -24,7 +24,6 @@ const sortKeys: Record<string, ServerSortKey | undefined> = {
   key_name: 'keyName',
   image_ref: 'imageId',
   instance_type_id: 'flavorId',
-  availability_zone: 'availabilityZone',
   locked_by: 'lockedBy',
   locked: 'lockedBy',
   uuid: 'id',
@@ -32,7 +31,7 @@ const sortKeys: Record<string, ServerSortKey | undefined> = {
 
 const ignoredSortKeys = new Set(
   (
-    'access_ip_v4 access_ip_v6 auto_disk_config config_drive kernel_id launch_index progress ramdisk_id ' +
+    'access_ip_v4 access_ip_v6 auto_disk_config availability_zone config_drive kernel_id launch_index progress ramdisk_id ' +
     'root_device_name terminated_at architecture cell_name cleaned default_ephemeral_device ' +
     'default_swap_device deleted deleted_at disable_terminate ephemeral_gb ephemeral_key_uuid id key_data ' +
     'launched_on memory_mb os_type reservation_id root_gb shutdown_terminate user_data vcpus vm_mode'
@@ -56,6 +55,8 @@ export interface ServerListRequest {
   filter: ServerFilter
   page: ServerPage
   allProjects: boolean
+  /** Servers of this zone only. */
+  zone?: string
   /** The filter can match nothing. */
   isEmpty: boolean
 }
@@ -79,11 +80,13 @@ export function parseServerList(request: FastifyRequest): ServerListRequest {
     ...status,
     ...deletedFilter(request, query, admin, status),
   }
+  const zone = admin || since(request, '2.83') ? query.text('availability_zone') : undefined
   const hasNoAddress = query.text('ip') !== undefined || query.text('ip6') !== undefined
   return {
     filter,
     page: pageOf(request, query),
     allProjects,
+    ...(zone === undefined ? {} : { zone }),
     isEmpty: hasNoAddress || (status === undefined && query.all('status').length > 0),
   }
 }
@@ -157,9 +160,6 @@ function stateFilter(query: Query): ServerFilter {
     ...(powerState === undefined ? {} : { powerState }),
     ...(value('key_name') === undefined ? {} : { keyName: value('key_name') as string }),
     ...(value('user_id') === undefined ? {} : { userId: value('user_id') as string }),
-    ...(value('availability_zone') === undefined
-      ? {}
-      : { availabilityZone: value('availability_zone') as string }),
   }
 }
 

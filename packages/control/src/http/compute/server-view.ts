@@ -96,9 +96,9 @@ function placeView(request: FastifyRequest, { server, hostStatus }: ServerFacts)
   }
 }
 
-function extendedView(request: FastifyRequest, { server, attachments }: ServerFacts): View {
+function extendedView(request: FastifyRequest, { server, attachments, zone }: ServerFacts): View {
   return {
-    'OS-EXT-AZ:availability_zone': server.host === null ? '' : server.availabilityZone,
+    'OS-EXT-AZ:availability_zone': zone,
     config_drive: server.configDrive,
     key_name: server.keyName,
     'OS-SRV-USG:launched_at': microTime(server.launchedAt),

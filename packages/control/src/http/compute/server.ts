@@ -17,10 +17,11 @@ export interface ServerRoutes {
 
 export function serverRoutes(app: FastifyInstance, { servers, creation, actions }: ServerRoutes): void {
   const list = async (request: FastifyRequest, detail: boolean) => {
-    const { filter, page, allProjects, isEmpty } = parseServerList(request)
+    const { filter, page, allProjects, zone, isEmpty } = parseServerList(request)
     const found = await servers.list(request.principal, isEmpty ? { ids: [] } : filter, page, {
       allProjects,
       detail,
+      ...(zone === undefined ? {} : { zone }),
     })
     const view = detail ? serverView : basicView
     const last = found.servers.at(-1)
