@@ -23,12 +23,16 @@ import type { MigrateVolumeInput } from '../operations/migrate-volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import { systemClock } from '../ports/clock.ts'
 
-/** `lma2`: the machine of a second node of the first cluster; absent: it has one. */
+/**
+ * `lma2`: the machine of a second node of the first cluster; absent: it has one. `compute2`: that of a second compute
+ * host, compute-2; absent: there is one.
+ */
 export interface Machines {
   lma: string
   lmb: string
   compute: string
   lma2?: string
+  compute2?: string
 }
 
 /** A topology of two clusters; storage nodes and the compute host on machines as asked. */
@@ -58,7 +62,10 @@ export function testTopology(machines: Machines): Topology {
     host: 'testhost',
     availabilityZone: 'nova',
     clusters: [lma, cluster('cinder-lmb', 'lmb-01', machines.lmb, '127.250.118.51', 'cinder_flexvol_OSTK09')],
-    computeHosts: [{ name: 'compute-1', machine: machines.compute }],
+    computeHosts: [
+      { name: 'compute-1', machine: machines.compute },
+      ...(machines.compute2 === undefined ? [] : [{ name: 'compute-2', machine: machines.compute2 }]),
+    ],
   }
 }
 
@@ -117,7 +124,9 @@ export async function openWorld(
     ]),
   )
   const shares = new Map([...nodes.keys()].map((node) => [node, createSimulatedShareAgent({ node })]))
-  const hosts = new Map([['compute-1', createSimulatedComputeAgent({ host: 'compute-1' })]])
+  const hosts = new Map(
+    topology.computeHosts.map(({ name }) => [name, createSimulatedComputeAgent({ host: name })]),
+  )
   const found = <T>(map: Map<string, T>, name: string): T => {
     const agent = map.get(name)
     if (agent === undefined) throw new DomainError('unavailable', `There is no agent '${name}'.`)
