@@ -53,6 +53,8 @@ export interface ServerMigration {
   newFlavor: FlavorSnapshot & { id: string }
   /** The head at the destination, by the attachment's id. */
   heads: Record<string, string>
+  /** When it began; so it is again when it is taken back. */
+  wasRunning: boolean
   vcpus: number
   memoryMib: number
   /** The host on which it holds that back. */

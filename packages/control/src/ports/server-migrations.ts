@@ -28,8 +28,10 @@ export interface ServerMigrationRecords {
   findByNumber(serverId: string, number: number): Promise<ServerMigration | undefined>
   /** Newest first, those after the one with the id `marker`. Throws `invalid` for a marker that is none. */
   list(filter: ServerMigrationFilter, page?: { limit: number; marker?: string }): Promise<ServerMigration[]>
-  /** Numbers and stores it; one with the same id that is there stays. */
-  create(migration: Omit<ServerMigration, 'number'>): Promise<ServerMigration>
+  /** Numbers and stores it; one with the same id that is there stays. `wasRunning` absent: it is true. */
+  create(
+    migration: Omit<ServerMigration, 'number' | 'wasRunning'> & { wasRunning?: boolean },
+  ): Promise<ServerMigration>
   /** Changes only the given fields, and `updatedAt`. */
   update(id: string, fields: Partial<Omit<ServerMigration, 'id' | 'number'>>): Promise<void>
   /** Changes it only while it has one of the statuses; tells whether it did. */
@@ -46,13 +48,15 @@ export interface ServerMigrationRecords {
 export interface ServerMoves {
   /**
    * The server and each of its attachments are at `host` now, with the heads of `heads` (by the attachment's id); repeated
-   * it changes nothing. The old heads' ids go to the tombstones, so that what is left of them is known as theirs. Throws
-   * `conflict` where the server is at neither `from` nor `host`, or has an attachment that `heads` does not name.
+   * it changes nothing. The old heads' ids go to the tombstones, so that what is left of them is known as theirs. With
+   * `migration` its record changes in the same transaction. Throws `conflict` where the server is at neither `from` nor
+   * `host`, or has an attachment that `heads` does not name.
    */
   arrive(
     serverId: string,
     move: { from: string; host: string; heads: Readonly<Record<string, string>> },
     fields?: Partial<Omit<Server, 'id' | 'number' | 'host'>>,
+    migration?: { id: string } & Partial<Omit<ServerMigration, 'number'>>,
   ): Promise<void>
 }
 

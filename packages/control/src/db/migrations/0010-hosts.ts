@@ -37,6 +37,7 @@ async function serverMigrations(db: Kysely<unknown>): Promise<void> {
     .addColumn('old_flavor', 'text', (c) => c.notNull())
     .addColumn('new_flavor', 'text', (c) => c.notNull())
     .addColumn('heads', 'text', (c) => c.notNull())
+    .addColumn('was_running', 'integer', (c) => c.notNull())
     .addColumn('vcpus', 'integer', (c) => c.notNull())
     .addColumn('memory_mib', 'integer', (c) => c.notNull())
     .addColumn('reserves', 'text')

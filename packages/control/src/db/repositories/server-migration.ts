@@ -2,7 +2,7 @@ import type { Kysely, Selectable, Updateable } from 'kysely'
 import { DomainError } from '@volant/contract'
 import type { ServerMigration } from '../../domain/server-migration.ts'
 import type { ServerMigrationFilter, ServerMigrationRecords } from '../../ports/server-migrations.ts'
-import { defined, parseObject } from '../columns.ts'
+import { defined, flag, isSet, parseObject } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { ServerMigrationTable } from '../tables/compute.ts'
 
@@ -17,6 +17,7 @@ const toMigration = (row: Selectable<ServerMigrationTable>): ServerMigration => 
   oldFlavor: JSON.parse(row.old_flavor) as ServerMigration['oldFlavor'],
   newFlavor: JSON.parse(row.new_flavor) as ServerMigration['newFlavor'],
   heads: parseObject<string>(row.heads),
+  wasRunning: isSet(row.was_running),
   vcpus: row.vcpus,
   memoryMib: row.memory_mib,
   reserves: row.reserves,
@@ -34,7 +35,7 @@ const toMigration = (row: Selectable<ServerMigrationTable>): ServerMigration => 
 
 const json = (value: unknown): string | undefined => (value === undefined ? undefined : JSON.stringify(value))
 
-const toColumns = (fields: Partial<ServerMigration>): Updateable<ServerMigrationTable> =>
+export const toMigrationColumns = (fields: Partial<ServerMigration>): Updateable<ServerMigrationTable> =>
   defined({
     id: fields.id,
     server_id: fields.serverId,
@@ -45,6 +46,7 @@ const toColumns = (fields: Partial<ServerMigration>): Updateable<ServerMigration
     old_flavor: json(fields.oldFlavor),
     new_flavor: json(fields.newFlavor),
     heads: json(fields.heads),
+    was_running: fields.wasRunning === undefined ? undefined : flag(fields.wasRunning),
     vcpus: fields.vcpus,
     memory_mib: fields.memoryMib,
     reserves: fields.reserves,
@@ -73,7 +75,7 @@ export function serverMigrationRecords(db: Kysely<Database>): ServerMigrationRec
   }
   const touched = (fields: Partial<ServerMigration>): Updateable<ServerMigrationTable> => ({
     updated_at: new Date().toISOString(),
-    ...toColumns(fields),
+    ...toMigrationColumns(fields),
   })
   return {
     find,
@@ -89,7 +91,9 @@ export function serverMigrationRecords(db: Kysely<Database>): ServerMigrationRec
     async create(migration) {
       await db
         .insertInto('server_migrations')
-        .values(toColumns(migration) as ServerMigrationTable & { number: never })
+        .values(
+          toMigrationColumns({ wasRunning: true, ...migration }) as ServerMigrationTable & { number: never },
+        )
         .onConflict((conflict) => conflict.column('id').doNothing())
         .execute()
       return get(migration.id)

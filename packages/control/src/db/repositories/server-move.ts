@@ -3,12 +3,13 @@ import { DomainError } from '@volant/contract'
 import type { ServerMoves } from '../../ports/server-migrations.ts'
 import type { Database } from '../schema.ts'
 import { together } from '../transaction.ts'
+import { toMigrationColumns } from './server-migration.ts'
 import { toColumns } from './server-row.ts'
 import { buryHead } from './tombstone.ts'
 
 export function serverMoves(db: Kysely<Database>): ServerMoves {
   return {
-    arrive: (serverId, { from, host, heads }, fields = {}) =>
+    arrive: (serverId, { from, host, heads }, fields = {}, migration = undefined) =>
       together(db, async (trx) => {
         const server = await trx
           .selectFrom('servers')
@@ -31,6 +32,14 @@ export function serverMoves(db: Kysely<Database>): ServerMoves {
           .set({ updated_at, ...toColumns(fields), host })
           .where('id', '=', serverId)
           .execute()
+        if (migration !== undefined) {
+          const { id, ...changed } = migration
+          await trx
+            .updateTable('server_migrations')
+            .set({ updated_at, ...toMigrationColumns(changed) })
+            .where('id', '=', id)
+            .execute()
+        }
         const attachments = await trx
           .selectFrom('attachments')
           .selectAll()

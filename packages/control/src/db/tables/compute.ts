@@ -151,6 +151,8 @@ export interface ServerMigrationTable {
   new_flavor: string
   /** JSON object: by attachment, the head at the destination. */
   heads: string
+  /** Whether the guest ran when it began. */
+  was_running: number
   /** What it holds back for the server where `reserves` says so. */
   vcpus: number
   memory_mib: number
