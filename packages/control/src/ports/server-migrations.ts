@@ -66,6 +66,8 @@ export interface DrainedServer {
   home: string
   how: 'live' | 'cold' | 'stop'
   wasRunning: boolean
+  /** Where the drain brings it; the home of one that it stops. Whoever is elsewhere was moved by somebody else since. */
+  broughtTo: string
   /** The drain. */
   operationId: string
   createdAt: string

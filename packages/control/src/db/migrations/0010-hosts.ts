@@ -18,6 +18,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('home', 'text', (c) => c.notNull())
     .addColumn('how', 'text', (c) => c.notNull())
     .addColumn('was_running', 'integer', (c) => c.notNull())
+    .addColumn('brought_to', 'text', (c) => c.notNull())
     .addColumn('operation_id', 'text', (c) => c.notNull())
     .addColumn('created_at', 'text', (c) => c.notNull())
     .execute()

@@ -9,6 +9,7 @@ const toDrained = (row: Selectable<DrainedServerTable>): DrainedServer => ({
   home: row.home,
   how: row.how as DrainedServer['how'],
   wasRunning: isSet(row.was_running),
+  broughtTo: row.brought_to,
   operationId: row.operation_id,
   createdAt: row.created_at,
 })
@@ -16,11 +17,12 @@ const toDrained = (row: Selectable<DrainedServerTable>): DrainedServer => ({
 export function drainedServerRecords(db: Kysely<Database>): DrainedServerRecords {
   const select = () => db.selectFrom('drained_servers').selectAll()
   return {
-    async put({ serverId, home, how, wasRunning, operationId, createdAt }) {
+    async put({ serverId, home, how, wasRunning, broughtTo, operationId, createdAt }) {
       const fields = {
         home,
         how,
         was_running: flag(wasRunning),
+        brought_to: broughtTo,
         operation_id: operationId,
         created_at: createdAt,
       }

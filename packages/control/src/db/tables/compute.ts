@@ -202,6 +202,8 @@ export interface DrainedServerTable {
   /** live, cold, stop. */
   how: string
   was_running: number
+  /** The compute host that it was brought to; of one that was stopped its home. */
+  brought_to: string
   /** The drain. */
   operation_id: string
   created_at: string
