@@ -67,6 +67,8 @@ export interface ServerMigration {
   memoryProcessed: number | null
   memoryRemaining: number | null
   downtimeMs: number | null
+  /** Of a live migration: somebody asked that it be completed, however long the guest stands still. */
+  forced?: boolean
   message: string | null
   createdAt: string
   updatedAt: string

@@ -50,11 +50,12 @@ export interface ServerMoves {
    * The server and each of its attachments are at `host` now, with the heads of `heads` (by the attachment's id); repeated
    * it changes nothing. The old heads' ids go to the tombstones, so that what is left of them is known as theirs. With
    * `migration` its record changes in the same transaction. Throws `conflict` where the server is at neither `from` nor
-   * `host`, or has an attachment that `heads` does not name.
+   * `host`, or has an attachment that `heads` does not name; `staleFence` where `fence` is given and older than another
+   * control plane's, so that one which was replaced and wakes up moves nothing.
    */
   arrive(
     serverId: string,
-    move: { from: string; host: string; heads: Readonly<Record<string, string>> },
+    move: { from: string; host: string; heads: Readonly<Record<string, string>>; fence?: number },
     fields?: Partial<Omit<Server, 'id' | 'number' | 'host'>>,
     migration?: { id: string } & Partial<Omit<ServerMigration, 'number'>>,
   ): Promise<void>

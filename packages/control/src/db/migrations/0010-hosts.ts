@@ -49,6 +49,7 @@ async function serverMigrations(db: Kysely<unknown>): Promise<void> {
     .addColumn('memory_processed', 'integer')
     .addColumn('memory_remaining', 'integer')
     .addColumn('downtime_ms', 'real')
+    .addColumn('forced', 'integer', (c) => c.notNull().defaultTo(0))
     .addColumn('message', 'text')
     .addColumn('created_at', 'text', (c) => c.notNull())
     .addColumn('updated_at', 'text', (c) => c.notNull())

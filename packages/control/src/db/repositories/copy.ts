@@ -7,6 +7,7 @@ import type { Database } from '../schema.ts'
 import type { CopyTable } from '../tables/storage.ts'
 import { aggregateContents } from './aggregate-contents.ts'
 import { together } from '../transaction.ts'
+import { checkFence } from './operation-fence.ts'
 import { removeCopy } from './tombstone.ts'
 
 /** Before every time at which something can be undone. */
@@ -294,21 +295,5 @@ async function refuseChange(
     volume?.image_id === change.fromImageId
       ? `There is no image ${change.toImageId} that could become the truth of volume ${change.volumeId}.`
       : `The truth of volume ${change.volumeId} is ${String(volume?.image_id)}, not ${change.fromImageId}.`,
-  )
-}
-
-/** The update is for its lock: whoever takes over now waits until the truth is written, and then sees it. */
-async function checkFence(trx: Transaction<Database>, fence: number): Promise<void> {
-  const locked = await trx
-    .updateTable('operation_fence')
-    .set((eb) => ({ fence: eb.ref('fence') }))
-    .where('fence', '<=', fence)
-    .executeTakeFirst()
-  if (locked.numUpdatedRows > 0n) return
-  const newest = await trx.selectFrom('operation_fence').select('fence').executeTakeFirst()
-  if (newest === undefined) return
-  throw new DomainError(
-    'staleFence',
-    `The fence number ${fence} is older than ${newest.fence}: another control plane has taken over.`,
   )
 }

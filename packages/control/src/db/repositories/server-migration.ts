@@ -28,6 +28,7 @@ const toMigration = (row: Selectable<ServerMigrationTable>): ServerMigration => 
   memoryProcessed: row.memory_processed,
   memoryRemaining: row.memory_remaining,
   downtimeMs: row.downtime_ms,
+  forced: isSet(row.forced),
   message: row.message,
   createdAt: row.created_at,
   updatedAt: row.updated_at,
@@ -57,6 +58,7 @@ export const toMigrationColumns = (fields: Partial<ServerMigration>): Updateable
     memory_processed: fields.memoryProcessed,
     memory_remaining: fields.memoryRemaining,
     downtime_ms: fields.downtimeMs,
+    forced: fields.forced === undefined ? undefined : flag(fields.forced),
     message: fields.message,
     created_at: fields.createdAt,
     updated_at: fields.updatedAt,
@@ -92,7 +94,9 @@ export function serverMigrationRecords(db: Kysely<Database>): ServerMigrationRec
       await db
         .insertInto('server_migrations')
         .values(
-          toMigrationColumns({ wasRunning: true, ...migration }) as ServerMigrationTable & { number: never },
+          toMigrationColumns({ wasRunning: true, forced: false, ...migration }) as ServerMigrationTable & {
+            number: never
+          },
         )
         .onConflict((conflict) => conflict.column('id').doNothing())
         .execute()

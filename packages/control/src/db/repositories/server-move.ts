@@ -3,14 +3,16 @@ import { DomainError } from '@volant/contract'
 import type { ServerMoves } from '../../ports/server-migrations.ts'
 import type { Database } from '../schema.ts'
 import { together } from '../transaction.ts'
+import { checkFence } from './operation-fence.ts'
 import { toMigrationColumns } from './server-migration.ts'
 import { toColumns } from './server-row.ts'
 import { buryHead } from './tombstone.ts'
 
 export function serverMoves(db: Kysely<Database>): ServerMoves {
   return {
-    arrive: (serverId, { from, host, heads }, fields = {}, migration = undefined) =>
+    arrive: (serverId, { from, host, heads, fence }, fields = {}, migration = undefined) =>
       together(db, async (trx) => {
+        if (fence !== undefined) await checkFence(trx, fence)
         const server = await trx
           .selectFrom('servers')
           .select('host')

@@ -170,6 +170,8 @@ export interface ServerMigrationTable {
   memory_remaining: number | null
   /** For how long the guest stood still. */
   downtime_ms: number | null
+  /** Of a live migration: its completion is forced. */
+  forced: number
   /** Why it failed. */
   message: string | null
   created_at: string
