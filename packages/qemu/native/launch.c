@@ -14,6 +14,9 @@
  *   launch dial [--netns PATH] HOST PORT
  *     Connects and relays between the connection and file descriptor 3.
  *
+ *   launch reach [--netns PATH] HOST PORT MILLISECONDS
+ *     Connects, and ends; or says why it can't, and ends with 1.
+ *
  *   launch guard MONITOR JOB REGISTER WINDOW DECISION
  *     Ends a cutover that nobody ends: it depends on no other process of ours. See the part "The guard" below.
  *
@@ -182,6 +185,22 @@ static void dial(const char *host, const char *port) {
     if (ends[1].revents && copy_some(3, fd) < 0) break;
   }
   exit(0);
+}
+
+/* A host that is gone without a word would hold a plain connect() up for minutes. */
+static void reach(const char *host, const char *port, int ms) {
+  struct addrinfo *at = resolve(host, port);
+  int error = 0, fd = socket(at->ai_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+  if (fd < 0) die("cannot make a socket");
+  if (connect(fd, at->ai_addr, at->ai_addrlen) < 0) error = errno;
+  if (error == EINPROGRESS) {
+    struct pollfd connected = {.fd = fd, .events = POLLOUT};
+    socklen_t length = sizeof error;
+    if (poll(&connected, 1, ms) <= 0) error = ETIMEDOUT;
+    else if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0) error = errno;
+  }
+  if (error) fprintf(stderr, "%s\n", strerror(error));
+  exit(error != 0);
 }
 
 /*
@@ -451,6 +470,7 @@ int main(int count, char **words) {
   if (!strcmp(mode, "keep") && control && (unix_path || host))
     keep(unix_path ? listen_unix(unix_path) : listen_tcp(host, port), control);
   if (!strcmp(mode, "dial") && i + 1 < count) dial(words[i], words[i + 1]);
+  if (!strcmp(mode, "reach") && i + 3 == count) reach(words[i], words[i + 1], atoi(words[i + 2]));
   if (!strcmp(mode, "guard") && i + 5 == count) guard(words + i);
   if (!strcmp(mode, "hold") && i + 3 == count) hold(words[i], words[i + 1], atoi(words[i + 2]));
   if (!strcmp(mode, "run") && i < count) {
@@ -463,5 +483,5 @@ int main(int count, char **words) {
     die("cannot start %s", words[i]);
   }
   errno = 0;
-  die("usage: launch keep|run|dial|guard|hold ... (see the head of launch.c)");
+  die("usage: launch keep|run|dial|reach|guard|hold ... (see the head of launch.c)");
 }

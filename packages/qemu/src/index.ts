@@ -1,6 +1,7 @@
 export * from './capabilities.ts'
 export * from './durable-file.ts'
 export * from './launcher.ts'
+export * from './migration.ts'
 export * from './nbd-client.ts'
 export * from './nbd-identity.ts'
 export * from './process.ts'

@@ -6,6 +6,8 @@ export const daemonNames = {
   throttleGroup: 'tg0',
   /** The throttle filter: the export stands on it always, and a mirror's source is this node. */
   throttleNode: 't0',
+  /** What a head in standby stands on. */
+  standbyNode: 'standby',
   /** Of a copy of an instant: the filter below the throttle, and the image as it was at that instant. */
   copyBeforeWrite: 'before-write',
   instant: 'instant',
@@ -61,6 +63,27 @@ export function imageBlockdev(image: ImageAccess, options: BlockdevOptions): Rec
 }
 
 /**
+ * A disk of that size on which every request fails, for a head that has no image (yet). But a flush: nothing was ever
+ * acknowledged that it could lose, and QEMU flushes what it takes out of a graph, so one that failed would hold the image
+ * off, too. `read-zeroes` is off for good measure: nobody ever takes this for an empty disk.
+ */
+export const standbyBlockdev = (sizeBytes: number): Record<string, unknown> => ({
+  driver: 'blkdebug',
+  'node-name': daemonNames.standbyNode,
+  image: { driver: 'null-co', size: sizeBytes, 'read-zeroes': false },
+  'inject-error': ['read', 'write', 'write-zeroes', 'discard', 'block-status'].map((iotype) => ({
+    event: 'none',
+    iotype,
+    errno: inputOutputError,
+    once: false,
+    immediately: true,
+  })),
+})
+
+/** EIO */
+const inputOutputError = 5
+
+/**
  * Copy data in flight: the knob that decides how fast a copy is and what a client beside it feels. QEMU moves a MiB at
  * a time, so with 1 MiB reading and writing never overlap (measured, ÷ `qemu-img convert`: 0.80, client's p99 12 ms);
  * with 2 MiB they do (1.28, 18 ms); 4 MiB are for volumes that have no client (1.43, 83 ms).
@@ -106,6 +129,8 @@ export interface DaemonGraph {
   /** An NBD server at the socket passed by the launcher. */
   nbdServer?: { tlsCreds?: string; tlsAuthz?: string }
   exports?: Record<string, unknown>[]
+  /** For whoever finds the process alone, where no export on the command line says what it is for. */
+  label?: string
 }
 
 /**
@@ -113,7 +138,7 @@ export interface DaemonGraph {
  * it serves anybody: a client that waits in the socket's backlog never meets a daemon without its export.
  */
 export function daemonArguments(graph: DaemonGraph): string[] {
-  const { nbdServer, qmpPath, guardPath } = graph
+  const { nbdServer, qmpPath, guardPath, label } = graph
   const args = monitorArguments(daemonNames.monitor, qmpPath)
   if (guardPath !== undefined) args.push(...monitorArguments(daemonNames.guardMonitor, guardPath))
   for (const object of graph.objects ?? []) args.push('--object', JSON.stringify(object))
@@ -128,9 +153,17 @@ export function daemonArguments(graph: DaemonGraph): string[] {
     }
     args.push('--nbd-server', JSON.stringify(server))
   }
+  if (label !== undefined) args.push('--chardev', `null,id=${labelPrefix}${label}`)
   for (const one of graph.exports ?? []) args.push('--export', JSON.stringify(one))
   return args
 }
+
+/** QEMU's ids begin with a letter. */
+const labelPrefix = 'for-'
+
+/** The label in a daemon's command line. */
+export const labelIn = (words: readonly string[]): string | undefined =>
+  words.find((word) => word.startsWith(`null,id=${labelPrefix}`))?.slice(`null,id=${labelPrefix}`.length)
 
 const monitorArguments = (id: string, path: string): string[] => [
   '--chardev',

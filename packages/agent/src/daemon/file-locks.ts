@@ -48,6 +48,18 @@ export async function waitUntilClosed(path: string, timeoutMs = 5000): Promise<v
 /** QEMU locks one byte for each permission that it has on a file, from 100 on; the second is that to write. */
 const writeLock = 101
 
+/**
+ * Waits until nobody can write to the file. QEMU's locks keep two storage daemons from nothing: what an export stands on
+ * is shared for writing. They only tell that it is open, so whoever opens an image for a client asks first. Throws
+ * `conflict`.
+ */
+export async function waitUntilUnwritten(path: string, timeoutMs = 5000): Promise<void> {
+  for (const end = performance.now() + timeoutMs; await isWritableInQemu(path); await sleep(2)) {
+    if (performance.now() < end) continue
+    throw new DomainError('conflict', `${path} is open for writing in another storage daemon.`)
+  }
+}
+
 /** Whether a storage daemon or converter of this machine may write to the file; one that only reads it may not. */
 export async function isWritableInQemu(path: string): Promise<boolean> {
   const place = lockPlace(await stat(path))

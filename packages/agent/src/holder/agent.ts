@@ -19,6 +19,7 @@ import type {
   StandbySpec,
 } from '@volant/contract'
 import { ensurePrivateFolder } from '@volant/qemu/durable-file.ts'
+import { unreachable } from '@volant/qemu/reach.ts'
 import { asDomainError } from '../daemon/errors.ts'
 import { silentLog } from '../daemon/log.ts'
 import type { Log } from '../daemon/log.ts'
@@ -40,6 +41,7 @@ import type { HolderPlaces } from './inventory.ts'
 import { dropMirror, mirrorStatus, pauseMirror, setMirrorRate, startMirror } from './mirror.ts'
 import { dropPointCopy, pointCopyStatus, requireNoPointCopy, startPointCopy } from './point-copy.ts'
 import { openHolderRecords } from './record.ts'
+import { ensureStandby, releaseHolder } from './standby.ts'
 
 export interface HolderAgentOptions {
   host: string
@@ -153,16 +155,22 @@ class HostHolders implements LocalHolderAgent {
     })
   }
 
-  async ensureStandby(_caller: Caller, _spec: StandbySpec): Promise<HolderStatus> {
-    throw new DomainError('notImplemented', 'This is being built.')
+  async ensureStandby(caller: Caller, spec: StandbySpec): Promise<HolderStatus> {
+    requireSafeId('holder id', spec.holderId)
+    requireSize(spec.sizeBytes)
+    return this.#change(caller, spec.holderId, async () => {
+      const holder = this.#find(spec.holderId) ?? Holder.createStandby(this.#context, spec)
+      this.#holders.set(spec.holderId, holder)
+      return ensureStandby(holder, spec)
+    })
   }
 
-  async ensureReleased(_caller: Caller, _holderId: string): Promise<void> {
-    throw new DomainError('notImplemented', 'This is being built.')
+  async ensureReleased(caller: Caller, holderId: string): Promise<void> {
+    return this.#changeHolder(caller, holderId, releaseHolder)
   }
 
-  async unreachable(_host: string, _port: number): Promise<string | null> {
-    throw new DomainError('notImplemented', 'This is being built.')
+  async unreachable(host: string, port: number): Promise<string | null> {
+    return unreachable({ host, port }, this.#context.network.netns)
   }
 
   async ensureNoHolder(caller: Caller, holderId: string): Promise<void> {

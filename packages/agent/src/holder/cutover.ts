@@ -198,7 +198,7 @@ async function giveUp(holder: Holder, jobId: string): Promise<void> {
       { holderId: holder.id, reason: messageOf(error) },
       'cutover is given up by a restart',
     )
-    await holder.restartOn(holder.record.image)
+    await holder.restartOn(holder.image)
   }
 }
 
@@ -210,7 +210,7 @@ export async function abandonCutover(holder: Holder, jobId: string): Promise<voi
   if (holder.daemon.isAlive) return giveUp(holder, jobId)
   if (holder.record.cutover?.jobId === jobId || holder.record.mirror?.jobId === jobId) {
     await holder.decide('abandoned')
-    await holder.restartOn(holder.record.image)
+    await holder.restartOn(holder.image)
   }
 }
 
@@ -226,7 +226,7 @@ export async function finalizeCutover(
   quiescedSince: number | undefined,
 ): Promise<CutoverReport> {
   const { lastCutover } = holder.record
-  if (lastCutover?.jobId === jobId && holder.record.image.imageId === target.imageId) {
+  if (lastCutover?.jobId === jobId && holder.record.image?.imageId === target.imageId) {
     await holder.daemon.ensureRunning()
     if (holder.record.cutover) {
       // A crash, or a daemon that did not answer, came before it was tidied up.
@@ -281,7 +281,7 @@ async function finalizeJob(
   target: ImageAccess,
 ): Promise<Confirmed | undefined> {
   const id = qemuJobId(jobId)
-  const source = holder.record.image
+  const source = holder.image
   if (!holder.daemon.isAlive) return undefined
   let sent = false
   let quiescedMs: number | undefined

@@ -25,7 +25,8 @@ async function offerSize(holder: Holder, image: ImageAccess, sizeBytes: number):
  * export costs the second that an NBD client waits after a refusal.
  */
 export async function growHolder(holder: Holder, sizeBytes: number): Promise<void> {
-  const { image, mirror, cutover } = holder.record
+  const { mirror, cutover } = holder.record
+  const { image } = holder
   if (image.sizeBytes === sizeBytes) {
     await holder.daemon.ensureRunning()
     return

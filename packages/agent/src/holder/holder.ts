@@ -3,7 +3,7 @@ import { rmSync } from 'node:fs'
 import { stat, truncate } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DomainError, messageOf } from '@volant/contract'
-import type { HolderSpec, HolderStatus, ImageAccess, IoLimits } from '@volant/contract'
+import type { HolderSpec, HolderStatus, ImageAccess, IoLimits, StandbySpec } from '@volant/contract'
 import { probeAio } from '@volant/qemu/capabilities.ts'
 import type { RecordFile } from '@volant/qemu/durable-file.ts'
 import { QmpError } from '@volant/qemu/qmp.ts'
@@ -13,6 +13,7 @@ import {
   imageBlockdev,
   nbdExport,
   reconnectDelay,
+  standbyBlockdev,
   throttleBlockdev,
   throttleGroup,
   throttleLimits,
@@ -29,7 +30,7 @@ import { endGuard } from './guard.ts'
 import { checkImage } from './image-access.ts'
 import type { ImageNetwork } from './image-access.ts'
 import { registerPath } from './record.ts'
-import type { HolderRecord, HolderRecords } from './record.ts'
+import type { HolderRecord, HolderRecords, Standby } from './record.ts'
 import { Register } from './register.ts'
 import type { Decision } from './register.ts'
 
@@ -96,13 +97,25 @@ export class Holder {
 
   static create(context: HolderContext, spec: HolderSpec): Holder {
     const { holderId, volumeId, serves, image, limits = {} } = spec
-    const exportName = serves ? { exportName: randomBytes(16).toString('hex') } : {}
+    const exportName = serves ? { exportName: newExportName() } : {}
     const record: HolderRecord = { holderId, volumeId, serves, image, limits, daemon: {}, ...exportName }
     return new Holder(context, record)
   }
 
+  static createStandby(context: HolderContext, { holderId, volumeId, sizeBytes }: StandbySpec): Holder {
+    const owner = { holderId, volumeId, serves: true, exportName: newExportName() }
+    return new Holder(context, { ...owner, image: null, standby: { sizeBytes }, limits: {}, daemon: {} })
+  }
+
   get record(): HolderRecord {
     return this.#record
+  }
+
+  /** What the daemon is started on. Throws `conflict` in standby. */
+  get image(): ImageAccess {
+    const { image } = this.#record
+    if (image) return image
+    throw new DomainError('conflict', `Holder ${this.id} is in standby: it stands on no image.`)
   }
 
   get id(): string {
@@ -133,7 +146,13 @@ export class Holder {
 
   /** For the supervisor of this process alone, where there is no time for the disk; `save` follows. */
   setImageInMemory(image: ImageAccess): void {
-    this.#record = { ...this.#record, image }
+    const { standby: _, ...rest } = this.#record
+    this.#record = { ...rest, image }
+  }
+
+  /** The same, for standby. */
+  setStandbyInMemory(standby: Standby): void {
+    this.#record = { ...this.#record, image: null, standby }
   }
 
   /** With its cutover go the attempt's guard and register, after the mark: without it they mean nothing. */
@@ -185,11 +204,12 @@ export class Holder {
 
   async status(): Promise<HolderStatus> {
     const { holderId, image, serves, exportName } = this.#record
-    const standing = (await this.standingImage()) ?? image
+    const { standsOn } = await readGraph(this.qmp)
+    const isStandby = standsOn === daemonNames.standbyNode
     return {
       holderId,
       pid: this.daemon.pid,
-      imageId: standing.imageId,
+      imageId: isStandby ? null : (this.#imageOf(standsOn) ?? image?.imageId ?? null),
       ...(serves && exportName !== undefined ? { socketPath: this.socketPath, exportName } : {}),
     }
   }
@@ -202,6 +222,12 @@ export class Holder {
       if (candidate && isNodeOf(standsOn, candidate.imageId)) return candidate
     }
     return undefined
+  }
+
+  #imageOf(nodeName: string | undefined): string | undefined {
+    const { image, mirror, cutover, standby } = this.#record
+    const known = [image?.imageId, mirror?.target.imageId, cutover?.target.imageId, standby?.releasedFrom]
+    return known.find((imageId) => imageId !== undefined && isNodeOf(nodeName, imageId))
   }
 
   async setLimits(limits: IoLimits): Promise<void> {
@@ -258,7 +284,7 @@ export class Holder {
   /** Only while no daemon has the image open. */
   async #finishGrowth(): Promise<void> {
     const { image, growTo } = this.#record
-    if (growTo === undefined) return
+    if (growTo === undefined || image === null) return
     if (image.kind === 'file' && (await stat(image.path)).size < growTo) await truncate(image.path, growTo)
     void this.save({ image: { ...image, sizeBytes: growTo } })
     await this.forget('growTo')
@@ -267,19 +293,40 @@ export class Holder {
   async #prepare(): Promise<Omit<DaemonGraph, 'qmpPath' | 'guardPath'>> {
     await this.#finishGrowth()
     this.hasDeadNodes = false
-    const { image, limits, serves, exportName, volumeId } = this.#record
-    await checkImage(image, this.context.network)
-    if (image.kind === 'file') await waitUntilClosed(image.path)
-    const nodeName = freeNodeName(image.imageId, [])
-    const { aio } = await probeAio()
-    const options = { nodeName, aio, reconnectDelaySeconds: reconnectDelay.client }
-    const objects = [throttleGroup(limits)]
-    if (image.kind === 'nbd')
-      objects.push(tlsCredentials(await this.context.network.clientTlsFolder(), 'client'))
-    const blockdevs = [imageBlockdev(image, options), throttleBlockdev(nodeName)]
+    const { limits, serves, exportName, volumeId } = this.#record
+    const { credentials, nodeName, blockdev } = await this.#ground()
+    const objects = [throttleGroup(limits), ...credentials]
+    const blockdevs = [blockdev, throttleBlockdev(nodeName)]
     if (!serves) return { objects, blockdevs }
     if (exportName === undefined) throw new DomainError('internal', `Holder ${this.id} has no export name.`)
     const exports = [nbdExport(daemonNames.throttleNode, exportName, volumeId)]
     return { objects, blockdevs, nbdServer: {}, exports }
   }
+
+  /** What the throttle filter stands on at the daemon's start: the image, or the node of standby. */
+  async #ground() {
+    const { image, standby } = this.#record
+    const { network } = this.context
+    if (image === null) {
+      if (standby === undefined) throw new DomainError('internal', `Holder ${this.id} has no image.`)
+      // It does not know yet whether its image will be on another machine, and a host may have no certificate.
+      const folder = await network.clientTlsFolder().catch(() => undefined)
+      const credentials = folder === undefined ? [] : [tlsCredentials(folder, 'client')]
+      return {
+        credentials,
+        nodeName: daemonNames.standbyNode,
+        blockdev: standbyBlockdev(standby.sizeBytes),
+      }
+    }
+    await checkImage(image, network)
+    if (image.kind === 'file') await waitUntilClosed(image.path)
+    const nodeName = freeNodeName(image.imageId, [])
+    const { aio } = await probeAio()
+    const options = { nodeName, aio, reconnectDelaySeconds: reconnectDelay.client }
+    const credentials =
+      image.kind === 'nbd' ? [tlsCredentials(await network.clientTlsFolder(), 'client')] : []
+    return { credentials, nodeName, blockdev: imageBlockdev(image, options) }
+  }
 }
+
+const newExportName = (): string => randomBytes(16).toString('hex')

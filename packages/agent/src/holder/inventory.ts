@@ -64,7 +64,8 @@ function holderItems(
   const item = daemonItem(form, parts)
   if (record === undefined) return [item]
   const { volumeId, image, mirror, pointCopy, cutover } = record
-  const holder = { ...item, volumeId, imageId: image.imageId }
+  const standing = image === null ? { isStandby: true } : { imageId: image.imageId }
+  const holder = { ...item, volumeId, ...standing }
   const copies = [
     ...(mirror ? [{ ...mirror, isAtCutover: cutover !== undefined }] : []),
     ...(pointCopy ? [{ ...pointCopy, isAtCutover: false }] : []),

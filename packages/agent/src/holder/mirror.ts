@@ -43,7 +43,8 @@ async function forgetLostMirror(holder: Holder, jobId: string): Promise<void> {
 export async function startMirror(holder: Holder, request: MirrorRequest): Promise<void> {
   const { jobId, target, rate, changesOnly = false } = request
   await forgetLostMirror(holder, jobId)
-  const { mirror, cutover, image } = holder.record
+  const { mirror, cutover } = holder.record
+  const { image } = holder
   if (mirror && mirror.jobId !== jobId) {
     throw new DomainError(
       'conflict',
@@ -80,7 +81,7 @@ export async function startMirror(holder: Holder, request: MirrorRequest): Promi
   }
   await endMirror(holder, jobId) // what a failed attempt left
   // A daemon that was started by a version without cutover guards: a pause for its client, and nothing is lost yet.
-  if (!existsSync(holder.guardPath)) await holder.restartOn(holder.record.image)
+  if (!existsSync(holder.guardPath)) await holder.restartOn(holder.image)
   await checkImage(target, holder.context.network)
   if (target.kind === 'nbd') await holder.ensureTlsCredentials()
   const kind = changesOnly ? ({ changesOnly, isToRest: true } as const) : {}
@@ -172,7 +173,7 @@ export async function dropMirror(holder: Holder, jobId: string): Promise<void> {
       { holderId: holder.id, jobId, reason: messageOf(error) },
       'mirror is ended by a restart',
     )
-    await holder.restartOn(holder.record.image)
+    await holder.restartOn(holder.image)
   }
 }
 

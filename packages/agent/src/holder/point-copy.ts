@@ -62,7 +62,8 @@ export async function requireNoPointCopy(holder: Holder): Promise<void> {
 /** Returns when the instant is fixed; one that is under way or done is left as it is. */
 export async function startPointCopy(holder: Holder, request: PointCopyRequest): Promise<void> {
   const { jobId, target } = request
-  const { image, mirror, cutover } = holder.record
+  const { mirror, cutover } = holder.record
+  const { image } = holder
   if (mirror ?? cutover) {
     throw new DomainError(
       'conflict',
@@ -199,7 +200,7 @@ async function takeDownOrRestart(holder: Holder, jobId: string): Promise<void> {
       { holderId: holder.id, jobId, reason },
       'copy of an instant is ended by a restart',
     )
-    await holder.restartOn(holder.record.image)
+    await holder.restartOn(holder.image)
   }
 }
 

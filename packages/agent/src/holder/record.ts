@@ -5,13 +5,22 @@ import { ensurePrivateFolder, readJson, RecordFile } from '@volant/qemu/durable-
 import type { ProcessIdentity } from '@volant/qemu/process.ts'
 import type { DaemonState } from '../daemon/supervised-daemon.ts'
 
+/** A head in standby serves a disk of this size, every request to which fails. */
+export interface Standby {
+  sizeBytes: number
+  /** The image that it has let go of: its client knows that one, so it can be given no other. */
+  releasedFrom?: string
+}
+
 /** What is written down about a holder, in `<stateDir>/holders/<holderId>.json`. */
 export interface HolderRecord {
   holderId: string
   volumeId: string
   serves: boolean
-  /** What the daemon is started on. */
-  image: ImageAccess
+  /** What the daemon is started on; null: in standby. */
+  image: ImageAccess | null
+  /** There where `image` is null. */
+  standby?: Standby
   limits: IoLimits
   /** Unguessable, and the same as long as the holder lives: the guest asks for it at each reconnect. */
   exportName?: string

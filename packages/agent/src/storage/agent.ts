@@ -253,6 +253,10 @@ class StorageNode implements LocalStorageAgent {
     })
   }
 
+  async isImageOpen(image: ImageRef): Promise<boolean> {
+    return isOpenInQemu(this.#folders.path(image))
+  }
+
   async imageInfo(image: ImageRef): Promise<ImageInfo | undefined> {
     return imageInfo(this.#folders.path(image), image.imageId)
   }
@@ -277,25 +281,51 @@ class StorageNode implements LocalStorageAgent {
   ): Promise<NbdAccess> {
     return this.#change(caller, `export ${exportId}`, async () => {
       await this.#ended(({ id, imageId }) => id === exportId || imageId === image.imageId)
-      const { imageId, sizeBytes } = await this.#require(image)
-      const found = this.#findExport(exportId)
-      if (found && found.record.imageId !== imageId) {
-        throw new DomainError(
-          'conflict',
-          `Export ${exportId} serves image ${found.record.imageId}, not ${imageId}.`,
-        )
-      }
-      const client = clientHost === undefined ? {} : { clientHost }
-      const place = { exportId, imageId, path: this.#folders.path(image), sizeBytes }
-      const one = found ?? ImageExport.create(this.#context, { ...place, ...client })
-      this.#exports.set(exportId, one)
-      await one.daemon.ensureRunning()
+      const { one, sizeBytes } = await this.#exportOf(exportId, image, clientHost)
+      await one.serve(sizeBytes)
       return one.access
     })
   }
 
-  async ensureExportStandby(): Promise<{ host: string; port: number }> {
-    throw new DomainError('notImplemented', 'This is being built.')
+  async ensureExportStandby(
+    caller: Caller,
+    exportId: string,
+    image: ImageRef,
+    clientHost?: string,
+  ): Promise<{ host: string; port: number }> {
+    return this.#change(caller, `export ${exportId}`, async () => {
+      await this.#ended(({ id }) => id === exportId)
+      const { one } = await this.#exportOf(exportId, image, clientHost)
+      if (one.record.isStandby !== true) {
+        throw new DomainError('conflict', `Export ${exportId} serves its image; revoke it first.`)
+      }
+      await one.daemon.ensureRunning()
+      const { host, port } = one.access
+      return { host, port }
+    })
+  }
+
+  /** The export that is there, or a new one in standby; and the image's size. */
+  async #exportOf(exportId: string, image: ImageRef, clientHost: string | undefined) {
+    const { imageId, sizeBytes } = await this.#require(image)
+    const found = this.#findExport(exportId)
+    if (found && found.record.imageId !== imageId) {
+      throw new DomainError(
+        'conflict',
+        `Export ${exportId} serves image ${found.record.imageId}, not ${imageId}.`,
+      )
+    }
+    if (found?.record.isStandby === true && found.record.clientHost !== clientHost) {
+      throw new DomainError(
+        'conflict',
+        `Export ${exportId} is in standby for ${found.record.clientHost}, not ${clientHost}.`,
+      )
+    }
+    const client = clientHost === undefined ? {} : { clientHost }
+    const place = { exportId, imageId, path: this.#folders.path(image), sizeBytes }
+    const one = found ?? ImageExport.create(this.#context, { ...place, ...client })
+    this.#exports.set(exportId, one)
+    return { one, sizeBytes }
   }
 
   async ensureExportSize(caller: Caller, exportId: string, sizeBytes: number): Promise<NbdAccess> {
@@ -358,12 +388,12 @@ class StorageNode implements LocalStorageAgent {
     const found = exportIds(this.#context.stateDir).map((exportId) => this.#findExport(exportId))
     return found
       .filter((one) => one !== undefined)
-      .map(({ record: { exportId, imageId, clientHost }, daemon }) => ({
+      .map(({ record: { exportId, imageId, clientHost, isStandby = false }, daemon }) => ({
         exportId,
         imageId,
         pid: daemon.pid,
         ...(clientHost !== undefined && { clientHost }),
-        isStandby: false,
+        isStandby,
       }))
   }
 

@@ -12,11 +12,11 @@ import {
   tlsAuthorization,
   tlsCredentials,
 } from '@volant/qemu/storage-daemon.ts'
-import type { QmpEvent } from '@volant/qemu/qmp.ts'
+import type { QmpClient, QmpEvent } from '@volant/qemu/qmp.ts'
 import type { DaemonGraph } from '@volant/qemu/storage-daemon.ts'
 import { clientDistinguishedName } from '@volant/qemu/tls/authority.ts'
 import type { Log } from '../daemon/log.ts'
-import { waitUntilClosed } from '../daemon/file-locks.ts'
+import { waitUntilClosed, waitUntilUnwritten } from '../daemon/file-locks.ts'
 import { shortName } from '../daemon/names.ts'
 import { SupervisedDaemon } from '../daemon/supervised-daemon.ts'
 import type { DaemonPaths, DaemonState } from '../daemon/supervised-daemon.ts'
@@ -32,6 +32,8 @@ export interface ExportRecord {
   exportName: string
   /** Only this host's certificate may connect. */
   clientHost?: string
+  /** It listens and serves nothing, until it is opened. */
+  isStandby?: boolean
   /** A growth that was begun, in bytes; the next start of the daemon brings it to its end. */
   growTo?: number
   daemon: DaemonState
@@ -85,9 +87,10 @@ export class ImageExport {
     )
   }
 
+  /** In standby. */
   static create(context: ExportContext, record: Omit<ExportRecord, 'exportName' | 'daemon'>): ImageExport {
     const exportName = `${record.exportId}.${randomBytes(16).toString('hex')}`
-    const whole: ExportRecord = { ...record, exportName, daemon: {} }
+    const whole: ExportRecord = { ...record, exportName, isStandby: true, daemon: {} }
     return new ImageExport(context, whole)
   }
 
@@ -101,6 +104,43 @@ export class ImageExport {
     return { kind: 'nbd', imageId, host, port: this.daemon.port, exportName, sizeBytes, tlsHostname }
   }
 
+  /** The daemon runs and serves the image. One in standby opens it, in milliseconds. */
+  async serve(sizeBytes: number): Promise<void> {
+    const before = this.#record
+    if (before.isStandby === true) {
+      const { isStandby: _, ...rest } = before
+      this.#record = { ...rest, sizeBytes }
+    }
+    const wasAlive = this.daemon.isAlive
+    try {
+      const qmp = await this.daemon.ensureRunning()
+      // Asked, for a crash may have come between the record and what it says.
+      if (!wasAlive || ((await qmp.execute('query-block-exports')) as unknown[]).length > 0) return
+      await Promise.all([this.#save({}), this.#open(qmp)])
+    } catch (error) {
+      this.#record = { ...before, daemon: this.#record.daemon }
+      // What it may have opened must not stay open.
+      if (wasAlive && before.isStandby === true) await this.daemon.replace(0, () => this.#save({}))
+      throw error
+    }
+  }
+
+  async #open(qmp: QmpClient): Promise<void> {
+    const { exportName, imageId } = this.#record
+    await qmp.execute('blockdev-add', await this.#blockdev())
+    await qmp.execute('block-export-add', nbdExport(nodeName, exportName, imageId))
+  }
+
+  /** Of the image, once it is known for the right one and nobody else writes to it. */
+  async #blockdev(): Promise<Record<string, unknown>> {
+    const { imageId, path, sizeBytes } = this.#record
+    const image = { kind: 'file', imageId, path, sizeBytes } as const
+    await checkImage(image, { clientTlsFolder: () => Promise.reject(new Error('unused')) })
+    await waitUntilUnwritten(path)
+    const { aio } = await probeAio()
+    return imageBlockdev(image, { nodeName, aio, reconnectDelaySeconds: 0 })
+  }
+
   /**
    * The fence. The daemon is asked to end the export and must report that it has (the event, not the reply: until
    * then requests in flight still reach the image). A daemon that does not is killed, and nothing of it may have
@@ -108,7 +148,7 @@ export class ImageExport {
    * daemon that serves nothing, is left to `ended`. What a crash there leaves, `endUnrecorded` finds.
    */
   async revoke(): Promise<{ ended: Promise<void> }> {
-    if (!(await this.#endExport())) {
+    if (this.#record.isStandby === true || !(await this.#endExport())) {
       await this.#endDaemon()
       return { ended: Promise.resolve() }
     }
@@ -141,7 +181,8 @@ export class ImageExport {
 
   async #endDaemon(): Promise<void> {
     await this.daemon.stop(0)
-    await waitUntilClosed(this.#record.path)
+    // In standby it had nothing open, and another may.
+    if (this.#record.isStandby !== true) await waitUntilClosed(this.#record.path)
     await this.#file.remove()
     removeExportLog(this.#context, this.#record.exportId)
   }
@@ -157,6 +198,9 @@ export class ImageExport {
         'invalid',
         `An image cannot shrink from ${this.#record.sizeBytes} to ${sizeBytes} bytes.`,
       )
+    }
+    if (this.#record.isStandby === true) {
+      throw new DomainError('conflict', `Export ${this.#record.exportId} is in standby; it serves no image.`)
     }
     await this.#save({ growTo: sizeBytes })
     await growImage(this.#record.path, sizeBytes)
@@ -175,19 +219,17 @@ export class ImageExport {
       this.#record = { ...rest, sizeBytes: growTo }
       await this.#file.write(this.#record)
     }
-    const { imageId, path, sizeBytes, exportName, clientHost } = this.#record
-    const image = { kind: 'file', imageId, path, sizeBytes } as const
-    await checkImage(image, { clientTlsFolder: () => Promise.reject(new Error('unused')) })
-    const { aio } = await probeAio()
-    return {
+    const { imageId, exportName, clientHost, isStandby } = this.#record
+    const server = {
       objects: [
         tlsCredentials(await this.#context.serverTlsFolder(), 'server'),
         tlsAuthorization(clientDistinguishedName(clientHost ?? '*')),
       ],
-      blockdevs: [imageBlockdev(image, { nodeName, aio, reconnectDelaySeconds: 0 })],
       nbdServer: { tlsCreds: daemonNames.tlsCredentials, tlsAuthz: daemonNames.tlsAuthorization },
-      exports: [nbdExport(nodeName, exportName, imageId)],
     }
+    if (isStandby === true) return { ...server, blockdevs: [], label: exportName }
+    const exports = [nbdExport(nodeName, exportName, imageId)]
+    return { ...server, blockdevs: [await this.#blockdev()], exports }
   }
 }
 

@@ -2,6 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DomainError } from '@volant/contract'
 import type { InventoryItem } from '@volant/contract'
+import { labelIn } from '@volant/qemu/storage-daemon.ts'
 import { isOpenInQemu, lockedPlaces, lockPlace } from '../daemon/file-locks.ts'
 import { daemonItem, findDaemons } from '../inventory/daemons.ts'
 import type { DaemonForm, DaemonParts } from '../inventory/daemons.ts'
@@ -13,6 +14,7 @@ import { fileItem, processItem, requireUnchanged, unclaimedItems } from '../inve
 import { aggregateItems } from './aggregate-inventory.ts'
 import { copiedImage } from './copier.ts'
 import { readExportRecord } from './exports.ts'
+import type { ExportRecord } from './exports.ts'
 import { finishRemoval, removeImage } from './images.ts'
 import type { Aggregates } from './aggregates.ts'
 import type { Aggregate } from './images.ts'
@@ -33,8 +35,10 @@ const exportName = /^(.+)\.[0-9a-f]{32}$/
 /** An export's id is `<holderId>.<imageId>`. */
 const exportId = new RegExp(`^(.+)\\.(${uuid})$`, 'i')
 
-/** The id in the name of the export that a daemon's command line defines. */
+/** The id in the name of the export that a daemon's command line defines, or is for. */
 function exportIdIn(words: readonly string[]): string | undefined {
+  const label = labelIn(words)
+  if (label !== undefined) return exportName.exec(label)?.[1]
   try {
     const { name } = JSON.parse(words[words.indexOf('--export') + 1] ?? '') as { name?: unknown }
     return exportName.exec(String(name))?.[1]
@@ -79,18 +83,20 @@ export async function storageInventory(places: StoragePlaces): Promise<Inventory
 
 function exportItem(places: StoragePlaces, form: DaemonForm, parts: DaemonParts): InventoryItem {
   const [, holderId, named] = exportId.exec(parts.id) ?? []
-  const imageId = servedImage(places, parts) ?? named
+  const record = recordOf(places, parts)
+  const imageId = record?.imageId ?? named
   return {
     ...daemonItem(form, parts),
+    ...(record?.isStandby === true ? { isStandby: true } : {}),
     ...(holderId === undefined ? {} : { holderId }),
     ...(imageId === undefined ? {} : { imageId }),
   }
 }
 
 /** Undefined, too, for a record that can't be read: its name still says what it is of. */
-function servedImage(places: StoragePlaces, { id, record }: DaemonParts): string | undefined {
+function recordOf(places: StoragePlaces, { id, record }: DaemonParts): ExportRecord | undefined {
   try {
-    return record && readExportRecord(places.stateDir, id)?.imageId
+    return record && readExportRecord(places.stateDir, id)
   } catch {
     return undefined
   }

@@ -67,6 +67,8 @@ export interface InventoryItem {
   shareId?: string
   /** Of a mirror. */
   jobId?: string
+  /** Of a holder or export: it has no image open, and waits for one. */
+  isStandby?: boolean
   /** Of an image: a storage daemon or a converter of this machine has it open. */
   isOpen?: boolean
   /** Of a mirror: it is at its cutover, and only its operation may end it. */

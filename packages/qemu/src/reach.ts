@@ -1,0 +1,20 @@
+import { execFile } from 'node:child_process'
+import { ensureLauncher } from './launcher.ts'
+
+/** Milliseconds for the other side's answer. */
+const answerTimeoutMs = 3000
+
+/** Why a TCP connection to the address can't be opened, from the network namespace where one is named; null: it can. */
+export async function unreachable(
+  { host, port }: { host: string; port: number },
+  netns?: string,
+): Promise<string | null> {
+  const launcher = await ensureLauncher()
+  const inside = netns === undefined ? [] : ['--netns', netns]
+  const args = ['reach', ...inside, '--', host, String(port), String(answerTimeoutMs)]
+  return new Promise((resolve) => {
+    execFile(launcher, args, { timeout: 2 * answerTimeoutMs }, (error, _output, reason) => {
+      resolve(error === null ? null : reason.trim() || error.message)
+    })
+  })
+}
