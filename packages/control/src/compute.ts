@@ -10,6 +10,7 @@ import { createKeypairs } from './app/keypair.ts'
 import { createScheduler } from './app/scheduler.ts'
 import { createServerActions } from './app/server-action.ts'
 import { createServerCreation } from './app/server-create.ts'
+import { createServerGroups } from './app/server-group.ts'
 import { createServers } from './app/server.ts'
 import { createVolumeAttachments } from './app/volume-attachment.ts'
 import { createVolumeRemover } from './app/volume-removal.ts'
@@ -19,6 +20,7 @@ import { computeServiceRecords } from './db/repositories/compute-service.ts'
 import { flavorRecords } from './db/repositories/flavor.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { keypairRecords } from './db/repositories/keypair.ts'
+import { serverGroupRecords } from './db/repositories/server-group.ts'
 import { serverMigrationRecords } from './db/repositories/server-migration.ts'
 import { serverRecords } from './db/repositories/server.ts'
 import { volumeClaims } from './db/repositories/volume-claim.ts'
@@ -110,6 +112,7 @@ function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeO
   const servers = serverRecords(db)
   const actions = instanceActionRecords(db)
   const serverMigrations = serverMigrationRecords(db)
+  const groups = serverGroupRecords(db)
   const serviceRecords = computeServiceRecords(db)
   const computeHosts = topology.computeHosts.map(({ name }) => name)
   const watch = createGuestWatch({ computeHosts, agents, servers, clock, log })
@@ -117,6 +120,7 @@ function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeO
     servers,
     services: serviceRecords,
     migrations: serverMigrations,
+    groups,
     hosts: watch,
     refresh: watch.refresh,
     topology,
@@ -131,6 +135,7 @@ function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeO
     servers,
     actions,
     serverMigrations,
+    groups,
     watch,
     scheduler,
     remover,
@@ -169,18 +174,19 @@ function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
 
 function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
   const { db, records, agents, engine, topology, clock, images, creator, tokens } = options
-  const { servers, actions, services, watch, remover, recovery } = parts
+  const { servers, actions, services, groups, watch, remover, recovery } = parts
   const flavors = flavorRecords(db)
   const keypairs = keypairRecords(db)
   const quotas = computeQuotaRecords(db)
   const shared = { servers, actions, engine, clock, claims: volumeClaims(db), ...records }
   return computeService({
-    servers: createServers({ servers, actions, services, engine }),
+    servers: createServers({ servers, actions, services, groups, engine }),
     creation: createServerCreation({
       ...shared,
       flavors,
       keypairs,
       quotas,
+      groups,
       images,
       creator,
       remover,
@@ -199,7 +205,8 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
     }),
     services,
     keypairs: createKeypairs({ keypairs, clock }),
-    limits: createComputeLimits({ quotas, servers }),
+    limits: createComputeLimits({ quotas, servers, groups }),
+    groups: createServerGroups({ groups, quotas, clock }),
     tokens,
     topology,
   })

@@ -3,16 +3,17 @@ import {
   defaultComputeQuotas,
   type ComputeQuotas,
   type ComputeResource,
-  type ComputeUsage,
+  type ProjectUsage,
 } from '../domain/compute-quota.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
+import type { ServerGroupRecords } from '../ports/server-groups.ts'
 import type { ComputeQuotaRecords, ServerRecords } from '../ports/servers.ts'
 
 export interface ComputeLimits {
   /** Limits and use of the caller's project, or of another's for an administrator. */
-  limits(principal: Principal, projectId?: string): Promise<{ limits: ComputeQuotas; used: ComputeUsage }>
-  quotas(principal: Principal, projectId: string): Promise<{ limits: ComputeQuotas; used: ComputeUsage }>
+  limits(principal: Principal, projectId?: string): Promise<{ limits: ComputeQuotas; used: ProjectUsage }>
+  quotas(principal: Principal, projectId: string): Promise<{ limits: ComputeQuotas; used: ProjectUsage }>
   defaults(principal: Principal, projectId: string): Promise<ComputeQuotas>
   /** `force`: also below what is used. */
   change(
@@ -27,14 +28,19 @@ export interface ComputeLimits {
 export function createComputeLimits(options: {
   quotas: ComputeQuotaRecords
   servers: Pick<ServerRecords, 'usageOfProject'>
+  groups: Pick<ServerGroupRecords, 'countOfProject'>
 }): ComputeLimits {
   const limitsOf = async (projectId: string): Promise<ComputeQuotas> => ({
     ...defaultComputeQuotas,
     ...(await options.quotas.of(projectId)),
   })
+  const usageOf = async (projectId: string): Promise<ProjectUsage> => ({
+    ...(await options.servers.usageOfProject(projectId)),
+    server_groups: await options.groups.countOfProject(projectId),
+  })
   const both = async (projectId: string) => ({
     limits: await limitsOf(projectId),
-    used: await options.servers.usageOfProject(projectId),
+    used: await usageOf(projectId),
   })
   return {
     async limits(principal, projectId) {
@@ -53,7 +59,7 @@ export function createComputeLimits(options: {
     },
     async change(principal, projectId, limits, force) {
       enforce(principal, 'os_compute_api:os-quota-sets:update', 'admin')
-      const used: Partial<Record<ComputeResource, number>> = await options.servers.usageOfProject(projectId)
+      const used: Partial<Record<ComputeResource, number>> = await usageOf(projectId)
       for (const [resource, limit] of Object.entries(limits) as [ComputeResource, number][]) {
         const inUse = used[resource] ?? 0
         if (!force && limit >= 0 && limit < inUse) {

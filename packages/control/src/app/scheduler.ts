@@ -1,8 +1,10 @@
 import { DomainError } from '@volant/contract'
 import { chooseHost, refusalOf, type ComputeRequest, type HostCapacity } from '../domain/placement-compute.ts'
+import type { Server } from '../domain/server.ts'
 import { zoneOf, type Topology } from '../domain/topology.ts'
 import type { Candidate, DestinationRequest, Destinations } from '../ports/destinations.ts'
 import type { HostViews } from '../ports/hosts.ts'
+import type { ServerGroupRecords } from '../ports/server-groups.ts'
 import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { ComputeServiceRecords, ServerRecords } from '../ports/servers.ts'
 import { isUp } from './compute-service.ts'
@@ -20,6 +22,7 @@ export function createScheduler(options: {
   servers: Pick<ServerRecords, 'get' | 'update' | 'usageByHost'>
   services: Pick<ComputeServiceRecords, 'list'>
   migrations: Pick<ServerMigrationRecords, 'reservedByHost'>
+  groups: Pick<ServerGroupRecords, 'placesFor'>
   hosts: HostViews
   /** Asks the agents anew. */
   refresh(): Promise<void>
@@ -55,27 +58,46 @@ export function createScheduler(options: {
     })
   }
 
+  async function wantedFor(
+    server: Server,
+    more: Pick<ComputeRequest, 'host' | 'availabilityZone'> & Pick<DestinationRequest, 'flavor'>,
+  ): Promise<ComputeRequest> {
+    const { flavor = server.flavor, host, availabilityZone = server.pinnedZone ?? undefined } = more
+    const group = await options.groups.placesFor(server.id)
+    return {
+      vcpus: flavor.vcpus,
+      memoryMib: flavor.memoryMib,
+      ...(host !== undefined && { host }),
+      ...(availabilityZone !== undefined && { availabilityZone }),
+      ...(server.host !== null && { source: server.host }),
+      ...(group !== undefined && { group }),
+    }
+  }
+
   /** Where it is now is no candidate. */
   async function judged(request: DestinationRequest) {
-    const { serverId, host, except = [], among, flavor } = request
+    const { serverId, except = [], among } = request
     const server = await options.servers.get(serverId)
-    const wanted: ComputeRequest = {
-      vcpus: flavor?.vcpus ?? server.flavor.vcpus,
-      memoryMib: flavor?.memoryMib ?? server.flavor.memoryMib,
-      ...(host !== undefined && { host }),
-      ...(server.pinnedZone !== null && { availabilityZone: server.pinnedZone }),
-      ...(server.host !== null && { source: server.host }),
-    }
+    const wanted = await wantedFor(server, request)
     const hosts = (await capacities()).filter(({ name }) => name !== server.host)
-    const open = hosts.filter(({ name }) => !except.includes(name) && (among?.includes(name) ?? true))
+    const isOpen = ({ name }: HostCapacity): boolean =>
+      !except.includes(name) && (among?.includes(name) ?? true)
     const candidates: Candidate[] = hosts.map((one) => ({
       host: one.name,
-      refusal: open.includes(one)
-        ? (refusalOf(one, wanted) ?? null)
-        : 'is not among the hosts to choose from',
+      refusal: isOpen(one) ? (refusalOf(one, wanted) ?? null) : 'is not among the hosts to choose from',
       freeMemoryMib: Math.max(0, one.memoryMib - one.usedMemoryMib),
     }))
-    return { candidates, host: chooseHost(open, wanted) }
+    return { server, candidates, host: chooseHost(hosts.filter(isOpen), wanted) }
+  }
+
+  /** Of a host that was asked for: what is wrong with asking for it. */
+  function requireOther({ host, id }: Server, asked: string | undefined): void {
+    if (asked === undefined) return
+    if (asked === host) {
+      throw new DomainError('invalid', `Unable to migrate instance (${id}) to current host (${host}).`)
+    }
+    if (options.topology.computeHosts.some(({ name }) => name === asked)) return
+    throw new DomainError('invalid', `Compute host ${asked} could not be found.`)
   }
 
   return {
@@ -83,7 +105,9 @@ export function createScheduler(options: {
     choose: (request, store) =>
       inTurn(async () => {
         let found = await judged(request)
+        requireOther(found.server, request.host)
         if (found.host === undefined) {
+          // Perhaps an agent has only just come back.
           await options.refresh()
           found = await judged(request)
         }
@@ -91,8 +115,7 @@ export function createScheduler(options: {
           const asked = found.candidates.filter(
             ({ host }) => request.host === undefined || host === request.host,
           )
-          const reasons = asked.map(({ host, refusal }) => `${host} ${String(refusal)}.`)
-          throw new DomainError('invalid', `No valid host was found. ${reasons.join(' ')}`.trim())
+          throw new DomainError('invalid', noValidHost(asked))
         }
         await store(found.host)
         return found.host
@@ -101,15 +124,25 @@ export function createScheduler(options: {
       inTurn(async () => {
         const server = await options.servers.get(serverId)
         if (server.host !== null) return server.host
-        const wanted = { ...request, vcpus: server.flavor.vcpus, memoryMib: server.flavor.memoryMib }
+        const wanted = await wantedFor(server, request)
         let host = chooseHost(await capacities(), wanted)
         if (host === undefined) {
-          // Perhaps an agent has only just come back.
           await options.refresh()
           host = chooseHost(await capacities(), wanted)
         }
         if (host !== undefined) await options.servers.update(serverId, { host })
+        else if (request.host !== undefined) {
+          // Who named a host may know why it is none.
+          const asked = (await capacities()).filter(({ name }) => name === request.host)
+          const reasons = asked.map((one) => ({ host: one.name, refusal: refusalOf(one, wanted) ?? null }))
+          throw new DomainError('noCapacity', noValidHost(reasons))
+        }
         return host
       }),
   }
+}
+
+const noValidHost = (asked: readonly Pick<Candidate, 'host' | 'refusal'>[]): string => {
+  const reasons = asked.flatMap(({ host, refusal }) => (refusal === null ? [] : [`${host} ${refusal}.`]))
+  return ['No valid host was found.', ...(reasons.length === 0 ? ['There is no other.'] : reasons)].join(' ')
 }

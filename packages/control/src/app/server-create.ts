@@ -2,6 +2,7 @@ import { DomainError } from '@volant/contract'
 import type { BlockDeviceEntry, VolumeMapping } from '../domain/block-device-mapping.ts'
 import { defaultComputeQuotas, requireQuota } from '../domain/compute-quota.ts'
 import { snapshotOf, type Flavor } from '../domain/flavor.ts'
+import { requireMemberQuota, type ServerGroup } from '../domain/server-group.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import { freeDeviceName, hostnameFrom, randomMac, type Server } from '../domain/server.ts'
@@ -12,6 +13,7 @@ import type { Clock } from '../ports/clock.ts'
 import type { ServerImages } from '../ports/compute-images.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { AttachmentRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
+import type { ServerGroupRecords } from '../ports/server-groups.ts'
 import type {
   ComputeQuotaRecords,
   FlavorRecords,
@@ -23,6 +25,7 @@ import type {
 import type { VolumeCreator, VolumeRemover } from '../ports/volumes.ts'
 import type { ComputeServices, ShownService } from './compute-service.ts'
 import { planDisks, type DiskPlan } from './server-disks.ts'
+import { visibleGroup } from './server-group.ts'
 import { projectOf } from './volume-access.ts'
 import { createTurns } from './turns.ts'
 
@@ -47,6 +50,8 @@ export interface ServerRequest {
   availabilityZone?: string
   /** Microversion 2.74. */
   host?: string
+  /** The server group that it is to be in, `os:scheduler_hints`. */
+  groupId?: string
   minCount: number
   maxCount: number
 }
@@ -60,6 +65,7 @@ interface Options {
   flavors: Pick<FlavorRecords, 'find' | 'list'>
   keypairs: Pick<KeypairRecords, 'find'>
   quotas: Pick<ComputeQuotaRecords, 'of'>
+  groups: Pick<ServerGroupRecords, 'find'>
   actions: Pick<InstanceActionRecords, 'create'>
   volumes: Pick<VolumeRecords, 'find' | 'updateIf'>
   snapshots: Pick<SnapshotRecords, 'find'>
@@ -81,6 +87,7 @@ export function createServerCreation(options: Options): ServerCreation {
       const projectId = projectOf(principal)
       enforce(principal, 'os_compute_api:servers:create', 'member', projectId)
       const place = destination(options.topology, await options.services.all(), principal, request)
+      const group = await groupFor(options, principal, request.groupId)
       const flavor = await flavorFor(options, principal, request.flavorId)
       const plan = await planDisks(options, principal, request, flavor)
       if (request.keyName !== null && !(await options.keypairs.find(principal.userId, request.keyName))) {
@@ -89,6 +96,7 @@ export function createServerCreation(options: Options): ServerCreation {
       // One after the other, so that two requests never count on the same rest of a quota.
       return inTurn(async () => {
         const count = await countWithinQuota(options, projectId, flavor, request)
+        if (group !== undefined) await requireRoom(options, group, count)
         return makeServers(options, { principal, projectId, request, requestId, flavor, plan, place, count })
       })
     },
@@ -134,6 +142,24 @@ function destination(
   const itsZone = zoneOf(topology, definition)
   if (itsZone === zone) return { availabilityZone: zone, host }
   throw new DomainError('invalid', `Compute host ${host} is in availability zone ${itsZone}, not in ${zone}.`)
+}
+
+async function groupFor(
+  options: Options,
+  principal: Principal,
+  groupId: string | undefined,
+): Promise<ServerGroup | undefined> {
+  if (groupId === undefined) return undefined
+  const group = await visibleGroup(options.groups, principal, groupId)
+  if (group !== undefined) return group
+  throw new DomainError('invalid', `Instance group ${groupId} could not be found.`)
+}
+
+/** Members count against the quota of the group's project. */
+async function requireRoom(options: Options, group: ServerGroup, more: number): Promise<void> {
+  const limits = { ...defaultComputeQuotas, ...(await options.quotas.of(group.projectId)) }
+  const members = (await options.groups.find(group.id))?.members ?? []
+  requireMemberQuota(limits.server_group_members, members.length, more)
 }
 
 async function flavorFor(options: Options, principal: Principal, flavorId: string): Promise<Flavor> {
@@ -194,7 +220,7 @@ async function makeServers(options: Options, order: Order): Promise<Server[]> {
     const drafts = Array.from({ length: order.count }, (_, index) =>
       draft(options, order, index, reservationId),
     )
-    const servers = await options.servers.create(drafts)
+    const servers = await options.servers.create(drafts, order.request.groupId)
     for (const { id, createdAt } of servers) {
       undo.set(id, [() => options.servers.update(id, { vmState: 'deleted', deletedAt: createdAt })])
     }

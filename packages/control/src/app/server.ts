@@ -4,6 +4,7 @@ import { isAdmin, type Principal } from '../domain/principal.ts'
 import type { Server } from '../domain/server.ts'
 import type { Attachment } from '../domain/volume.ts'
 import type { OperationEngine } from '../ports/operations.ts'
+import type { ServerGroupRecords } from '../ports/server-groups.ts'
 import type {
   InstanceAction,
   InstanceActionRecords,
@@ -25,6 +26,8 @@ export interface ServerFacts {
   hostStatus: HostStatus
   /** Its host's availability zone; without a host the one that it was made in by name, or empty. */
   zone: string
+  /** Its server group; of a single server only. */
+  groupId?: string
 }
 
 /** What `metadata` may hold, Nova's `metadata_items`, and the most tags of a server. */
@@ -63,6 +66,7 @@ export function createServers(options: {
   servers: ServerRecords
   actions: Pick<InstanceActionRecords, 'ofServer' | 'find'>
   services: Pick<ComputeServices, 'all'>
+  groups: Pick<ServerGroupRecords, 'ofServer'>
   engine: Pick<OperationEngine, 'cancel' | 'holderOf' | 'latestOf' | 'settled'>
 }): Servers {
   const { servers, actions, engine } = options
@@ -86,7 +90,10 @@ export function createServers(options: {
     (await options.services.all())
       .filter((service) => service.binary === 'nova-compute' && service.zone === zone)
       .map(({ host }) => host)
-  const factsOf = async (server: Server): Promise<ServerFacts> => (await facts([server]))[0] as ServerFacts
+  const factsOf = async (server: Server): Promise<ServerFacts> => {
+    const groupId = await options.groups.ofServer(server.id)
+    return { ...((await facts([server]))[0] as ServerFacts), ...(groupId !== undefined && { groupId }) }
+  }
 
   return {
     async show(principal, serverId) {

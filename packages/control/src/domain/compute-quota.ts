@@ -26,6 +26,11 @@ export interface ComputeUsage {
   ram: number
 }
 
+/** What a project has of all that is limited and counted. */
+export interface ProjectUsage extends ComputeUsage {
+  server_groups: number
+}
+
 /** Throws `overQuota` with Nova's words where a project would use more than its limit. */
 export function requireQuota(
   limits: Pick<ComputeQuotas, keyof ComputeUsage>,

@@ -69,8 +69,8 @@ export interface ServerRecords {
   get(serverId: string): Promise<Server>
   /** Throws `invalid` for a marker that is no server. */
   list(filter: ServerFilter, page: ServerPage): Promise<Server[]>
-  /** Numbers and stores them, all or none. */
-  create(servers: Omit<Server, 'number'>[]): Promise<Server[]>
+  /** Numbers and stores them, all or none, and in the server group. Throws `invalid` where that is gone. */
+  create(servers: Omit<Server, 'number'>[], groupId?: string): Promise<Server[]>
   /** Changes only the given fields, and `updatedAt`. */
   update(serverId: string, fields: Partial<Omit<Server, 'id' | 'number'>>): Promise<void>
   /** Changes the server only if it still has one of the states; tells whether it did. */

@@ -27,7 +27,7 @@ export function serverRecords(db: Kysely<Database>): ServerRecords {
       return server
     },
     list: (filter, page) => listServers(db, filter, page),
-    create: (servers) => create(db, servers),
+    create: (servers, groupId) => create(db, servers, groupId),
     async update(id, fields) {
       await db.updateTable('servers').set(touched(fields)).where('id', '=', id).execute()
     },
@@ -76,7 +76,11 @@ export function serverRecords(db: Kysely<Database>): ServerRecords {
   }
 }
 
-function create(db: Kysely<Database>, servers: Omit<Server, 'number'>[]): Promise<Server[]> {
+function create(
+  db: Kysely<Database>,
+  servers: Omit<Server, 'number'>[],
+  groupId: string | undefined,
+): Promise<Server[]> {
   return db.transaction().execute(async (trx) => {
     const last = await trx
       .selectFrom('servers')
@@ -90,8 +94,26 @@ function create(db: Kysely<Database>, servers: Omit<Server, 'number'>[]): Promis
         .values(toColumns(server) as ServerTable)
         .execute()
     }
+    if (groupId !== undefined) await join(trx, groupId, numbered)
     return numbered
   })
+}
+
+async function join(
+  trx: Kysely<Database>,
+  groupId: string,
+  servers: readonly Pick<Server, 'id'>[],
+): Promise<void> {
+  const group = await trx
+    .selectFrom('server_groups')
+    .select('id')
+    .where('id', '=', groupId)
+    .executeTakeFirst()
+  if (group === undefined) throw new DomainError('invalid', `Instance group ${groupId} could not be found.`)
+  await trx
+    .insertInto('server_group_members')
+    .values(servers.map(({ id }) => ({ server_id: id, group_id: groupId })))
+    .execute()
 }
 
 async function usageByHost(db: Kysely<Database>): ReturnType<ServerRecords['usageByHost']> {

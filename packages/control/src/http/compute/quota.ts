@@ -2,7 +2,7 @@ import { DomainError } from '@volant/contract'
 import type { FastifyInstance, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { ComputeLimits } from '../../app/compute-quota.ts'
-import { computeResources, type ComputeQuotas, type ComputeUsage } from '../../domain/compute-quota.ts'
+import { computeResources, type ComputeQuotas, type ProjectUsage } from '../../domain/compute-quota.ts'
 import { paramOf, since } from './request.ts'
 import { Query } from './query.ts'
 import { bodyOf, boolean, integer, strict, toBoolean, toInteger, unexpected } from './schema.ts'
@@ -99,7 +99,7 @@ function parseUpdate(request: FastifyRequest): { changes: Partial<ComputeQuotas>
 
 function absoluteView(
   request: FastifyRequest,
-  { limits, used }: { limits: ComputeQuotas; used: ComputeUsage },
+  { limits, used }: { limits: ComputeQuotas; used: ProjectUsage },
 ): Record<string, number> {
   return {
     maxTotalInstances: limits.instances,
@@ -112,7 +112,7 @@ function absoluteView(
     totalInstancesUsed: used.instances,
     totalCoresUsed: used.cores,
     totalRAMUsed: used.ram,
-    totalServerGroupsUsed: 0,
+    totalServerGroupsUsed: used.server_groups,
     ...(since(request, '2.39') ? {} : { maxImageMeta: limits.metadata_items }),
     ...(since(request, '2.57')
       ? {}

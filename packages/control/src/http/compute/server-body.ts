@@ -61,7 +61,8 @@ const network = strict({
   tag: Type.Optional(tag()),
 })
 
-const hints = Type.Record(Type.String({ maxLength: 255 }), Type.Unknown())
+/** Others than the group are for filters that there are not. */
+const hints = Type.Object({ group: Type.Optional(uuid()) }, { additionalProperties: Type.Unknown() })
 
 const createBody = strict({
   server: strict({
@@ -128,7 +129,9 @@ export interface CreateAnswer {
 
 /** `POST /servers`. Throws `invalid` as the schema of the request's microversion would. */
 export function parseServerRequest(request: FastifyRequest): CreateAnswer {
-  const { server } = parseCreate(request.body)
+  const body = parseCreate(request.body)
+  const { server } = body
+  const { group } = body['os:scheduler_hints'] ?? body['OS-SCH-HNT:scheduler_hints'] ?? {}
   requireKnown(request.computeVersion, server, addedFields)
   if (since(request, '2.57') && 'personality' in server) throw unexpected('personality')
   if (since(request, '2.37') && server.networks === undefined) {
@@ -164,6 +167,7 @@ export function parseServerRequest(request: FastifyRequest): CreateAnswer {
       trustedCerts: server.trusted_image_certificates ?? null,
       ...(server.availability_zone === undefined ? {} : { availabilityZone: server.availability_zone }),
       ...hostOf(server),
+      ...(group === undefined ? {} : { groupId: group }),
       minCount,
       maxCount,
     },

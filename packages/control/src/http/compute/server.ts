@@ -53,9 +53,11 @@ export function serverRoutes(app: FastifyInstance, { servers, creation, actions 
     }
   })
 
+  const groupsOf = (request: FastifyRequest, { groupId }: ServerFacts) =>
+    since(request, '2.71') ? { server_groups: groupId === undefined ? [] : [groupId] } : {}
   const shown = (request: FastifyRequest, facts: ServerFacts) => ({
     ...serverView(request, facts),
-    ...(since(request, '2.71') ? { server_groups: [] } : {}),
+    ...groupsOf(request, facts),
   })
   app.get('/servers/:id', async (request) => ({
     server: shown(request, await servers.show(request.principal, paramOf(request, 'id'))),
@@ -63,8 +65,7 @@ export function serverRoutes(app: FastifyInstance, { servers, creation, actions 
   app.put('/servers/:id', async (request) => {
     const fields = parseServerUpdate(request)
     const facts = await servers.update(request.principal, paramOf(request, 'id'), fields)
-    const groups = since(request, '2.71') ? { server_groups: [] } : {}
-    return { server: { ...updatedView(request, facts), ...groups } }
+    return { server: { ...updatedView(request, facts), ...groupsOf(request, facts) } }
   })
   app.delete('/servers/:id', async (request, reply) => {
     await actions.remove(request.principal, paramOf(request, 'id'), request.id)

@@ -5,6 +5,7 @@ import type { ComputeLimits } from '../../app/compute-quota.ts'
 import type { Flavors } from '../../app/flavor.ts'
 import type { Hypervisors } from '../../app/hypervisor.ts'
 import type { Keypairs } from '../../app/keypair.ts'
+import type { ServerGroups } from '../../app/server-group.ts'
 import type { VolumeAttachments } from '../../app/volume-attachment.ts'
 import type { Topology } from '../../domain/topology.ts'
 import { authenticate, type TokenVerifier } from '../authenticate.ts'
@@ -19,6 +20,7 @@ import { hypervisorRoutes } from './hypervisor.ts'
 import { keypairRoutes } from './keypair.ts'
 import { quotaRoutes } from './quota.ts'
 import { serverActionRoutes } from './server-action.ts'
+import { serverGroupRoutes } from './server-group.ts'
 import { serverPartRoutes } from './server-part.ts'
 import { serverRoutes, type ServerRoutes } from './server.ts'
 import { surroundingRoutes } from './surroundings.ts'
@@ -29,6 +31,7 @@ export interface ComputeServiceOptions extends ServerRoutes {
   flavors: Flavors
   attachments: VolumeAttachments
   hypervisors: Hypervisors
+  groups: ServerGroups
   services: ComputeServices
   keypairs: Keypairs
   limits: ComputeLimits
@@ -65,6 +68,7 @@ function authenticatedRoutes(app: FastifyInstance, options: ComputeServiceOption
   flavorRoutes(app, options.flavors)
   hypervisorRoutes(app, options.hypervisors)
   hostRoutes(app, options.hypervisors)
+  serverGroupRoutes(app, options.groups)
   computeServiceRoutes(app, options.services)
   quotaRoutes(app, options.limits)
   keypairRoutes(app, options.keypairs)

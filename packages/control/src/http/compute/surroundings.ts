@@ -18,7 +18,6 @@ export function surroundingRoutes(app: FastifyInstance, { services }: { services
   }
   administered('/os-aggregates', 'os_compute_api:os-aggregates:index', { aggregates: [] })
   administered('/os-migrations', 'os_compute_api:os-migrations:index', { migrations: [] })
-  app.get('/os-server-groups', () => ({ server_groups: [] }))
   app.get('/extensions', () => ({ extensions: [] }))
   networkRoutes(app)
   usageRoutes(app)
