@@ -103,7 +103,12 @@ export async function openDataPlane(folder: string, durable: DurableWrites = {})
     attachments: attachmentRecords(db),
     flexvols,
   }
-  const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
+  const backend = aggregatesBackend({
+    agents,
+    flexvols,
+    fencedHeads: { isFenced: async () => false },
+    machineOf: places.machineOfNode,
+  })
   const ports = {
     ...records,
     backend,

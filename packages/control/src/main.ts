@@ -41,6 +41,7 @@ import { aggregateContents } from './db/repositories/aggregate-contents.ts'
 import { aggregateRecords } from './db/repositories/aggregate.ts'
 import { attachmentRecords } from './db/repositories/attachment.ts'
 import { copyRecords } from './db/repositories/copy.ts'
+import { fencedHeadRecords } from './db/repositories/fenced-head.ts'
 import { flexVolMoveRecords } from './db/repositories/flexvol-move.ts'
 import { flexVolRecords } from './db/repositories/flexvol.ts'
 import { operationStore } from './db/repositories/operation.ts'
@@ -213,7 +214,8 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     shares: shareRecords(db, clock),
     ground: shareGround(db),
   })
-  const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
+  const fencedHeads = fencedHeadRecords(db)
+  const backend = aggregatesBackend({ agents, flexvols, fencedHeads, machineOf: places.machineOfNode })
   const store = operationStore(db)
   const owner = `${topology.host}/${process.pid}/${startedAt}`
   // The services need the engine, and the engine the services' operations.

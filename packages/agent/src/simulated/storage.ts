@@ -283,6 +283,9 @@ export function createSimulatedStorageAgent(
         throw new DomainError('conflict', `Image ${ref.imageId} is in use.`)
       images.delete(ref.imageId)
     },
+    isImageOpen: async ({ imageId }) =>
+      openImages.has(imageId) ||
+      [...exports.values()].some((one) => one.access.imageId === imageId && !one.isStandby),
     async imageInfo(ref) {
       const image = images.get(ref.imageId)
       return image ? infoOf(image) : undefined

@@ -63,6 +63,7 @@ export const storageMethods = {
   ensureImageSize: 'change',
   ensureNoImage: 'change',
   imageInfo: 'read',
+  isImageOpen: 'read',
   fileAccess: 'read',
   ensureImageReadOnly: 'change',
   ensureExport: 'change',

@@ -136,6 +136,8 @@ export interface StorageAgent extends Inventoried {
   /** Removes an image; refused (`conflict`) while a process of this node has it open. */
   ensureNoImage(caller: Caller, image: ImageRef): Promise<void>
   imageInfo(image: ImageRef): Promise<ImageInfo | undefined>
+  /** Whether a storage daemon of the node's machine has the image open: a holder there, or an export. */
+  isImageOpen(image: ImageRef): Promise<boolean>
   /** The path for a holder on this node's own machine. */
   fileAccess(image: ImageRef): Promise<FileAccess>
   /** Takes the file's write permission away, or gives it back: a retained source can be opened by nobody. */

@@ -2,6 +2,7 @@ import { DomainError, type Caller, type ImageAccess, type ImageRef } from '@vola
 import { placeForNew, type Copy, type FlexVol } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
+import type { FencedHeadRecords } from '../ports/fenced-heads.ts'
 import type { FlexVolRecords } from '../ports/records.ts'
 
 /** An export serves one image to one holder. */
@@ -12,9 +13,10 @@ export const exportIdOf = (copy: { imageId: string }, holderId: string): string 
 export function aggregatesBackend(options: {
   agents: Agents
   flexvols: FlexVolRecords
+  fencedHeads: Pick<FencedHeadRecords, 'isFenced'>
   machineOf: (node: string) => string
 }): Backend {
-  const { agents, flexvols, machineOf } = options
+  const { agents, flexvols, fencedHeads, machineOf } = options
 
   const refOf = async (copy: Copy): Promise<ImageRef> => {
     const flexvol = await flexvols.get(copy.flexvolId)
@@ -27,6 +29,35 @@ export function aggregatesBackend(options: {
     (await agents.storage(copy.node).listExports())
       .filter(({ imageId, clientHost = machine }) => imageId === copy.imageId && clientHost === machine)
       .map(({ exportId }) => exportId)
+
+  async function requireNotFenced(holderId: string): Promise<void> {
+    if (!(await fencedHeads.isFenced(holderId))) return
+    throw new DomainError(
+      'conflict',
+      `Head ${holderId} gets no access to storage: its host was fenced, and has not answered since.`,
+    )
+  }
+
+  /**
+   * A fence is written down before anything is revoked. So either the second look sees it, and nobody is told the name of
+   * what was just opened; or the export was there before the fence, and is revoked with the others.
+   */
+  async function unlessFenced<T>(
+    copy: Copy,
+    caller: Caller,
+    holderId: string,
+    open: () => Promise<T>,
+  ): Promise<T> {
+    await requireNotFenced(holderId)
+    const opened = await open()
+    try {
+      await requireNotFenced(holderId)
+    } catch (error) {
+      await agents.storage(copy.node).ensureNoExport(caller, exportIdOf(copy, holderId))
+      throw error
+    }
+    return opened
+  }
 
   /** Between two nodes the target is served to the one that reads; the export is named by the copy. */
   const transferId = (to: Copy): string => `copy-${to.imageId}`
@@ -85,16 +116,20 @@ export function aggregatesBackend(options: {
       await agents.storage(copy.node).ensureExportSize(caller, exportIdOf(copy, holderId), sizeBytes)
     },
     ensureNoImage: async (caller, copy) => agents.storage(copy.node).ensureNoImage(caller, await refOf(copy)),
+    isOpen: async (copy) => agents.storage(copy.node).isImageOpen(await refOf(copy)),
     imageInfo: async (copy) => agents.storage(copy.node).imageInfo(await refOf(copy)),
     ensureReadOnly: async (caller, copy, readOnly) =>
       agents.storage(copy.node).ensureImageReadOnly(caller, await refOf(copy), readOnly),
     async openFor(caller, copy, machine, holderId): Promise<ImageAccess> {
       const node = agents.storage(copy.node)
       const ref = await refOf(copy)
-      return isLocal(copy, machine)
-        ? node.fileAccess(ref)
-        : node.ensureExport(caller, exportIdOf(copy, holderId), ref, machine)
+      return unlessFenced<ImageAccess>(copy, caller, holderId, () =>
+        isLocal(copy, machine)
+          ? node.fileAccess(ref)
+          : node.ensureExport(caller, exportIdOf(copy, holderId), ref, machine),
+      )
     },
+    isFenced: (holderId) => fencedHeads.isFenced(holderId),
     async revoke(caller, copy, machine, holderId) {
       if (isLocal(copy, machine)) return false
       await agents.storage(copy.node).ensureNoExport(caller, exportIdOf(copy, holderId))
@@ -102,8 +137,10 @@ export function aggregatesBackend(options: {
     },
     async standBy(caller, copy, machine, holderId) {
       if (isLocal(copy, machine)) return null
-      const exportId = exportIdOf(copy, holderId)
-      return agents.storage(copy.node).ensureExportStandby(caller, exportId, await refOf(copy), machine)
+      const ref = await refOf(copy)
+      return unlessFenced(copy, caller, holderId, () =>
+        agents.storage(copy.node).ensureExportStandby(caller, exportIdOf(copy, holderId), ref, machine),
+      )
     },
     exportsTo,
     async revokeAllTo(caller, copy, machine) {

@@ -25,6 +25,7 @@ export interface ContentPorts extends Omit<HeadPorts, 'copies' | 'backend' | 'ag
     | 'ensureNoImage'
     | 'ensureReadOnly'
     | 'imageInfo'
+    | 'isFenced'
     | 'openFor'
     | 'revoke'
     | 'setCopyRate'

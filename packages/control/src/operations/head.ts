@@ -1,4 +1,4 @@
-import { DomainError, type Caller, type GuestDisk } from '@volant/contract'
+import { DomainError, isDomainError, type Caller, type GuestDisk } from '@volant/contract'
 import type { Attachment } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
@@ -13,7 +13,7 @@ import type { CopyRecords, VolumeRecords } from '../ports/records.ts'
 export interface HeadPorts {
   volumes: Pick<VolumeRecords, 'get'>
   copies: Pick<CopyRecords, 'get' | 'ofVolume'>
-  backend: Pick<Backend, 'openFor' | 'revoke'>
+  backend: Pick<Backend, 'openFor' | 'revoke' | 'isFenced'>
   agents: Pick<Agents, 'holders'>
   places: Places
 }
@@ -61,11 +61,19 @@ export async function ensureHead(
   }
 }
 
-/** Stops the head, then takes its access to every copy of the volume away at the storage. */
+/**
+ * Stops the head, then takes its access to every copy of the volume away at the storage. Of a head that is fenced only
+ * that: it has no access already, and what is left of it is removed when its host answers (reconcile/returned-host.ts).
+ */
 export async function ensureNoHead(ports: HeadPorts, caller: Caller, attachment: Attachment): Promise<void> {
   if (attachment.host === null) return
   const machine = machineOf(ports, attachment)
-  await ports.agents.holders(machine).ensureNoHolder(caller, attachment.headId)
+  try {
+    await ports.agents.holders(machine).ensureNoHolder(caller, attachment.headId)
+  } catch (error) {
+    const isAway = isDomainError(error) && error.code === 'unavailable'
+    if (!isAway || !(await ports.backend.isFenced(attachment.headId))) throw error
+  }
   for (const copy of await ports.copies.ofVolume(attachment.volumeId)) {
     await ports.backend.revoke(caller, copy, machine, attachment.headId)
   }

@@ -54,8 +54,13 @@ export interface Backend {
   ensureNoCopy(caller: Caller, request: { to: Copy; from: Copy }): Promise<void>
   ensureNoImage(caller: Caller, copy: Copy): Promise<void>
   imageInfo(copy: Copy): Promise<ImageInfo | undefined>
+  /** Whether a storage daemon of the copy's own machine has it open: a holder there, or an export. */
+  isOpen(copy: Copy): Promise<boolean>
   ensureReadOnly(caller: Caller, copy: Copy, readOnly: boolean): Promise<void>
-  /** How the holder on `machine` opens the copy; serves it there first where the machine is another. */
+  /**
+   * How the holder on `machine` opens the copy; serves it there first where the machine is another. Refused (`conflict`)
+   * to a head that is fenced.
+   */
   openFor(caller: Caller, copy: Copy, machine: string, holderId: string): Promise<ImageAccess>
   /**
    * Makes ready what `openFor` needs for the holder there, while another still has the copy open: that call opens it in
@@ -68,6 +73,8 @@ export interface Backend {
     machine: string,
     holderId: string,
   ): Promise<{ host: string; port: number } | null>
+  /** The head's host was given up (`ports/fenced-heads.ts`): nothing is opened for it any more. */
+  isFenced(holderId: string): Promise<boolean>
   /**
    * Takes the holder's access away at the storage; returns when that is proved. Where holder and image are on
    * one machine there is no export to revoke: true only where something was revoked.

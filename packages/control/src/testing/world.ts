@@ -7,6 +7,7 @@ import { aggregatesBackend } from '../backends/aggregates.ts'
 import { openDatabase } from '../db/open.ts'
 import { attachmentRecords } from '../db/repositories/attachment.ts'
 import { copyRecords } from '../db/repositories/copy.ts'
+import { fencedHeadRecords } from '../db/repositories/fenced-head.ts'
 import { flexVolMoveRecords } from '../db/repositories/flexvol-move.ts'
 import { flexVolRecords } from '../db/repositories/flexvol.ts'
 import { shareGround } from '../db/repositories/share-ground.ts'
@@ -150,7 +151,8 @@ export async function openWorld(
     shares: shareRecords(db, systemClock),
     ground: shareGround(db),
   }
-  const backend = aggregatesBackend({ agents, flexvols, machineOf: places.machineOfNode })
+  const fencedHeads = fencedHeadRecords(db)
+  const backend = aggregatesBackend({ agents, flexvols, fencedHeads, machineOf: places.machineOfNode })
   const pools: FlexVol[] = []
   for (const cluster of topology.clusters) {
     for (const definition of cluster.flexvols) {
@@ -164,6 +166,7 @@ export async function openWorld(
   const ports = {
     ...records,
     backend,
+    fencedHeads,
     agents,
     places,
     policy: defaultConvergencePolicy,

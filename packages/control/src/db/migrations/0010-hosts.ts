@@ -11,6 +11,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   // There was one zone, and it was written here whether it had been asked for or not: nobody is bound to it.
   await sql`update servers set availability_zone = ''`.execute(db)
   await serverMigrations(db)
+  await fencedHeads(db)
   await serverGroups(db)
   await db.schema
     .createTable('drained_servers')
@@ -23,6 +24,18 @@ export async function up(db: Kysely<unknown>): Promise<void> {
     .addColumn('created_at', 'text', (c) => c.notNull())
     .execute()
   await db.schema.createIndex('drained_servers_by_home').on('drained_servers').columns(['home']).execute()
+}
+
+async function fencedHeads(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .createTable('fenced_heads')
+    .addColumn('head_id', 'text', (c) => c.primaryKey())
+    .addColumn('volume_id', 'text', (c) => c.notNull())
+    .addColumn('server_id', 'text')
+    .addColumn('host', 'text', (c) => c.notNull())
+    .addColumn('fenced_at', 'text', (c) => c.notNull())
+    .execute()
+  await db.schema.createIndex('fenced_heads_by_host').on('fenced_heads').columns(['host']).execute()
 }
 
 async function serverMigrations(db: Kysely<unknown>): Promise<void> {

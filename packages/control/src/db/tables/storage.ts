@@ -161,6 +161,15 @@ export interface AttachmentTable {
   created_at: string
 }
 
+/** A head that is to get no access any more: its host was given up. */
+export interface FencedHeadTable {
+  head_id: string
+  volume_id: string
+  server_id: string | null
+  host: string
+  fenced_at: string
+}
+
 export interface StorageTables {
   flexvols: FlexVolTable
   flexvol_moves: FlexVolMoveTable
@@ -169,4 +178,5 @@ export interface StorageTables {
   volumes: VolumeTable
   copies: CopyTable
   attachments: AttachmentTable
+  fenced_heads: FencedHeadTable
 }

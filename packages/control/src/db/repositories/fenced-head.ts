@@ -1,0 +1,42 @@
+import type { Kysely } from 'kysely'
+import type { FencedHeadRecords } from '../../ports/fenced-heads.ts'
+import type { Database } from '../schema.ts'
+
+export function fencedHeadRecords(db: Kysely<Database>): FencedHeadRecords {
+  return {
+    async add({ headId, volumeId, serverId, host, fencedAt }) {
+      await db
+        .insertInto('fenced_heads')
+        .values({
+          head_id: headId,
+          volume_id: volumeId,
+          server_id: serverId,
+          host,
+          fenced_at: fencedAt,
+        })
+        .onConflict((conflict) => conflict.column('head_id').doNothing())
+        .execute()
+    },
+    async isFenced(headId) {
+      const row = await db
+        .selectFrom('fenced_heads')
+        .select('head_id')
+        .where('head_id', '=', headId)
+        .executeTakeFirst()
+      return row !== undefined
+    },
+    async ofHost(host) {
+      const rows = await db.selectFrom('fenced_heads').selectAll().where('host', '=', host).execute()
+      return rows.map((row) => ({
+        headId: row.head_id,
+        volumeId: row.volume_id,
+        serverId: row.server_id,
+        host: row.host,
+        fencedAt: row.fenced_at,
+      }))
+    },
+    async remove(headId) {
+      await db.deleteFrom('fenced_heads').where('head_id', '=', headId).execute()
+    },
+  }
+}

@@ -1,0 +1,19 @@
+/** A volume head whose host was given up: it gets no access any more, until its host has answered again. */
+export interface FencedHead {
+  headId: string
+  volumeId: string
+  /** Null: of an attachment without a server. */
+  serverId: string | null
+  /** The compute host that it was on. */
+  host: string
+  /** ISO 8601. */
+  fencedAt: string
+}
+
+export interface FencedHeadRecords {
+  /** Durable when it resolves: from then on no storage driver opens anything for the head. Idempotent by head. */
+  add(head: FencedHead): Promise<void>
+  isFenced(headId: string): Promise<boolean>
+  ofHost(host: string): Promise<FencedHead[]>
+  remove(headId: string): Promise<void>
+}
