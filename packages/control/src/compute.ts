@@ -22,6 +22,7 @@ import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { keypairRecords } from './db/repositories/keypair.ts'
 import { serverGroupRecords } from './db/repositories/server-group.ts'
 import { serverMigrationRecords } from './db/repositories/server-migration.ts'
+import { serverMoves } from './db/repositories/server-move.ts'
 import { serverRecords } from './db/repositories/server.ts'
 import { volumeClaims } from './db/repositories/volume-claim.ts'
 import type { Database } from './db/schema.ts'
@@ -29,10 +30,13 @@ import type { Topology } from './domain/topology.ts'
 import type { TokenVerifier } from './http/authenticate.ts'
 import { computeService } from './http/compute/service.ts'
 import type { HttpService } from './http/server.ts'
+import { confirmResize } from './operations/confirm-resize.ts'
 import { createServer } from './operations/create-server.ts'
 import { deleteServer } from './operations/delete-server.ts'
 import { pauseServer } from './operations/pause-server.ts'
 import { rebootServer } from './operations/reboot-server.ts'
+import { resizeServer } from './operations/resize-server.ts'
+import { revertResize } from './operations/revert-resize.ts'
 import { startServer } from './operations/start-server.ts'
 import { stopServer } from './operations/stop-server.ts'
 import type { Agents } from './ports/agents.ts'
@@ -147,12 +151,14 @@ function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeO
 type Parts = ReturnType<typeof partsOf>
 
 function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
-  const { records, images, agents, backend, places, migrations, engine } = options
-  const { servers, actions, scheduler, remover } = parts
+  const { db, records, images, agents, backend, places, migrations, engine } = options
+  const { servers, actions, serverMigrations, scheduler, remover } = parts
   const ports = {
     ...records,
     servers,
     actions,
+    serverMigrations,
+    moves: serverMoves(db),
     images,
     agents,
     backend,
@@ -169,6 +175,9 @@ function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
     bind(stopServer, ports),
     bind(rebootServer, ports),
     bind(pauseServer, ports),
+    bind(resizeServer, ports),
+    bind(confirmResize, ports),
+    bind(revertResize, ports),
   ]
 }
 

@@ -1,10 +1,12 @@
 import { isDomainError } from '@volant/contract'
 import { operation, retryable } from '@volant/saga'
 import { givesWay } from '../domain/giving-way.ts'
+import { unfinishedMigrations } from '../domain/server-migration.ts'
 import { powerStates } from '../domain/server.ts'
 import type { MigrationStarter } from '../ports/migrations.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
+import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { VolumeRemover } from '../ports/volumes.ts'
 import { callerOf } from './caller.ts'
 import { blaming, finishAction, type GuestPorts, type ServerAction } from './guest.ts'
@@ -19,6 +21,7 @@ export interface DeleteServerPorts extends GuestPorts {
   volumes: Pick<VolumeRecords, 'get' | 'find' | 'updateIf'>
   attachments: Pick<AttachmentRecords, 'ofServer' | 'update' | 'remove'>
   migrations: Pick<MigrationStarter, 'cancelMigration'>
+  serverMigrations: Pick<ServerMigrationRecords, 'list' | 'update'>
   /** Other operations on the same server and volumes. */
   engine: Pick<OperationEngine, 'holderOf' | 'cancel'>
   remover: VolumeRemover
@@ -32,6 +35,17 @@ async function ifPossible(cancel: Promise<void>): Promise<void> {
     await cancel
   } catch (error) {
     if (!isDomainError(error) || !['conflict', 'notFound'].includes(error.code)) throw error
+  }
+}
+
+/** A resize that nobody confirmed is: what is held back for the way back is free. */
+async function endMigrations(
+  { serverMigrations }: Pick<DeleteServerPorts, 'serverMigrations'>,
+  serverId: string,
+): Promise<void> {
+  for (const { id, status } of await serverMigrations.list({ serverId, statuses: unfinishedMigrations })) {
+    const isToConfirm = ['finished', 'confirming', 'reverting'].includes(status)
+    await serverMigrations.update(id, { status: isToConfirm ? 'confirmed' : 'error', reserves: null })
   }
 }
 
@@ -181,6 +195,7 @@ export const deleteServer = operation<DeleteServerInput, DeleteServerPorts>('ser
   .step('recordDeleted', {
     do: async ({ input, ports, now }) => {
       const at = now().toISOString()
+      await endMigrations(ports, input.serverId)
       await ports.servers.update(input.serverId, {
         vmState: 'deleted',
         taskState: null,

@@ -73,7 +73,7 @@ async function runningHead(ports: GuestPorts, op: Op, attachment: Attachment): P
     }
   }
   const other = await ports.engine.holderOf(`volume/${volumeId}`)
-  if (other !== undefined) {
+  if (other !== undefined && other.id !== op.id) {
     // Where it is past its commit it ends by itself.
     if (givesWay(other.kind)) await ports.engine.cancel(other.id).catch(() => {})
     throw new DomainError(

@@ -2,6 +2,7 @@ import type { Operation } from '@volant/saga'
 import { applyShareAccess } from './apply-share-access.ts'
 import { applySnapshotAccess } from './apply-snapshot-access.ts'
 import { attachVolume } from './attach-volume.ts'
+import { confirmResize } from './confirm-resize.ts'
 import { createAggregate } from './create-aggregate.ts'
 import { createFlexVol } from './create-flexvol.ts'
 import { createServer } from './create-server.ts'
@@ -25,7 +26,9 @@ import { rebootServer } from './reboot-server.ts'
 import { relocateImage } from './relocate-image.ts'
 import { relocateVolume } from './relocate-volume.ts'
 import { renameFlexVol } from './rename-flexvol.ts'
+import { resizeServer } from './resize-server.ts'
 import { revertMigration } from './revert-migration.ts'
+import { revertResize } from './revert-resize.ts'
 import { revertShare } from './revert-share.ts'
 import { revertVolume } from './revert-volume.ts'
 import { startServer } from './start-server.ts'
@@ -40,6 +43,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   applyShareAccess,
   applySnapshotAccess,
   attachVolume,
+  confirmResize,
   createAggregate,
   createFlexVol,
   createServer,
@@ -63,7 +67,9 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   relocateImage,
   relocateVolume,
   renameFlexVol,
+  resizeServer,
   revertMigration,
+  revertResize,
   revertShare,
   revertVolume,
   startServer,

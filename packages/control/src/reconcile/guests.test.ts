@@ -56,6 +56,17 @@ test('a guest that is gone is stopped: crashed where there is a reason, off wher
   )
 })
 
+test('a resized one that stops, dies or runs again stays resized, and says what its guest is in', () => {
+  assert.equal(changeFor(server('resized', 1), guest('running'), now), undefined)
+  assert.equal(changeFor(server('resized', 4), guest('absent'), now), undefined)
+  assert.deepEqual(changeFor(server('resized', 1), guest('stopped'), now), { powerState: 4, fault: null })
+  const crashed = changeFor(server('resized', 1), guest('stopped', 'killed by signal 9'), now)
+  assert.deepEqual([crashed?.vmState, crashed?.powerState], [undefined, 6])
+  assert.match(crashed?.fault?.message ?? '', /killed by signal 9/)
+  assert.equal(changeFor(server('resized', 6), guest('stopped', 'killed by signal 9'), now), undefined)
+  assert.deepEqual(changeFor(server('resized', 4), guest('running'), now), { powerState: 1, fault: null })
+})
+
 test('what runs is active, whatever the record says', () => {
   const runs = { vmState: 'active', powerState: 1, fault: null }
   assert.deepEqual(changeFor(server('stopped', 4), guest('running'), now), runs)

@@ -105,6 +105,8 @@ export function changeFor(
   switch (server.vmState) {
     case 'active':
       return changeOfActive(server, guest, now)
+    case 'resized':
+      return changeOfResized(server, guest, now)
     case 'stopped':
       // An action that failed half-way may have started it: what runs is the truth.
       return guest.state === 'running' ? runs : undefined
@@ -153,6 +155,18 @@ function changeOfActive(
             : fault(`The guest is gone: ${guest.reason ?? 'its host does not know it'}`),
       }
   }
+}
+
+/** Whether it runs or not, it waits to be confirmed or reverted. */
+function changeOfResized(
+  server: Pick<Server, 'powerState' | 'fault'>,
+  guest: GuestStatus,
+  now: Date,
+): ReturnType<typeof changeFor> {
+  const isDown = server.powerState === powerStates.shutdown || server.powerState === powerStates.crashed
+  if (isDown && guest.state !== 'running') return undefined
+  const { vmState: _, ...change } = changeOfActive(server, guest, now) ?? {}
+  return change.powerState === undefined ? undefined : change
 }
 
 async function within<T>(work: Promise<T>): Promise<T> {

@@ -1,4 +1,6 @@
 import { instanceActionRecords } from '../db/repositories/instance-action.ts'
+import { serverMigrationRecords } from '../db/repositories/server-migration.ts'
+import { serverMoves } from '../db/repositories/server-move.ts'
 import { serverRecords } from '../db/repositories/server.ts'
 import type { Server } from '../domain/server.ts'
 import type { World } from './world.ts'
@@ -63,6 +65,8 @@ export function serverPorts(world: World) {
     servers,
     removed,
     actions: instanceActionRecords(world.db),
+    serverMigrations: serverMigrationRecords(world.db),
+    moves: serverMoves(world.db),
     images: { filePath: async (imageId: string) => `/images/${imageId}` },
     scheduler: {
       async place(id: string) {
