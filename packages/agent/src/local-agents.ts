@@ -63,10 +63,17 @@ export function createLocalAgents(options: {
   )
   const compute = new Map(
     plan.compute.map((one) => {
-      const { host, memoryMiB } = one
+      const { host, memoryMiB, machine = host, dataAddress = '127.0.0.1' } = one
+      const migration = {
+        dataAddress,
+        machine,
+        serverTlsFolder: () => tls.serverFolder(machine, dataAddress),
+        clientTlsFolder: () => tls.clientFolder(machine),
+      }
       const agent = createComputeAgent({
         ...placed(one),
         host,
+        migration,
         ...(memoryMiB === undefined ? {} : { memoryMiB }),
         ...(probeKernel === undefined ? {} : { probeKernel: () => Promise.resolve(probeKernel) }),
       })

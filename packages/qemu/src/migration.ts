@@ -1,4 +1,5 @@
 import { isIPv6 } from 'node:net'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { QmpClient } from './qmp.ts'
 
 /** What `query-migrate` says, at either end; only what is used. */
@@ -34,6 +35,22 @@ export interface MigrationInfo {
 
 export const queryMigration = async (qmp: QmpClient): Promise<MigrationInfo> =>
   (await qmp.execute('query-migrate')) as MigrationInfo
+
+const settleTimeoutMs = 2000
+const settlePauseMs = 2
+
+/**
+ * The same at the source. QEMU says `completed` a moment before it has measured the downtime and left its run state
+ * `finish-migrate`, in which the guest cannot be continued.
+ */
+export const querySourceMigration = async (qmp: QmpClient): Promise<MigrationInfo> => {
+  for (const end = performance.now() + settleTimeoutMs; ; await sleep(settlePauseMs)) {
+    const info = await queryMigration(qmp)
+    if (info.status !== 'completed' || performance.now() > end) return info
+    const { status } = (await qmp.execute('query-status')) as { status: string }
+    if (status !== 'finish-migrate') return queryMigration(qmp)
+  }
+}
 
 /** Whether QEMU still works at it, so that another one cannot begin. */
 export const isUnderWay = ({ status }: MigrationInfo): boolean =>

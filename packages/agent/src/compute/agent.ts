@@ -1,21 +1,23 @@
+import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Caller, ComputeAgent } from '@volant/contract'
+import type { Caller, ComputeAgent, HypervisorFacts } from '@volant/contract'
 import { DomainError, messageOf } from '@volant/contract'
 import { ensurePrivateFolder } from '@volant/qemu'
 import type { Log } from '../daemon/log.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { createFenceGuard } from '../fence-guard.ts'
 import { findAccelerator } from './accelerator.ts'
-import { migratingBeingBuilt } from './being-built.ts'
 import type { AcceleratorVerdict, ProbeKernel } from './accelerator.ts'
 import { defaultReconnectDelaySeconds } from './command-line.ts'
 import { tailOfConsole } from './console-log.ts'
 import { Guest } from './guest.ts'
+import type { MigrationEnds } from './guest-process.ts'
 import { listServerIds } from './guest-record.ts'
 import { computeInventory, removeStrayGuest } from './inventory.ts'
 import { neverRemoved } from '../inventory/unclaimed.ts'
-import { machineFacts, readQemuVersion } from './host-facts.ts'
+import { machineFacts, processorFacts, readMachines, readQemuVersion } from './host-facts.ts'
+import { listBridges } from './network.ts'
 
 export interface ComputeAgentOptions {
   host: string
@@ -30,6 +32,8 @@ export interface ComputeAgentOptions {
   memoryMiB?: number
   /** A kernel that speaks on ttyS0, to find out whether KVM works here; without one guests are emulated. */
   probeKernel?: () => Promise<ProbeKernel>
+  /** Where and with which certificates guests go from host to host; absent: they stay. */
+  migration?: MigrationEnds
   /** Seconds that a guest's requests wait for a lost head before the guest is paused; default 30. */
   reconnectDelaySeconds?: number
 }
@@ -43,6 +47,25 @@ export interface LocalComputeAgent extends ComputeAgent {
 
 const beingTried: AcceleratorVerdict = { accelerator: 'tcg', reason: 'whether KVM works is being tried' }
 
+const noCertificates = (): Promise<string> =>
+  Promise.reject(
+    new DomainError('unavailable', 'This compute host has no certificates to migrate guests with.'),
+  )
+
+/** Without them the host is told of all the same: its guests may have no ports. */
+const bridgeFacts = (netns: string | undefined): Promise<Pick<HypervisorFacts, 'bridges'>> =>
+  listBridges(netns).then(
+    (bridges) => ({ bridges }),
+    () => ({}),
+  )
+
+const staying: MigrationEnds = {
+  dataAddress: '127.0.0.1',
+  machine: '',
+  serverTlsFolder: noCertificates,
+  clientTlsFolder: noCertificates,
+}
+
 /** The compute agent of this machine. Its guests are processes of their own, which outlive it. */
 export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAgent => {
   const { host, stateDir, runDir, log } = options
@@ -52,6 +75,7 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
   const serial = createSerial()
   const guests = new Map<string, Guest>()
   let qemuVersion: Promise<string> | undefined
+  let machines: Promise<string[]> | undefined
   let verdict: Promise<AcceleratorVerdict> | undefined
 
   const version = (): Promise<string> => (qemuVersion ??= readQemuVersion())
@@ -72,6 +96,7 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
     runDir,
     log,
     accelerator,
+    migration: options.migration ?? staying,
     reconnectDelaySeconds: options.reconnectDelaySeconds ?? defaultReconnectDelaySeconds,
     ...(options.netns === undefined ? {} : { netns: options.netns }),
   }
@@ -124,6 +149,9 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
         accelerator: kind,
         ...(reason === undefined ? {} : { acceleratorReason: reason }),
         qemuVersion: await version(),
+        machines: await (machines ??= readMachines()),
+        ...(await bridgeFacts(options.netns)),
+        ...processorFacts(readFileSync('/proc/cpuinfo', 'utf8')),
         ...machineFacts(stateDir, options.memoryMiB, usedMemoryMiB()),
       }
     },
@@ -167,7 +195,34 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
       change(caller, serverId, (one) => one.ensureNoDisk(attachmentId, timeoutMs)),
     ensureDiskSize: (caller, serverId, attachmentId, sizeBytes) =>
       change(caller, serverId, (one) => one.ensureDiskSize(attachmentId, sizeBytes)),
-    ...migratingBeingBuilt,
+    async guestHardware(serverId) {
+      await adopted
+      return guest(serverId).hardware()
+    },
+    ensureIncoming: (caller, request) =>
+      change(caller, request.guest.serverId, (one) => one.ensureIncoming(request)),
+    async awaitIncoming(serverId, migrationId, timeoutMs) {
+      await adopted
+      return guest(serverId).incoming.awaitEnd(migrationId, timeoutMs)
+    },
+    ensureArrived: (caller, serverId, migrationId, paused, earlierConsole) =>
+      change(caller, serverId, (one) => one.ensureArrived(migrationId, paused, earlierConsole)),
+    ensureNoIncoming: (caller, serverId, migrationId) =>
+      change(caller, serverId, (one) => one.ensureNoIncoming(migrationId)),
+    ensureMigration: (caller, serverId, request) =>
+      change(caller, serverId, (one) => one.ensureMigration(request)),
+    setMigrationLimits: (caller, serverId, migrationId, limits) =>
+      change(caller, serverId, (one) => one.outgoing.setLimits(migrationId, limits)),
+    async awaitMigration(serverId, migrationId, knownPhase, timeoutMs) {
+      await adopted
+      return guest(serverId).outgoing.awaitOther(migrationId, knownPhase, timeoutMs)
+    },
+    beginSwitchover: (caller, serverId, migrationId) =>
+      change(caller, serverId, (one) => one.outgoing.beginSwitchover(migrationId)),
+    continueMigration: (caller, serverId, migrationId, timeoutMs) =>
+      change(caller, serverId, (one) => one.outgoing.continue(migrationId, timeoutMs)),
+    ensureMigrationAbandoned: (caller, serverId, migrationId) =>
+      change(caller, serverId, (one) => one.ensureMigrationAbandoned(migrationId)),
     async close() {
       await adopted
       for (const one of guests.values()) one.close()

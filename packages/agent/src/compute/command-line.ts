@@ -1,4 +1,4 @@
-import type { GuestDisk, GuestSpec } from '@volant/contract'
+import type { GuestDisk, GuestHardware, GuestSpec } from '@volant/contract'
 import { DomainError } from '@volant/contract'
 import { diskNames, diskSerial, tapName } from './names.ts'
 import type { GuestPaths } from './names.ts'
@@ -47,8 +47,11 @@ export const diskParts = (disk: GuestDisk, reconnectDelaySeconds: number): DiskP
 /** A boot index where the firmware boots; with a kernel given, QEMU itself takes the first one. */
 type BootOrder = (index: number) => { bootindex?: number }
 
+/** A device where the source of an incoming guest has it; else wherever there is room. */
+type Placed = (device: Record<string, unknown>) => string
+
 /** The server's own disk: a local file, no serial. */
-const rootDiskArguments = (path: string, bootOrder: BootOrder): string[] => [
+const rootDiskArguments = (path: string, bootOrder: BootOrder, placed: Placed): string[] => [
   '-blockdev',
   JSON.stringify({
     driver: 'raw',
@@ -58,7 +61,7 @@ const rootDiskArguments = (path: string, bootOrder: BootOrder): string[] => [
     file: { driver: 'file', filename: path, aio: 'threads', cache: { direct: true }, discard: 'unmap' },
   }),
   '-device',
-  JSON.stringify({
+  placed({
     driver: 'virtio-blk-pci',
     id: 'rootdisk',
     drive: 'root',
@@ -69,16 +72,16 @@ const rootDiskArguments = (path: string, bootOrder: BootOrder): string[] => [
   }),
 ]
 
-const nicArguments = (serverId: string, nics: GuestSpec['nics']): string[] =>
+const nicArguments = ({ serverId, nics }: GuestSpec, tapSalt: string | undefined, placed: Placed): string[] =>
   nics.flatMap(({ mac }, index) => {
     if (!/^[0-9a-f]{2}(:[0-9a-f]{2}){5}$/i.test(mac)) {
       throw new DomainError('invalid', `"${mac}" is no MAC address; it must look like fa:16:3e:00:00:01.`)
     }
     return [
       '-netdev',
-      `tap,id=net${index},ifname=${tapName(serverId, mac)},script=no,downscript=no`,
+      `tap,id=net${index},ifname=${tapName(serverId, mac, tapSalt)},script=no,downscript=no`,
       '-device',
-      JSON.stringify({ driver: 'virtio-net-pci', id: `nic${index}`, netdev: `net${index}`, mac }),
+      placed({ driver: 'virtio-net-pci', id: `nic${index}`, netdev: `net${index}`, mac }),
     ]
   })
 
@@ -88,11 +91,16 @@ const kernelArguments = (kernel: GuestSpec['kernel']): string[] => {
   return ['-kernel', kernel.path, '-append', kernel.commandLine, ...initrd]
 }
 
-const diskArguments = (disk: GuestDisk, reconnectDelaySeconds: number, bootOrder: BootOrder): string[] => {
+const diskArguments = (
+  disk: GuestDisk,
+  reconnectDelaySeconds: number,
+  bootOrder: BootOrder,
+  placed: Placed,
+): string[] => {
   const { iothread, blockdev, device } = diskParts(disk, reconnectDelaySeconds)
   const booted = disk.boot ? { ...device, ...bootOrder(1) } : device
   const json = JSON.stringify
-  return ['-object', json(iothread), '-blockdev', json(blockdev), '-device', json(booted)]
+  return ['-object', json(iothread), '-blockdev', json(blockdev), '-device', placed(booted)]
 }
 
 export const acceleratorArguments = (accelerator: 'kvm' | 'tcg'): string[] =>
@@ -109,7 +117,21 @@ const uuid = /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i
 export interface MachineChoice {
   accelerator: 'kvm' | 'tcg'
   reconnectDelaySeconds: number
+  tapSalt?: string
+  /** The guest comes from another host: QEMU waits for it, with the same machine and its devices at the same places. */
+  incoming?: GuestHardware
 }
+
+const placedBy =
+  (hardware: GuestHardware | undefined): Placed =>
+  (device) => {
+    if (hardware === undefined) return JSON.stringify(device)
+    const addr = hardware.pciAddresses[String(device['id'])]
+    if (addr === undefined) {
+      throw new DomainError('invalid', `The guest has no device ${String(device['id'])} where it comes from.`)
+    }
+    return JSON.stringify({ ...device, addr })
+  }
 
 /**
  * Arguments of qemu-system-x86_64. A `pc` machine: disks plug into its PCI bus directly (ACPI), without ports made
@@ -119,22 +141,24 @@ export interface MachineChoice {
 export const qemuArguments = (
   spec: GuestSpec,
   paths: GuestPaths,
-  { accelerator, reconnectDelaySeconds }: MachineChoice,
+  { accelerator, reconnectDelaySeconds, tapSalt, incoming }: MachineChoice,
 ): string[] => {
+  const placed = placedBy(incoming)
   const bootOrder: BootOrder = (index) => (spec.kernel === undefined ? { bootindex: index } : {})
   return [
     ['-name', `guest=${spec.serverId}`],
     uuid.test(spec.serverId) ? ['-uuid', spec.serverId] : [],
     ['-nodefaults', '-no-user-config', '-display', 'none', '-no-shutdown'],
     ['-sandbox', 'on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny'],
-    ['-machine', 'pc', ...acceleratorArguments(accelerator)],
+    ['-machine', incoming?.machine ?? 'pc', ...acceleratorArguments(accelerator)],
     ['-smp', String(spec.vcpus), '-m', `size=${spec.memoryMiB}M`],
     ['-chardev', qmpChardev(paths), '-mon', 'chardev=qmp0,mode=control'],
     ['-chardev', `file,id=console0,path=${doubleCommas(paths.console)},append=on`],
     ['-serial', 'chardev:console0'],
     kernelArguments(spec.kernel),
-    spec.rootDisk === undefined ? [] : rootDiskArguments(paths.rootDisk, bootOrder),
-    spec.disks.flatMap((disk) => diskArguments(disk, reconnectDelaySeconds, bootOrder)),
-    nicArguments(spec.serverId, spec.nics),
+    spec.rootDisk === undefined ? [] : rootDiskArguments(paths.rootDisk, bootOrder, placed),
+    spec.disks.flatMap((disk) => diskArguments(disk, reconnectDelaySeconds, bootOrder, placed)),
+    nicArguments(spec, tapSalt, placed),
+    incoming === undefined ? [] : ['-S', '-incoming', 'defer'],
   ].flat()
 }

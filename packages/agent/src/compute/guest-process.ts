@@ -18,7 +18,7 @@ import { createSerial } from '../daemon/serial.ts'
 import type { AcceleratorVerdict } from './accelerator.ts'
 import { qemuArguments, qmpChardev } from './command-line.ts'
 import { readGuestRecord, writeGuestRecord } from './guest-record.ts'
-import type { GuestRecord } from './guest-record.ts'
+import type { GuestRecord, IncomingRecord } from './guest-record.ts'
 import { watchGuest } from './monitor.ts'
 import type { GuestMonitor } from './monitor.ts'
 import { guestPaths } from './names.ts'
@@ -33,8 +33,19 @@ export interface GuestContext {
   netns?: string
   log: Log
   accelerator(): Promise<AcceleratorVerdict>
+  migration: MigrationEnds
   /** Seconds that a guest's requests wait for a lost head. */
   reconnectDelaySeconds: number
+}
+
+/** How guests of this host are sent to others and received from them. */
+export interface MigrationEnds {
+  /** Address at which guests are received. */
+  dataAddress: string
+  /** Whose certificates are shown; also the name in them. */
+  machine: string
+  serverTlsFolder(): Promise<string>
+  clientTlsFolder(): Promise<string>
 }
 
 const startTimeoutMs = 30_000
@@ -43,6 +54,14 @@ const quitTimeoutMs = 3000
 const deathTimeoutMs = 1000
 
 const lastLine = (text: string): string => text.trim().split('\n').at(-1) ?? ''
+
+/** What a guest's process tells the guest of. */
+export interface ProcessEvents {
+  /** The guest powered off, or QEMU was told to end; `cause` is QEMU's. */
+  onShutdown(cause: string): void
+  /** The status of a live migration, at either end; undefined where the process ended. */
+  onMigration(status: string | undefined): void
+}
 
 /** A connection to a running guest's monitor, and who watches it. */
 export interface Connection {
@@ -55,7 +74,7 @@ export class GuestProcess {
   readonly paths: GuestPaths
   readonly #serverId: string
   readonly #context: GuestContext
-  readonly #onShutdown: (cause: string) => void
+  readonly #events: ProcessEvents
   readonly #runStateSerial = createSerial()
   #record: GuestRecord | undefined
   #connection: Connection | undefined
@@ -66,10 +85,10 @@ export class GuestProcess {
   #ending: Promise<void> | undefined
   #closed = false
 
-  constructor(context: GuestContext, serverId: string, onShutdown: (cause: string) => void) {
+  constructor(context: GuestContext, serverId: string, events: ProcessEvents) {
     this.#context = context
     this.#serverId = serverId
-    this.#onShutdown = onShutdown
+    this.#events = events
     this.paths = guestPaths(context.stateDir, context.runDir, serverId)
     this.#record = readGuestRecord(this.paths.record)
   }
@@ -83,7 +102,7 @@ export class GuestProcess {
     const record = this.#record
     if (record === undefined) return undefined
     if (isAlive(record.process)) return record.process
-    if (record.phase !== 'starting') return undefined
+    if (record.phase !== 'starting' && record.phase !== 'incoming') return undefined
     const [found] = findByCommandWord(qmpChardev(this.paths))
     if (found !== undefined) this.write({ process: found })
     return found
@@ -92,6 +111,14 @@ export class GuestProcess {
   write(change: Partial<GuestRecord>): void {
     if (this.#record === undefined) return
     this.#record = { ...this.#record, ...change }
+    writeGuestRecord(this.paths.record, this.#record)
+  }
+
+  /** Removes a part of the record. */
+  forget(part: 'incoming' | 'outgoing'): void {
+    if (this.#record === undefined) return
+    const { [part]: _gone, ...rest } = this.#record
+    this.#record = rest
     writeGuestRecord(this.paths.record, this.#record)
   }
 
@@ -123,7 +150,11 @@ export class GuestProcess {
       pausedByUser: () => this.#record?.pausedByUser ?? false,
       exclusively: (task) => this.exclusively(task),
       onShutdown: (cause) => {
-        if (this.#endings === 0 && !this.#closed) this.#onShutdown(cause)
+        const isGuest = this.#record?.phase !== 'incoming'
+        if (isGuest && this.#endings === 0 && !this.#closed) this.#events.onShutdown(cause)
+      },
+      onMigration: (status) => {
+        if (!this.#closed) this.#events.onMigration(status)
       },
     })
     this.#connection = { qmp, monitor }
@@ -136,6 +167,7 @@ export class GuestProcess {
     if (this.#closed || this.#endings > 0) return
     await waitUntilGone(identity, deathTimeoutMs)
     this.noteDeath()
+    this.#events.onMigration(undefined)
   }
 
   /** Writes down that the process ended without being told to, where it did. */
@@ -143,11 +175,13 @@ export class GuestProcess {
     const record = this.#record
     if (this.#endings > 0 || this.#starting || this.#closed) return
     if (record === undefined || record.phase === 'stopped' || this.identity() !== undefined) return
+    // Its end is the migration's failure, which whoever waits for it is told of.
+    if (record.phase === 'incoming') return
     const said = lastLine(tailOf(this.paths.qemuLog))
     const reason = `the QEMU process ended unexpectedly${said === '' ? '' : `: ${said}`}`
     this.#context.log.warn({ serverId: this.#serverId, reason }, 'guest ended')
     this.#noteStopped(reason)
-    void ensureNoTaps(this.#context.netns, record.spec).catch(() => undefined)
+    void ensureNoTaps(this.#context.netns, record.spec, record.tapSalt).catch(() => undefined)
   }
 
   #noteStopped(reason: string | undefined): void {
@@ -158,18 +192,22 @@ export class GuestProcess {
     writeGuestRecord(this.paths.record, this.#record)
   }
 
-  /** Starts the server's QEMU, which must not run; undoes what it did where that fails. */
-  async start(spec: GuestSpec): Promise<void> {
+  /**
+   * Starts the server's QEMU, which must not run, and where `incoming` is given one that waits for its guest; undoes
+   * what it did where that fails.
+   */
+  async start(spec: GuestSpec, incoming?: IncomingRecord): Promise<void> {
     ensurePrivateFolder(this.paths.folder)
     ensurePrivateFolder(this.#context.runDir)
     const { accelerator } = await this.#context.accelerator()
     this.#starting = true
     try {
-      this.#record = { spec, accelerator, phase: 'starting', pausedByUser: false }
+      const waiting = incoming && ({ phase: 'incoming', incoming, tapSalt: incoming.migrationId } as const)
+      this.#record = { spec, accelerator, phase: 'starting', pausedByUser: false, ...waiting }
       writeGuestRecord(this.paths.record, this.#record)
       if (spec.rootDisk !== undefined) await ensureRootDisk(this.paths.rootDisk, spec.rootDisk)
-      await ensureTaps(this.#context.netns, spec)
-      await this.#launch(spec, accelerator)
+      await ensureTaps(this.#context.netns, spec, this.#record.tapSalt)
+      await this.#launch(this.#record)
     } catch (error) {
       await this.end('it could not be started')
       throw error
@@ -178,10 +216,15 @@ export class GuestProcess {
     }
   }
 
-  async #launch(spec: GuestSpec, accelerator: 'kvm' | 'tcg'): Promise<void> {
+  async #launch({ spec, accelerator, incoming, tapSalt }: GuestRecord): Promise<void> {
     const { log, netns, reconnectDelaySeconds } = this.#context
     rmSync(this.paths.qmp, { force: true })
-    const words = qemuArguments(spec, this.paths, { accelerator, reconnectDelaySeconds })
+    const words = qemuArguments(spec, this.paths, {
+      accelerator,
+      reconnectDelaySeconds,
+      ...(tapSalt === undefined ? {} : { tapSalt }),
+      ...(incoming === undefined ? {} : { incoming: incoming.hardware }),
+    })
     const [command, args] = inNetns(netns, ['qemu-system-x86_64', ...words])
     const began = performance.now()
     this.write({ process: startDetached({ command, args, logPath: this.paths.qemuLog }) })
@@ -219,14 +262,22 @@ export class GuestProcess {
     const identity = this.identity()
     const qmp = this.#connection?.qmp
     if (identity !== undefined) {
-      await qmp?.execute('quit', {}, quitTimeoutMs).catch(() => undefined)
-      const quits = qmp !== undefined && (await waitUntilGone(identity, quitTimeoutMs))
+      const asks = qmp !== undefined && !this.#mustNotFlush()
+      if (asks) await qmp.execute('quit', {}, quitTimeoutMs).catch(() => undefined)
+      const quits = asks && (await waitUntilGone(identity, quitTimeoutMs))
       if (!quits) await ensureGone(identity)
     }
     qmp?.close()
     rmSync(this.paths.qmp, { force: true })
-    if (this.#record !== undefined) await ensureNoTaps(this.#context.netns, this.#record.spec)
+    if (this.#record !== undefined)
+      await ensureNoTaps(this.#context.netns, this.#record.spec, this.#record.tapSalt)
     this.#noteStopped(reason)
+  }
+
+  /** Its disks were flushed, and its access to them is closed or was never open: `quit` would wait for them. */
+  #mustNotFlush(): boolean {
+    const { phase, outgoing } = this.#record ?? {}
+    return phase === 'incoming' || outgoing?.switching === true
   }
 
   /** Removes the server's files; its process must have ended. */

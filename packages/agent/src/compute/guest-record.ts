@@ -1,8 +1,27 @@
 import { readdirSync } from 'node:fs'
-import type { GuestSpec } from '@volant/contract'
+import type { GuestHardware, GuestSpec, OutgoingRequest } from '@volant/contract'
 import { readJson, writeJsonDurably } from '@volant/qemu'
 import type { ProcessIdentity } from '@volant/qemu'
 import { guestsFolder } from './names.ts'
+
+/** A guest that comes from another host, until `ensureArrived`. */
+export interface IncomingRecord {
+  migrationId: string
+  hardware: GuestHardware
+  sourceMachine: string
+  channels: number
+}
+
+/** A live migration to another host. What QEMU itself knows of it, `query-migrate` says. */
+export interface OutgoingRecord {
+  request: OutgoingRequest
+  /** QEMU was told to begin: what it says of a migration before that is about an earlier one. */
+  begun: boolean
+  /** `beginSwitchover` was said. */
+  switching: boolean
+  /** Why it was given up; QEMU may still have to be told so. */
+  failure?: string
+}
 
 /** What the agent must still know of a server when it starts again. */
 export interface GuestRecord {
@@ -11,14 +30,24 @@ export interface GuestRecord {
   accelerator: 'kvm' | 'tcg'
   /**
    * `starting` before QEMU is started and until it is known to run: a process may exist without an identity here.
-   * `stopped` after its end was seen.
+   * `incoming` from before its start until `ensureArrived`, its process's death included. `stopped` after its end was
+   * seen.
    */
-  phase: 'starting' | 'started' | 'stopped'
+  phase: 'starting' | 'started' | 'incoming' | 'stopped'
   process?: ProcessIdentity
   /** The user paused the guest, so a storage fault's end does not continue it. */
   pausedByUser: boolean
   /** Why the guest stopped, where nobody asked for it. */
   reason?: string
+  incoming?: IncomingRecord
+  outgoing?: OutgoingRecord
+  /** The migration that this QEMU received the guest by. */
+  arrivedBy?: string
+  /**
+   * Makes the names of its taps other ones than those of the server's taps on the host that it comes from, which may be
+   * in the same network namespace.
+   */
+  tapSalt?: string
 }
 
 export const readGuestRecord = (path: string): GuestRecord | undefined =>

@@ -1,31 +1,59 @@
-import type { GuestDisk, GuestSpec, GuestStatus } from '@volant/contract'
+import { setTimeout as sleep } from 'node:timers/promises'
+import type {
+  ClientProcess,
+  GuestDisk,
+  GuestHardware,
+  GuestSpec,
+  GuestStatus,
+  IncomingAddress,
+  IncomingRequest,
+  OutgoingRequest,
+} from '@volant/contract'
 import { DomainError, messageOf } from '@volant/contract'
 import { isAlive } from '@volant/qemu'
 import { pluggedIn, plugIn, resizeDisk, unplug } from './disks.ts'
 import { GuestProcess } from './guest-process.ts'
 import type { Connection, GuestContext } from './guest-process.ts'
 import type { GuestRecord } from './guest-record.ts'
+import { hardwareOf } from './hardware.ts'
+import { IncomingMigration } from './incoming.ts'
 import type { GuestPaths } from './names.ts'
-import { askToPowerOff, stateOf } from './power.ts'
+import { OutgoingMigration } from './outgoing.ts'
+import { askToPowerOff, standsStill, stateOf } from './power.ts'
 
 const statusTimeoutMs = 2000
 /** nova's `wait_soft_reboot_seconds`: then the reboot is a hard one. */
 const softRebootMs = 120_000
 /** Beyond the reconnect delay: what drains the disks may wait for a lost head. */
 const drainSlackMs = 10_000
+/** QEMU leaves its own standstill within milliseconds of a migration's end. */
+const settleTimeoutMs = 5000
 
 /** One server on this host, as the agent's contract speaks of it. Its changes must not overlap. */
 export class Guest {
   readonly serverId: string
   readonly #context: GuestContext
   readonly #process: GuestProcess
+  readonly outgoing: OutgoingMigration
+  readonly incoming: IncomingMigration
   /** Runs while a soft reboot waits for the guest to power off. */
   #softReboot: NodeJS.Timeout | undefined
 
   constructor(context: GuestContext, serverId: string) {
     this.#context = context
     this.serverId = serverId
-    this.#process = new GuestProcess(context, serverId, (cause) => void this.#afterShutdown(cause))
+    this.#process = new GuestProcess(context, serverId, {
+      onShutdown: (cause) => void this.#afterShutdown(cause),
+      onMigration: (status) => {
+        this.outgoing.note(status)
+        this.incoming.note()
+      },
+    })
+    const { migration, log, accelerator } = context
+    const { clientTlsFolder, serverTlsFolder, dataAddress, machine: tlsHostname } = migration
+    this.outgoing = new OutgoingMigration(this.#process, { serverId, log, clientTlsFolder })
+    const ends = { dataAddress, tlsHostname, serverTlsFolder }
+    this.incoming = new IncomingMigration(this.#process, { serverId, accelerator, ...ends })
   }
 
   get record(): GuestRecord | undefined {
@@ -43,12 +71,26 @@ export class Guest {
       return
     }
     const { monitor } = await this.#process.connect()
+    if (this.incoming.expected !== undefined) return
+    await this.outgoing.adopt()
     const state = await monitor.runState()
     if (state === 'io-error') void monitor.mend()
     if (state === 'shutdown') await this.#afterShutdown('guest-shutdown')
   }
 
+  /** Nothing changes a guest that is on its way from one host to another. */
+  #requireSteady(): void {
+    const waited = this.#process.identity() === undefined ? undefined : this.incoming.expected
+    const migrationId = this.outgoing.underWay ?? waited
+    if (migrationId === undefined) return
+    throw new DomainError(
+      'conflict',
+      `Server ${this.serverId} is being migrated to another host (${migrationId}).`,
+    )
+  }
+
   async ensureStarted(spec: GuestSpec): Promise<GuestStatus> {
+    this.#requireSteady()
     if (this.#process.identity() !== undefined) await this.adopt()
     if (this.#process.identity() === undefined) await this.#process.start(spec)
     return this.status()
@@ -67,6 +109,11 @@ export class Guest {
   }
 
   async stop(graceMs: number): Promise<void> {
+    this.#requireSteady()
+    await this.#stop(graceMs)
+  }
+
+  async #stop(graceMs: number): Promise<void> {
     if (this.record === undefined) return
     this.#forgetSoftReboot()
     const process = this.#process
@@ -86,6 +133,7 @@ export class Guest {
   }
 
   async reboot(how: 'soft' | 'hard'): Promise<void> {
+    this.#requireSteady()
     const { qmp, monitor } = await this.#running()
     if (how === 'hard') return this.#reset()
     if ((await monitor.runState()) !== 'running') {
@@ -119,14 +167,60 @@ export class Guest {
   }
 
   async setPaused(paused: boolean): Promise<void> {
+    this.#requireSteady()
     const { qmp, monitor } = await this.#running()
     await this.#process.exclusively(async () => {
       this.#process.write({ pausedByUser: paused })
       const state = await monitor.runState()
       if (paused && state === 'running') await qmp.execute('stop', {}, this.#drainTimeoutMs())
-      if (!paused && state === 'paused') await qmp.execute('cont')
+      if (!paused && standsStill(state)) await qmp.execute('cont')
     })
     if (!paused) void monitor.mend()
+  }
+
+  async hardware(): Promise<GuestHardware> {
+    const { qmp } = await this.#running()
+    return hardwareOf(qmp, this.record?.accelerator ?? 'tcg')
+  }
+
+  async ensureIncoming(request: IncomingRequest): Promise<IncomingAddress> {
+    return this.incoming.ensure(request)
+  }
+
+  async ensureArrived(migrationId: string, paused: boolean, earlierConsole?: string): Promise<GuestStatus> {
+    await this.incoming.arrive(migrationId, paused, earlierConsole, (connection) => this.#goOn(connection))
+    return this.status()
+  }
+
+  async ensureNoIncoming(migrationId: string): Promise<void> {
+    if (this.incoming.isRemovable(migrationId)) await this.remove()
+  }
+
+  async ensureMigration(request: OutgoingRequest): Promise<void> {
+    const connection = await this.#running()
+    if (this.#softReboot !== undefined) {
+      throw new DomainError('conflict', `Server ${this.serverId} is being rebooted; try again after that.`)
+    }
+    await this.outgoing.begin(connection, request)
+  }
+
+  ensureMigrationAbandoned(migrationId: string): Promise<void> {
+    return this.outgoing.abandon(migrationId, (connection) => this.#goOn(connection))
+  }
+
+  /** Continues a guest that stands still because of a migration, unless its user paused it. */
+  async #goOn({ qmp, monitor }: Connection): Promise<void> {
+    await this.#process.exclusively(async () => {
+      let state = await monitor.runState()
+      const end = performance.now() + settleTimeoutMs
+      while (state === 'finish-migrate' && performance.now() < end) {
+        await sleep(20)
+        state = await monitor.runState()
+      }
+      if (this.record?.pausedByUser === true || !standsStill(state)) return
+      await qmp.execute('cont', {}, this.#drainTimeoutMs())
+    })
+    void monitor.mend()
   }
 
   async #running(): Promise<Connection> {
@@ -136,10 +230,12 @@ export class Guest {
     if (this.#process.identity() === undefined) {
       throw new DomainError('conflict', `Server ${this.serverId} is stopped; it must run for this.`)
     }
+    if (this.incoming.expected !== undefined) this.#requireSteady()
     return this.#process.connect()
   }
 
   async ensureDisk(disk: GuestDisk): Promise<void> {
+    this.#requireSteady()
     const { qmp } = await this.#running()
     const others = this.#disksWithout(disk.attachmentId)
     this.#writeDisks([...others, disk])
@@ -152,6 +248,7 @@ export class Guest {
   }
 
   async ensureNoDisk(attachmentId: string, timeoutMs: number): Promise<void> {
+    this.#requireSteady()
     if (this.#process.identity() !== undefined) {
       const { qmp } = await this.#process.connect()
       await unplug(qmp, attachmentId, timeoutMs)
@@ -160,6 +257,7 @@ export class Guest {
   }
 
   async ensureDiskSize(attachmentId: string, sizeBytes: number): Promise<void> {
+    this.#requireSteady()
     const { qmp } = await this.#running()
     await resizeDisk(qmp, attachmentId, sizeBytes)
   }
@@ -177,18 +275,34 @@ export class Guest {
     if (record === undefined) return { serverId, state: 'absent', diskAttachmentIds: [] }
     const identity = this.#process.identity()
     if (identity === undefined) return this.#stoppedStatus()
-    const base = { serverId, pid: identity.pid, process: identity, accelerator: record.accelerator }
     const ids = record.spec.disks.map((disk) => disk.attachmentId)
+    const migrationId =
+      record.outgoing?.request.migrationId ?? record.incoming?.migrationId ?? record.arrivedBy
+    const base = {
+      serverId,
+      pid: identity.pid,
+      accelerator: record.accelerator,
+      ...(migrationId === undefined ? {} : { migrationId }),
+    }
+    if (this.incoming.expected !== undefined) return { ...base, state: 'incoming', diskAttachmentIds: ids }
+    return this.#runningStatus({ ...base, process: identity }, ids)
+  }
+
+  async #runningStatus(
+    base: Omit<GuestStatus, 'state' | 'diskAttachmentIds'> & { process: ClientProcess },
+    ids: string[],
+  ): Promise<GuestStatus> {
     try {
       const { qmp, monitor } = await this.#process.connect()
       const state = stateOf(await monitor.runState(statusTimeoutMs), {
         pausedByUser: this.record?.pausedByUser ?? false,
         fault: monitor.fault,
         rebooting: this.#softReboot !== undefined,
+        migrating: this.record?.outgoing !== undefined,
       })
       return { ...base, ...state, diskAttachmentIds: await pluggedIn(qmp, ids) }
     } catch (error) {
-      if (!isAlive(identity)) return this.#stoppedStatus()
+      if (!isAlive(base.process)) return this.#stoppedStatus()
       const reason = `its monitor does not answer: ${messageOf(error)}`
       return { ...base, state: 'running', diskAttachmentIds: ids, reason }
     }
@@ -207,13 +321,15 @@ export class Guest {
 
   /** Stops the guest and removes its files. */
   async remove(): Promise<void> {
-    await this.stop(0)
+    await this.#stop(0)
     this.#process.remove()
   }
 
   /** Lets go of the guest; it runs on. */
   close(): void {
     this.#forgetSoftReboot()
+    this.outgoing.close()
+    this.incoming.close()
     this.#process.close()
   }
 }

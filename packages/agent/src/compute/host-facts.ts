@@ -1,4 +1,5 @@
 import { execFile } from 'node:child_process'
+import { createHash } from 'node:crypto'
 import { readFileSync, statfsSync } from 'node:fs'
 import { availableParallelism, loadavg, totalmem, uptime } from 'node:os'
 import { promisify } from 'node:util'
@@ -18,6 +19,25 @@ export const readQemuVersion = async (): Promise<string> => {
     throw new DomainError('unavailable', `qemu-system-x86_64 does not run here: ${messageOf(error)}`, {
       cause: error,
     })
+  }
+}
+
+/** Versioned machine types that a guest may come with. */
+export const readMachines = async (): Promise<string[]> => {
+  const { stdout } = await run('qemu-system-x86_64', ['-machine', 'help'], { timeout: 10_000 })
+  return [...stdout.matchAll(/^(pc-i440fx-\d+\.\d+)\s/gm)].map(([, name = '']) => name)
+}
+
+/** The first processor of `cpuinfo` (/proc/cpuinfo): its model's name and a digest of its flags. */
+export const processorFacts = (cpuinfo: string): Pick<HypervisorFacts, 'cpuModel' | 'cpuFlagsDigest'> => {
+  const of = (key: string): string | undefined => new RegExp(`^${key}\\s*: (.*)$`, 'm').exec(cpuinfo)?.[1]
+  const model = of('model name')
+  const flags = of('flags')
+  if (flags === undefined) return model === undefined ? {} : { cpuModel: model }
+  const sorted = flags.trim().split(/\s+/).toSorted().join(' ')
+  return {
+    ...(model === undefined ? {} : { cpuModel: model }),
+    cpuFlagsDigest: createHash('sha256').update(sorted).digest('hex'),
   }
 }
 

@@ -18,6 +18,8 @@ export interface MonitorContext {
   exclusively<T>(task: () => Promise<T>): Promise<T>
   /** The guest powered off, or QEMU was told to end; `cause` is QEMU's, such as `guest-shutdown`. */
   onShutdown(cause: string): void
+  /** A live migration has another status, as `query-migrate` names it. */
+  onMigration(status: string): void
 }
 
 export interface GuestMonitor {
@@ -122,6 +124,7 @@ export const watchGuest = (qmp: QmpClient, context: MonitorContext): GuestMonito
     (event) => {
       if (event.event === 'BLOCK_IO_ERROR' && event.data.action === 'stop') noteFault(event)
       if (event.event === 'STOP' && fault !== undefined) void mend()
+      if (event.event === 'MIGRATION') context.onMigration(String(event.data.status))
       if (event.event === 'SHUTDOWN') context.onShutdown(String(event.data.reason))
       return false
     },

@@ -55,5 +55,7 @@ export const diskNames = (attachmentId: string): DiskNames => {
 export const diskSerial = (volumeId: string): string => volumeId.slice(0, 20)
 
 /** Interface names end at 15 bytes. */
-export const tapName = (serverId: string, mac: string): string =>
-  `vt${createHash('sha256').update(`${serverId} ${mac}`).digest('hex').slice(0, 12)}`
+export const tapName = (serverId: string, mac: string, salt?: string): string => {
+  const name = salt === undefined ? `${serverId} ${mac}` : `${serverId} ${mac} ${salt}`
+  return `vt${createHash('sha256').update(name).digest('hex').slice(0, 12)}`
+}

@@ -24,7 +24,11 @@ const exists = (netns: string | undefined, name: string): Promise<boolean> =>
   )
 
 /** A tap interface for each port of the server, on its bridge. Throws `invalid` for a bridge that is not there. */
-export const ensureTaps = async (netns: string | undefined, spec: GuestSpec): Promise<void> => {
+export const ensureTaps = async (
+  netns: string | undefined,
+  spec: GuestSpec,
+  salt?: string,
+): Promise<void> => {
   for (const { bridge, mac } of spec.nics) {
     if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,14}$/.test(bridge) || !(await exists(netns, bridge))) {
       throw new DomainError(
@@ -32,12 +36,12 @@ export const ensureTaps = async (netns: string | undefined, spec: GuestSpec): Pr
         `There is no bridge "${bridge}" on this host; create it (ip link add ${bridge} type bridge) or choose another network.`,
       )
     }
-    const tap = tapName(spec.serverId, mac)
+    const tap = tapName(spec.serverId, mac, salt)
     try {
       if (!(await exists(netns, tap))) await ip(netns, 'tuntap', 'add', 'dev', tap, 'mode', 'tap')
       await ip(netns, 'link', 'set', 'dev', tap, 'master', bridge, 'up')
     } catch (error) {
-      await ensureNoTaps(netns, spec)
+      await ensureNoTaps(netns, spec, salt)
       throw new DomainError(
         'unavailable',
         `Port ${mac} could not be put on bridge ${bridge}: ${messageOf(error)}`,
@@ -50,9 +54,21 @@ export const ensureTaps = async (netns: string | undefined, spec: GuestSpec): Pr
 }
 
 /** Removes the server's tap interfaces; its QEMU must have ended. */
-export const ensureNoTaps = async (netns: string | undefined, spec: GuestSpec): Promise<void> => {
+export const ensureNoTaps = async (
+  netns: string | undefined,
+  spec: GuestSpec,
+  salt?: string,
+): Promise<void> => {
   for (const { mac } of spec.nics) {
-    const tap = tapName(spec.serverId, mac)
+    const tap = tapName(spec.serverId, mac, salt)
     if (await exists(netns, tap)) await ip(netns, 'link', 'delete', 'dev', tap)
   }
+}
+
+/** Names of the bridges in the namespace. */
+export const listBridges = async (netns: string | undefined): Promise<string[]> => {
+  const { stdout } = await run(...inNetns(netns, ['ip', '-j', 'link', 'show', 'type', 'bridge']), { timeout })
+  return ((stdout.trim() === '' ? [] : JSON.parse(stdout)) as { ifname: string }[]).map(
+    ({ ifname }) => ifname,
+  )
 }

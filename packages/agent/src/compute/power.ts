@@ -34,12 +34,17 @@ export interface StateContext {
   fault: string | undefined
   /** A soft reboot is under way, in which the guest powers off for a moment. */
   rebooting: boolean
+  /** A live migration to another host is under way, or was given up and not abandoned yet. */
+  migrating: boolean
 }
+
+/** Run states in which a guest does nothing until it is continued: paused, received, or left as it was sent. */
+export const standsStill = (runState: RunState): boolean => ['paused', 'postmigrate'].includes(runState)
 
 /** What a run state of QEMU means for the server. */
 export const stateOf = (
   runState: RunState,
-  { pausedByUser, fault, rebooting }: StateContext,
+  { pausedByUser, fault, rebooting, migrating }: StateContext,
 ): { state: GuestState; reason?: string } => {
   switch (runState) {
     case 'running':
@@ -52,6 +57,10 @@ export const stateOf = (
       return { state: rebooting ? 'running' : 'stopped' }
     case 'paused':
       return { state: 'paused' }
+    case 'finish-migrate':
+    case 'postmigrate':
+      if (pausedByUser || !migrating) return { state: 'paused' }
+      return { state: 'paused', reason: 'it stands still for its live migration' }
     default:
       return { state: 'paused', reason: `QEMU reports "${runState}"` }
   }

@@ -71,6 +71,8 @@ const defaultFacts: Omit<HypervisorFacts, 'host'> = {
   loadAverage: [0.5, 0.25, 0.125],
 }
 
+const linesOf = (text: string): string[] => text.replace(/\n$/, '').split('\n')
+
 const runs = (guest: SimulatedGuest): boolean => guest.state !== 'stopped'
 
 export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): SimulatedComputeAgent => {
@@ -302,9 +304,11 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
       run('awaitIncoming', serverId, undefined, () =>
         migrations.awaitIncoming(serverId, migrationId, timeoutMs),
       ),
-    ensureArrived: (caller, serverId, migrationId, paused) =>
+    ensureArrived: (caller, serverId, migrationId, paused, earlierConsole) =>
       run('ensureArrived', serverId, caller, () => {
+        const arrives = known(serverId).state === 'incoming'
         migrations.ensureArrived(serverId, migrationId, paused)
+        if (arrives && earlierConsole !== undefined) known(serverId).console.push(...linesOf(earlierConsole))
         return statusOf(serverId)
       }),
     ensureNoIncoming: (caller, serverId, migrationId) =>

@@ -208,9 +208,17 @@ export interface ComputeAgent extends Inventoried {
   awaitIncoming(serverId: string, migrationId: string, timeoutMs: number): Promise<IncomingStatus>
   /**
    * Destination, after the commit: the guest goes on here (`cont`, but not one that its user paused), is announced to the network
-   * and is a guest like any other. Repeated it changes nothing. Throws `notFound` where its QEMU is gone.
+   * and is a guest like any other. Its console begins with `earlierConsole`, what it printed at the source until its
+   * standstill. Repeated it changes nothing. Throws `notFound` where its QEMU is gone, `conflict` where the guest has not
+   * arrived.
    */
-  ensureArrived(caller: Caller, serverId: string, migrationId: string, paused: boolean): Promise<GuestStatus>
+  ensureArrived(
+    caller: Caller,
+    serverId: string,
+    migrationId: string,
+    paused: boolean,
+    earlierConsole?: string,
+  ): Promise<GuestStatus>
   /** Destination, before the commit: ends the incoming QEMU and removes its files. Never touches a guest that arrived. */
   ensureNoIncoming(caller: Caller, serverId: string, migrationId: string): Promise<void>
   /**

@@ -1,0 +1,331 @@
+import { setTimeout as sleep } from 'node:timers/promises'
+import { DomainError, messageOf } from '@volant/contract'
+import type { MigrationLimits, MigrationPhase, MigrationStatus, OutgoingRequest } from '@volant/contract'
+import {
+  beginMigration,
+  isUnderWay,
+  queryMigration,
+  QmpError,
+  querySourceMigration,
+  setMigrationParameters,
+} from '@volant/qemu'
+import type { MigrationInfo, QmpClient } from '@volant/qemu'
+import type { Log } from '../daemon/log.ts'
+import { Changes } from './changes.ts'
+import type { Connection, GuestProcess } from './guest-process.ts'
+import { readGuestRecord } from './guest-record.ts'
+import type { OutgoingRecord } from './guest-record.ts'
+
+/** So long the guest stands still at `pre-switchover` for a caller that says nothing. */
+const switchoverPatienceMs = 3000
+/** Events drive the waiting; one that was missed, because the connection was lost, is made up for by looking. */
+const lookAgainMs = 1000
+const cancelTimeoutMs = 10_000
+const giveUpPauseMs = 200
+
+export interface OutgoingContext {
+  serverId: string
+  log: Log
+  /** Of the certificate that this machine shows. */
+  clientTlsFolder(): Promise<string>
+}
+
+const phases: Record<string, MigrationPhase> = {
+  'pre-switchover': 'pre-switchover',
+  device: 'switching',
+  completed: 'completed',
+  failed: 'failed',
+  cancelling: 'failed',
+  cancelled: 'failed',
+  none: 'failed',
+}
+
+const phaseOf = (
+  { begun, switching, failure }: OutgoingRecord,
+  { status }: MigrationInfo,
+): MigrationPhase => {
+  if (failure !== undefined) return 'failed'
+  if (!begun) return 'copying'
+  const phase = phases[status ?? 'none'] ?? 'copying'
+  return phase === 'pre-switchover' && switching ? 'switching' : phase
+}
+
+/**
+ * The live migration of one guest to another host. What must outlive the agent is in the guest's record, the rest is
+ * what QEMU says, so that a new agent goes on in every phase. Its changes must not overlap.
+ */
+export class OutgoingMigration {
+  readonly #process: GuestProcess
+  readonly #context: OutgoingContext
+  readonly #changes = new Changes()
+  #timer: NodeJS.Timeout | undefined
+  #closed = false
+
+  constructor(process: GuestProcess, context: OutgoingContext) {
+    this.#process = process
+    this.#context = context
+  }
+
+  get record(): OutgoingRecord | undefined {
+    return this.#process.record?.outgoing
+  }
+
+  /** The migration that keeps the guest from being changed. */
+  get underWay(): string | undefined {
+    const { record } = this
+    if (record === undefined || record.failure !== undefined) return undefined
+    return this.#process.identity() === undefined ? undefined : record.request.migrationId
+  }
+
+  #write(change: Partial<OutgoingRecord>): void {
+    if (this.record === undefined) return
+    this.#process.write({ outgoing: { ...this.record, ...change } })
+    this.#changes.announce()
+  }
+
+  /** The guest runs, and nothing else migrates it. */
+  async begin({ qmp }: Connection, request: OutgoingRequest): Promise<void> {
+    const { migrationId, to, limits, channels } = request
+    const present = this.record
+    if (present?.request.migrationId === migrationId) {
+      if (present.begun || present.failure !== undefined) return
+    } else if (present !== undefined) await this.#requireOver(present)
+    this.#process.write({ outgoing: { request, begun: false, switching: false } })
+    try {
+      // It is ours where an agent ended between telling QEMU and writing that down.
+      if (!isUnderWay(await queryMigration(qmp))) {
+        const tlsFolder = await this.#context.clientTlsFolder()
+        const { downtimeMs, bandwidth, autoConverge } = limits
+        await beginMigration(qmp, { ...to, channels, downtimeMs, bandwidth, autoConverge, tlsFolder })
+      }
+    } catch (error) {
+      if (!(error instanceof QmpError) && !(error instanceof DomainError)) throw error
+      this.#process.forget('outgoing')
+      throw new DomainError(
+        'unavailable',
+        `Server ${this.#context.serverId} cannot be migrated: ${messageOf(error)}`,
+        { cause: error },
+      )
+    }
+    this.#write({ begun: true })
+  }
+
+  async #requireOver({ request }: OutgoingRecord): Promise<void> {
+    const { phase } = await this.status(request.migrationId)
+    if (phase !== 'failed') {
+      throw new DomainError(
+        'conflict',
+        `Server ${this.#context.serverId} is being migrated by ${request.migrationId} already.`,
+      )
+    }
+    await this.#cancel()
+  }
+
+  async setLimits(migrationId: string, limits: Partial<MigrationLimits>): Promise<void> {
+    const record = this.#required(migrationId)
+    const before = record.request.limits
+    if (limits.autoConverge !== undefined && limits.autoConverge !== before.autoConverge) {
+      throw new DomainError('conflict', 'Whether processors are slowed is chosen when a migration begins.')
+    }
+    const { qmp } = await this.#process.connect()
+    await setMigrationParameters(qmp, limits)
+    this.#write({ request: { ...record.request, limits: { ...before, ...limits } } })
+  }
+
+  #required(migrationId: string): OutgoingRecord {
+    if (this.record?.request.migrationId === migrationId) return this.record
+    throw new DomainError(
+      'conflict',
+      `Migration ${migrationId} of server ${this.#context.serverId} is not under way.`,
+    )
+  }
+
+  async status(migrationId: string): Promise<MigrationStatus> {
+    const none = { totalBytes: 0, transferredBytes: 0, remainingBytes: 0 }
+    const base = { migrationId, ...none, dirtyBps: 0, sentBps: 0, throttlePercent: 0 }
+    if (this.record?.request.migrationId !== migrationId) return { ...base, phase: 'absent' }
+    let info: MigrationInfo
+    try {
+      const { qmp } = await this.#process.connect()
+      info = await querySourceMigration(qmp)
+    } catch (error) {
+      if (this.#process.identity() !== undefined) throw error
+      this.#process.noteDeath()
+      return { ...base, phase: 'failed', error: this.#process.record?.reason ?? 'the QEMU process ended' }
+    }
+    const { record } = this
+    if (record?.request.migrationId !== migrationId) return { ...base, phase: 'absent' }
+    const phase = phaseOf(record, info)
+    if (phase === 'failed' && record.failure === undefined) this.#write({ failure: failureOf(info) })
+    if (phase === 'pre-switchover') this.#arm()
+    const error = this.record?.failure
+    const { ram } = info
+    const downtimeMs = phase === 'completed' ? info.downtime : info['expected-downtime']
+    return {
+      migrationId,
+      phase,
+      totalBytes: ram?.total ?? 0,
+      transferredBytes: ram?.transferred ?? 0,
+      remainingBytes: ram?.remaining ?? 0,
+      dirtyBps: (ram?.['dirty-pages-rate'] ?? 0) * (ram?.['page-size'] ?? 4096),
+      sentBps: Math.round(((ram?.mbps ?? 0) * 1e6) / 8),
+      throttlePercent: info['cpu-throttle-percentage'] ?? 0,
+      ...(downtimeMs === undefined ? {} : { downtimeMs }),
+      ...(error === undefined ? {} : { error }),
+    }
+  }
+
+  async awaitOther(
+    migrationId: string,
+    knownPhase: MigrationPhase,
+    timeoutMs: number,
+  ): Promise<MigrationStatus> {
+    for (const end = performance.now() + timeoutMs; ;) {
+      const { count } = this.#changes
+      const status = await this.status(migrationId)
+      const left = end - performance.now()
+      if (status.phase !== knownPhase || left <= 0 || this.#closed) return status
+      await this.#changes.after(count, Math.min(left, lookAgainMs))
+    }
+  }
+
+  /** QEMU told of a new status, or the process ended. */
+  note(status: string | undefined): void {
+    if (status === 'pre-switchover' && this.record !== undefined) this.#arm()
+    this.#changes.announce()
+  }
+
+  /** The guest stands still from now on: somebody has to go on with it soon. */
+  #arm(): void {
+    const { record } = this
+    if (record === undefined || record.switching || record.failure !== undefined) return
+    const { migrationId } = record.request
+    this.#timer ??= setTimeout(() => {
+      this.#timer = undefined
+      void this.#expire(migrationId)
+    }, switchoverPatienceMs)
+  }
+
+  #disarm(): void {
+    clearTimeout(this.#timer)
+    this.#timer = undefined
+  }
+
+  async #expire(migrationId: string): Promise<void> {
+    const { serverId, log } = this.#context
+    const { record } = this
+    // On disk: an agent that took over meanwhile may have been told to go on.
+    const onDisk = readGuestRecord(this.#process.paths.record)?.outgoing
+    if (record?.request.migrationId !== migrationId || onDisk?.request.migrationId !== migrationId) return
+    if (record.switching || onDisk.switching || record.failure !== undefined || this.#closed) return
+    const failure = `nobody went on with it within ${switchoverPatienceMs / 1000} s of the guest's standstill`
+    // Written before QEMU is told: from now on `beginSwitchover` is refused.
+    this.#write({ failure })
+    log.warn({ serverId, migrationId, reason: failure }, 'live migration is given up')
+    await this.#giveUp()
+  }
+
+  /** Until it is done: the guest stands still. */
+  async #giveUp(): Promise<void> {
+    while (!this.#closed && this.record !== undefined && this.#process.identity() !== undefined) {
+      try {
+        await this.#cancel()
+        return
+      } catch (error) {
+        const { serverId, log } = this.#context
+        log.warn(
+          { serverId, reason: messageOf(error) },
+          'live migration could not be cancelled; trying again',
+        )
+      }
+      await sleep(giveUpPauseMs)
+    }
+  }
+
+  /** QEMU gives the migration up, where it works at it; then it continues the guest, where that ran. */
+  async #cancel(): Promise<void> {
+    this.#disarm()
+    const { qmp } = await this.#process.connect()
+    for (const end = performance.now() + cancelTimeoutMs; ;) {
+      const { count } = this.#changes
+      const info = await queryMigration(qmp)
+      if (!isUnderWay(info)) return
+      if (performance.now() > end) {
+        throw new DomainError('unavailable', `QEMU does not end its migration; it is ${info.status}.`)
+      }
+      if (info.status !== 'cancelling') await qmp.execute('migrate_cancel')
+      await this.#changes.after(count, 50)
+    }
+  }
+
+  async beginSwitchover(migrationId: string): Promise<void> {
+    this.#required(migrationId)
+    const status = await this.status(migrationId)
+    if (status.phase === 'switching' || status.phase === 'completed') return
+    // Nothing else ran since the look at the phase: the agent's own timer cannot have come between.
+    const { record } = this
+    if (status.phase !== 'pre-switchover' || record === undefined || record.failure !== undefined) {
+      const why = record?.failure === undefined ? '' : `: ${record.failure}`
+      throw new DomainError(
+        'conflict',
+        `Migration ${migrationId} cannot switch over, it is ${record?.failure === undefined ? status.phase : 'failed'}${why}.`,
+      )
+    }
+    this.#write({ switching: true })
+    this.#disarm()
+  }
+
+  async continue(migrationId: string, timeoutMs: number): Promise<MigrationStatus> {
+    const { switching, failure } = this.#required(migrationId)
+    if (!switching && failure === undefined) {
+      const { phase } = await this.status(migrationId)
+      if (phase === 'failed') return this.status(migrationId)
+      throw new DomainError('conflict', `Migration ${migrationId} is ${phase}; beginSwitchover comes first.`)
+    }
+    if (failure === undefined && this.#process.identity() !== undefined) {
+      const { qmp } = await this.#process.connect()
+      if ((await queryMigration(qmp)).status === 'pre-switchover') await goOn(qmp)
+    }
+    return this.awaitOther(migrationId, 'switching', timeoutMs)
+  }
+
+  /** Ends the migration in whatever phase; `resume` continues the guest. */
+  async abandon(migrationId: string, resume: (connection: Connection) => Promise<void>): Promise<void> {
+    const { record } = this
+    if (record?.request.migrationId !== migrationId) return
+    this.#disarm()
+    if (record.failure === undefined) this.#write({ failure: 'it was abandoned' })
+    if (this.#process.identity() !== undefined) {
+      await this.#cancel()
+      const connection = await this.#process.connect()
+      await resume(connection)
+      // The destination's QEMU announces itself when it has all, before it is told to go on.
+      if (record.switching) await connection.qmp.execute('announce-self', announcement)
+    }
+    this.#process.forget('outgoing')
+    this.#changes.announce()
+  }
+
+  /** By an agent that finds the guest: goes on where an earlier one was. */
+  async adopt(): Promise<void> {
+    const { record } = this
+    if (record === undefined || this.#process.identity() === undefined) return
+    if (record.failure !== undefined) await this.#giveUp()
+    else await this.status(record.request.migrationId)
+  }
+
+  close(): void {
+    this.#closed = true
+    this.#disarm()
+    this.#changes.announce()
+  }
+}
+
+/** Of `announce-self`, in milliseconds; QEMU's own defaults. */
+export const announcement = { initial: 50, max: 550, rounds: 5, step: 100 }
+
+const failureOf = (info: MigrationInfo): string =>
+  info['error-desc'] ?? `QEMU reports it as ${info.status ?? 'none'}`
+
+const goOn = (qmp: QmpClient): Promise<unknown> =>
+  qmp.execute('migrate-continue', { state: 'pre-switchover' })
