@@ -36,6 +36,8 @@ export interface LiveMigrationPolicy {
   secondsPerGib: number
   /** What follows then: the guest goes on at the source, or it stands still until the rest is copied. */
   timeoutAction: 'abort' | 'force_complete'
+  /** How long an agent that is only needed for tidying up may stay away before that is left. Milliseconds. */
+  awayMs: number
 }
 
 /** Nova's defaults, but for auto-converge, which it has off, and the first downtime, which is a tenth of its last. */
@@ -48,6 +50,7 @@ export const defaultLiveMigrationPolicy: LiveMigrationPolicy = {
   patienceMs: 5_000,
   secondsPerGib: 800,
   timeoutAction: 'abort',
+  awayMs: 20_000,
 }
 
 /** The downtime limit of a forced completion: QEMU's longest. */

@@ -18,6 +18,7 @@ import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
 import { extendShare } from './extend-share.ts'
 import { extendVolume } from './extend-volume.ts'
+import { liveMigrateServer } from './live-migrate-server.ts'
 import { migrateShare } from './migrate-share.ts'
 import { migrateVolume } from './migrate-volume.ts'
 import { moveFlexVol } from './move-flexvol.ts'
@@ -59,6 +60,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   detachVolume,
   extendShare,
   extendVolume,
+  liveMigrateServer,
   migrateShare,
   migrateVolume,
   moveFlexVol,

@@ -1,0 +1,221 @@
+/**
+ * The moment at which a guest stands still, and its way back. Of all that is here the same holds: at no time has more than
+ * one place access to a volume, and whoever had it before has provably lost it.
+ */
+import { DomainError, type GuestDisk } from '@volant/contract'
+import { final } from '@volant/saga'
+import { callerOf } from './caller.ts'
+import { ensureHead } from './head.ts'
+import type { LiveMigrateServerInput, LiveMigrateServerPorts, MovingDisk } from './live-migrate-server.ts'
+import { sideBySide } from './side-by-side.ts'
+import { unlessAway } from './away.ts'
+
+interface Op {
+  id: string
+  fence: number
+}
+
+/** Milliseconds. */
+export interface SwitchoverReport {
+  /** For how long the guest stood still, from its stop at the source on; null where the source's QEMU did not say. */
+  pauseMs: number | null
+  /** What the parts took, as seen from here. */
+  parts: Record<'begin' | 'fence' | 'give' | 'send' | 'arrive' | 'commit' | 'resume', number>
+}
+
+/** What arrives later than this has failed. Milliseconds. */
+const arrivesWithinMs = 30_000
+
+const truthOf = async (ports: LiveMigrateServerPorts, volumeId: string) => {
+  const { imageId } = await ports.volumes.get(volumeId)
+  if (imageId === null) throw new DomainError('conflict', `Volume ${volumeId} has no data yet.`)
+  return ports.copies.get(imageId)
+}
+
+/** At the storage and at the destination everything waits, with access to nothing. Tells where the disks are. */
+export async function standBy(
+  ports: LiveMigrateServerPorts,
+  op: Op,
+  disks: readonly MovingDisk[],
+  host: string,
+): Promise<GuestDisk[]> {
+  const machine = ports.places.machineOfHost(host)
+  const holders = ports.agents.holders(machine)
+  return sideBySide(disks, async ({ attachmentId, volumeId, toHeadId, boot }) => {
+    const copy = await truthOf(ports, volumeId)
+    const address = await ports.backend.standBy(callerOf(op), copy, machine, toHeadId)
+    const why = address && (await holders.unreachable(address.host, address.port))
+    if (why) throw final(`Volume ${volumeId} can't be reached from ${host}: ${why}`)
+    const { sizeBytes } = copy
+    const head = await holders.ensureStandby(callerOf(op), { holderId: toHeadId, volumeId, sizeBytes })
+    if (head.socketPath === undefined || head.exportName === undefined) {
+      throw new DomainError('internal', `The head ${toHeadId} does not say where it listens.`)
+    }
+    return { attachmentId, volumeId, socketPath: head.socketPath, exportName: head.exportName, boot }
+  })
+}
+
+/** Takes what `standBy` made away again. A machine that does not answer is left: what is there has access to nothing. */
+export async function endStandBy(
+  ports: LiveMigrateServerPorts,
+  context: { op: Op; signal: AbortSignal },
+  disks: readonly MovingDisk[],
+  host: string,
+): Promise<void> {
+  await closeDestination(ports, context.op, disks, host)
+  const holders = ports.agents.holders(ports.places.machineOfHost(host))
+  await unlessAway(context, ports.policy.awayMs, () =>
+    sideBySide(disks, ({ toHeadId }) => holders.ensureNoHolder(callerOf(context.op), toHeadId)),
+  )
+}
+
+/** THE FENCE. The source's heads can write to no volume any more: proved at the storage, or by the head's own process. */
+async function closeSource(
+  ports: LiveMigrateServerPorts,
+  op: Op,
+  { source, disks }: LiveMigrateServerInput,
+): Promise<void> {
+  const machine = ports.places.machineOfHost(source)
+  await sideBySide(disks, async ({ volumeId, fromHeadId }) => {
+    const revoked = await ports.backend.revoke(
+      callerOf(op),
+      await truthOf(ports, volumeId),
+      machine,
+      fromHeadId,
+    )
+    if (!revoked) await ports.agents.holders(machine).ensureReleased(callerOf(op), fromHeadId)
+  })
+}
+
+async function openDestination(
+  ports: LiveMigrateServerPorts,
+  op: Op,
+  disks: readonly MovingDisk[],
+  host: string,
+): Promise<void> {
+  const machine = ports.places.machineOfHost(host)
+  await sideBySide(disks, async ({ volumeId, toHeadId }) => {
+    const image = await ports.backend.openFor(callerOf(op), await truthOf(ports, volumeId), machine, toHeadId)
+    await ports.agents.holders(machine).ensureHolder(callerOf(op), {
+      holderId: toHeadId,
+      volumeId,
+      image,
+      serves: true,
+      limits: {},
+    })
+  })
+}
+
+/** As `closeSource`, the other way round; a head that the storage can't shut out is stopped. */
+async function closeDestination(
+  ports: LiveMigrateServerPorts,
+  op: Op,
+  disks: readonly MovingDisk[],
+  host: string,
+): Promise<void> {
+  const machine = ports.places.machineOfHost(host)
+  await sideBySide(disks, async ({ volumeId, toHeadId }) => {
+    let isLocal = false
+    for (const copy of await ports.copies.ofVolume(volumeId)) {
+      if (!(await ports.backend.revoke(callerOf(op), copy, machine, toHeadId))) isLocal = true
+    }
+    if (isLocal) await ports.agents.holders(machine).ensureNoHolder(callerOf(op), toHeadId)
+  })
+}
+
+/**
+ * The guest stands still at the source; afterwards it goes on at the destination. Up to the commit in the middle the way
+ * back is `goBack`. Repeated after a crash it goes on where it was.
+ */
+export async function switchOver(
+  ports: LiveMigrateServerPorts,
+  op: Op,
+  input: LiveMigrateServerInput,
+  host: string,
+  continueWithinMs: number,
+): Promise<SwitchoverReport> {
+  const { serverId, source, disks, wasPaused } = input
+  const from = ports.agents.compute(source)
+  const to = ports.agents.compute(host)
+  const watch = stopwatch(ports.monotonic)
+  await watch.part('begin', from.beginSwitchover(callerOf(op), serverId, op.id))
+  await watch.part('fence', closeSource(ports, op, input))
+  // The one touches the volumes, the other the memory; the guest that has both stands still until it is told to go on.
+  const send = async () => {
+    const call = from.continueMigration(callerOf(op), serverId, op.id, continueWithinMs)
+    return { status: await watch.part('send', call), at: ports.monotonic() }
+  }
+  const [given, sending] = await Promise.allSettled([
+    watch.part('give', openDestination(ports, op, disks, host)),
+    send(),
+  ])
+  if (given.status === 'rejected') throw given.reason
+  if (sending.status === 'rejected') throw sending.reason
+  const sent = sending.value
+  if (sent.status.phase !== 'completed') {
+    throw final(
+      `The rest of the guest's memory could not be sent: ${sent.status.error ?? `it is ${sent.status.phase}`}`,
+    )
+  }
+  const there = await watch.part('arrive', to.awaitIncoming(serverId, op.id, arrivesWithinMs))
+  if (there.phase !== 'arrived') {
+    throw final(`The guest did not arrive at ${host}: ${there.error ?? there.phase}`)
+  }
+  const heads = Object.fromEntries(disks.map(({ attachmentId, toHeadId }) => [attachmentId, toHeadId]))
+  await watch.part(
+    'commit',
+    ports.moves.arrive(
+      serverId,
+      { from: source, host, heads, fence: op.fence },
+      {},
+      { id: op.id, reserves: null },
+    ),
+  )
+  await watch.part('resume', to.ensureArrived(callerOf(op), serverId, op.id, wasPaused))
+  const { downtimeMs } = sent.status
+  // QEMU counts from the guest's stop until all was sent.
+  const pauseMs = downtimeMs === undefined || wasPaused ? null : downtimeMs + ports.monotonic() - sent.at
+  return { pauseMs, parts: watch.parts }
+}
+
+function stopwatch(now: () => number) {
+  const parts = { begin: 0, fence: 0, give: 0, send: 0, arrive: 0, commit: 0, resume: 0 }
+  return {
+    parts,
+    async part<T>(name: keyof typeof parts, work: Promise<T>): Promise<T> {
+      const began = now()
+      const result = await work
+      parts[name] = Math.round((now() - began) * 100) / 100
+      return result
+    },
+  }
+}
+
+/**
+ * The guest goes on at the source, however far it came: the destination's access is closed, then the source's is given
+ * back, then the migration is given up. The incoming QEMU stands still all the while and is told to go on by nobody, so its
+ * end is not waited for first: its host may be dead. A source that stays away is left as it is; it finds its way
+ * when it answers again.
+ */
+export async function goBack(
+  ports: LiveMigrateServerPorts,
+  context: { op: Op; signal: AbortSignal },
+  input: LiveMigrateServerInput,
+  host: string,
+): Promise<void> {
+  const { op } = context
+  const { serverId, source, disks } = input
+  const incoming = ports.agents
+    .compute(host)
+    .ensureNoIncoming(callerOf(op), serverId, op.id)
+    // Tried again in the undo of its own step.
+    .catch(() => {})
+  await closeDestination(ports, op, disks, host)
+  const moving = new Set(disks.map(({ attachmentId }) => attachmentId))
+  const attachments = (await ports.attachments.ofServer(serverId)).filter(({ id }) => moving.has(id))
+  await unlessAway(context, ports.policy.awayMs, async () => {
+    await sideBySide(attachments, (attachment) => ensureHead(ports, callerOf(op), attachment))
+    await ports.agents.compute(source).ensureMigrationAbandoned(callerOf(op), serverId, op.id)
+  })
+  await incoming
+}
