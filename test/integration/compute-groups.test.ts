@@ -148,7 +148,8 @@ test('servers of an anti-affinity group are apart, and one more than hosts is in
 
   const third = (await boot(group, {}, 'member', 'OS-SCH-HNT:scheduler_hints')).body.server.id
   const failed = await rig.settle(third, 'ERROR')
-  assert.match((failed?.['fault'] as { message: string }).message, /^No valid host was found/)
+  const fault = failed?.['fault'] as { message: string }
+  assert.match(fault.message, /^No valid host was found/)
   await rig.call('DELETE', `/servers/${third}`)
   await rig.call('DELETE', `/servers/${first}`)
   await rig.settle(third, 'DELETED')

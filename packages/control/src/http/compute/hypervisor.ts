@@ -95,11 +95,14 @@ function requireKnown(query: Query, known: readonly string[]): void {
   )
 }
 
-/** From 2.53 on a UUID. */
+/**
+ * From 2.53 on a UUID. What is none is not found, where Nova answers 400: after a 404 its client looks the host up by
+ * its name, `nova hypervisor-show HOST`, and after a 400 it gives up.
+ */
 function idParam(request: FastifyRequest): string {
   const id = paramOf(request, 'id')
   if (!since(request, '2.53') || /^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$/i.test(id)) return id
-  throw new DomainError('invalid', `Invalid uuid ${id}`)
+  throw new DomainError('notFound', `Hypervisor with ID '${id}' could not be found.`)
 }
 
 const idOf = (request: FastifyRequest, { service }: Hypervisor): string | number =>
