@@ -1,5 +1,12 @@
 import { DomainError } from '@volant/contract'
-import { chooseHost, refusalOf, type ComputeRequest, type HostCapacity } from '../domain/placement-compute.ts'
+import {
+  chooseHost,
+  cpuAllocationRatio,
+  refusalOf,
+  unboundByDisabled,
+  type ComputeRequest,
+  type HostCapacity,
+} from '../domain/placement-compute.ts'
 import type { Server } from '../domain/server.ts'
 import { zoneOf, type Topology } from '../domain/topology.ts'
 import type { Candidate, DestinationRequest, Destinations } from '../ports/destinations.ts'
@@ -31,7 +38,7 @@ export function createScheduler(options: {
 }): Scheduler {
   const inTurn = createTurns()
 
-  async function capacities(): Promise<HostCapacity[]> {
+  async function capacities(supposing?: DestinationRequest['supposing']): Promise<HostCapacity[]> {
     const usage = await options.servers.usageByHost()
     const reserved = await options.migrations.reservedByHost()
     const services = await options.services.list()
@@ -45,7 +52,7 @@ export function createScheduler(options: {
         name,
         availabilityZone: zoneOf(options.topology, host),
         service: {
-          disabled: service?.disabled ?? false,
+          disabled: supposing?.host === name ? supposing.disabled : (service?.disabled ?? false),
           disabledReason: service?.disabledReason ?? null,
           forcedDown: service?.forcedDown ?? false,
           up: service !== undefined && isUp(service, view, options.now()),
@@ -78,14 +85,16 @@ export function createScheduler(options: {
   async function judged(request: DestinationRequest) {
     const { serverId, except = [], among } = request
     const server = await options.servers.get(serverId)
-    const wanted = await wantedFor(server, request)
-    const hosts = (await capacities()).filter(({ name }) => name !== server.host)
+    const all = await capacities(request.supposing)
+    const wanted = unboundByDisabled(await wantedFor(server, request), all)
+    const hosts = all.filter(({ name }) => name !== server.host)
     const isOpen = ({ name }: HostCapacity): boolean =>
       !except.includes(name) && (among?.includes(name) ?? true)
     const candidates: Candidate[] = hosts.map((one) => ({
       host: one.name,
       refusal: isOpen(one) ? (refusalOf(one, wanted) ?? null) : 'is not among the hosts to choose from',
       freeMemoryMib: Math.max(0, one.memoryMib - one.usedMemoryMib),
+      freeVcpus: Math.max(0, one.vcpus * cpuAllocationRatio - one.usedVcpus),
     }))
     return { server, candidates, host: chooseHost(hosts.filter(isOpen), wanted) }
   }

@@ -98,6 +98,21 @@ function groupRefusal(host: string, group: GroupPlaces | undefined): string | un
   return `has server ${servers} of server group '${name}' (anti-affinity, ${maxServerPerHost} for each host)`
 }
 
+/**
+ * The request of a server that moves: members of its affinity group on hosts that are disabled don't bind it to those, for
+ * they have to leave them, too; else nobody could be the first.
+ */
+export function unboundByDisabled(request: ComputeRequest, hosts: readonly HostCapacity[]): ComputeRequest {
+  const { group } = request
+  if (group?.policy !== 'affinity') return request
+  const disabled = new Set(hosts.filter(({ service }) => service.disabled).map(({ name }) => name))
+  const others = group.others.map((one) => ({
+    ...one,
+    hosts: one.hosts.filter((host) => !disabled.has(host)),
+  }))
+  return { ...request, group: { ...group, others } }
+}
+
 export const fits = (host: HostCapacity, request: ComputeRequest): boolean =>
   refusalOf(host, request) === undefined
 

@@ -10,6 +10,8 @@ export interface DestinationRequest {
   among?: readonly string[]
   /** Of a resize; absent: the server's own. */
   flavor?: Pick<FlavorSnapshot, 'vcpus' | 'memoryMib'>
+  /** As if the service of a host were disabled, or enabled: what a plan is made for. */
+  supposing?: { host: string; disabled: boolean }
 }
 
 export interface Candidate {
@@ -17,6 +19,7 @@ export interface Candidate {
   /** Why the server can't be on it, to be read after the host's name; null: it can. */
   refusal: string | null
   freeMemoryMib: number
+  freeVcpus: number
 }
 
 /** The scheduler, as those use it who move servers to other hosts. */
