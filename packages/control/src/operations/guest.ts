@@ -48,16 +48,20 @@ export async function ensureGuestRuns(ports: GuestPorts, op: Op, server: Server)
 
 /** The heads of all attachments, in the order of the guest's disks. */
 export async function ensureHeads(ports: GuestPorts, op: Op, serverId: string): Promise<GuestDisk[]> {
-  const attachments = await ports.attachments.ofServer(serverId)
-  const ordered = attachments.toSorted(
+  const disks: GuestDisk[] = []
+  for (const attachment of inDeviceOrder(await ports.attachments.ofServer(serverId))) {
+    disks.push(await runningHead(ports, op, attachment))
+  }
+  return disks
+}
+
+/** In the order of the guest's disks. */
+export const inDeviceOrder = (attachments: readonly Attachment[]): Attachment[] =>
+  attachments.toSorted(
     (a, b) =>
       (a.bootIndex ?? Infinity) - (b.bootIndex ?? Infinity) ||
       byDevice(a.mountpoint ?? '', b.mountpoint ?? ''),
   )
-  const disks: GuestDisk[] = []
-  for (const attachment of ordered) disks.push(await runningHead(ports, op, attachment))
-  return disks
-}
 
 /**
  * A head that runs is left as it is: a migration may be under way in it, and only that knows on which image the

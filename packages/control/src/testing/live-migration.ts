@@ -80,7 +80,7 @@ export async function openLiveMigration(machines: Machines, fields: Partial<Serv
       memoryCopies: new Map<string, MemoryCopy>(),
       monotonic: () => performance.now(),
       destinations: {
-        candidates: async () => [{ host: 'compute-2', refusal: null, freeMemoryMib: 4096 }],
+        candidates: async () => [{ host: 'compute-2', refusal: null, freeMemoryMib: 4096, freeVcpus: 8 }],
         async choose(_request: DestinationRequest, store: (host: string) => Promise<void>) {
           await store('compute-2')
           return 'compute-2'
