@@ -150,7 +150,7 @@ test('what a stop between claim and operation left gets its end at the next star
     serverId: idle.id,
     status: 'detaching',
   })
-  await rig.compute.prepare()
+  await rig.compute.prepare({ fence: 1 })
   const failed = await show(building.id)
   assert.equal(failed.status, 'ERROR')
   assert.match(failed.fault.message, /stopped before the request was recorded/)

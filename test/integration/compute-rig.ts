@@ -150,7 +150,7 @@ export async function openComputeRig(
   holder.executor = executor
   await executor.begin()
   await storage.prepare()
-  await compute.prepare()
+  await compute.prepare({ fence: executor.fence })
   const services = [volumes.service, compute.service]
   const app = await buildServer({ log, services })
   const call = callerOf(app)

@@ -1,3 +1,4 @@
+import type { Caller } from '@volant/contract'
 import { bind, type BoundOperation } from '@volant/saga'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
@@ -17,6 +18,7 @@ import { createVolumeRemover } from './app/volume-removal.ts'
 import { deletionClaims } from './db/repositories/deletion-claim.ts'
 import { computeQuotaRecords } from './db/repositories/compute-quota.ts'
 import { computeServiceRecords } from './db/repositories/compute-service.ts'
+import { fencedHeadRecords } from './db/repositories/fenced-head.ts'
 import { flavorRecords } from './db/repositories/flavor.ts'
 import { instanceActionRecords } from './db/repositories/instance-action.ts'
 import { keypairRecords } from './db/repositories/keypair.ts'
@@ -49,6 +51,7 @@ import type { Places } from './ports/places.ts'
 import type { AttachmentRecords, CopyRecords, SnapshotRecords, VolumeRecords } from './ports/records.ts'
 import type { VolumeCreator } from './ports/volumes.ts'
 import { createGuestWatch } from './reconcile/guests.ts'
+import { settleReturnedHost } from './reconcile/returned-host.ts'
 import { createServerRecovery } from './reconcile/servers.ts'
 
 /** How long a start waits for the compute hosts' first answers. Milliseconds. */
@@ -82,7 +85,7 @@ export interface Compute {
   /** For the engine. */
   operations: BoundOperation[]
   /** Rows for new hosts, a first look at them, and servers whose request a crash cut short. After the engine. */
-  prepare(): Promise<void>
+  prepare(caller: Caller): Promise<void>
   /** One look at all hosts and guests. */
   refresh(): Promise<void>
   /** Looks every other second from now on. */
@@ -98,7 +101,8 @@ export function createCompute(options: ComputeOptions): Compute {
   return {
     operations: operationsOf(options, parts),
     service: serviceOf(options, parts),
-    async prepare() {
+    async prepare(caller) {
+      parts.late.caller = caller
       await services.prepare()
       // A host that takes longer is shown as down until it answers, and holds nobody up.
       await Promise.race([watch.refresh(), sleep(firstLookMs, undefined, { ref: false })])
@@ -112,14 +116,38 @@ export function createCompute(options: ComputeOptions): Compute {
 }
 
 /** What operations and the application share. */
-function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeOptions) {
+function partsOf(options: ComputeOptions) {
+  const { db, records, agents, backend, places, engine, topology, clock, log } = options
   const servers = serverRecords(db)
   const actions = instanceActionRecords(db)
   const serverMigrations = serverMigrationRecords(db)
   const groups = serverGroupRecords(db)
   const serviceRecords = computeServiceRecords(db)
+  const fencedHeads = fencedHeadRecords(db)
   const computeHosts = topology.computeHosts.map(({ name }) => name)
-  const watch = createGuestWatch({ computeHosts, agents, servers, clock, log })
+  // The engine, whose fence it is, comes after this.
+  const late: { caller?: Caller } = {}
+  const settling = {
+    ...records,
+    servers,
+    services: serviceRecords,
+    fencedHeads,
+    agents,
+    backend,
+    places,
+    engine,
+    log,
+  }
+  const watch = createGuestWatch({
+    computeHosts,
+    agents,
+    servers,
+    clock,
+    log,
+    async settle(host, guests) {
+      return late.caller === undefined ? 0 : settleReturnedHost(settling, late.caller, host, guests)
+    },
+  })
   const scheduler = createScheduler({
     servers,
     services: serviceRecords,
@@ -136,6 +164,8 @@ function partsOf({ db, records, agents, engine, topology, clock, log }: ComputeO
     engine,
   })
   return {
+    late,
+    fencedHeads,
     servers,
     actions,
     serverMigrations,

@@ -364,7 +364,7 @@ async function carryOn(
   await services.blockStorage.prepare()
   await services.shareApi.prepare()
   await registerProbeGuest(services.images.registry, state.probe, folder.path, log)
-  await services.compute.prepare()
+  await services.compute.prepare(caller)
   await services.volumes.recover()
   await services.shares.recover()
   services.compute.start()

@@ -11,9 +11,10 @@ export interface FencedHead {
 }
 
 export interface FencedHeadRecords {
-  /** Durable when it resolves: from then on no storage driver opens anything for the head. Idempotent by head. */
+  /** Durable when it resolves: from then on no storage driver opens anything for the head. Repeated, the time is the newer. */
   add(head: FencedHead): Promise<void>
   isFenced(headId: string): Promise<boolean>
   ofHost(host: string): Promise<FencedHead[]>
-  remove(headId: string): Promise<void>
+  /** Only the fence of that time: one that was made again since stays. Tells whether it is gone. */
+  remove(head: Pick<FencedHead, 'headId' | 'fencedAt'>): Promise<boolean>
 }

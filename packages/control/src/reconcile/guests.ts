@@ -24,6 +24,8 @@ export function createGuestWatch(options: {
   computeHosts: readonly string[]
   agents: Pick<Agents, 'compute'>
   servers: Pick<ServerRecords, 'onHost' | 'updateIf' | 'find'>
+  /** Ends what must not run on a host; the host answers only once that is done. See `returned-host.ts`. */
+  settle(host: string, guests: readonly GuestStatus[]): Promise<number>
   clock: Clock
   log: Logger
 }): GuestWatch {
@@ -40,6 +42,8 @@ export function createGuestWatch(options: {
     try {
       const agent = agents.compute(host)
       const [facts, guests] = await within(Promise.all([agent.facts(), agent.listGuests()]))
+      const zombies = await options.settle(host, guests)
+      if (zombies > 0) log.warn({ host, zombies }, 'guests of a host that was given up were ended')
       const byServer = new Map(guests.map((guest) => [guest.serverId, guest]))
       views.set(host, { host, answers: true, facts, guests: byServer, seenAt: clock.now() })
       if (!before.answers) log.info({ host }, 'the compute host answers')

@@ -14,7 +14,7 @@ export function fencedHeadRecords(db: Kysely<Database>): FencedHeadRecords {
           host,
           fenced_at: fencedAt,
         })
-        .onConflict((conflict) => conflict.column('head_id').doNothing())
+        .onConflict((conflict) => conflict.column('head_id').doUpdateSet({ fenced_at: fencedAt }))
         .execute()
     },
     async isFenced(headId) {
@@ -35,8 +35,13 @@ export function fencedHeadRecords(db: Kysely<Database>): FencedHeadRecords {
         fencedAt: row.fenced_at,
       }))
     },
-    async remove(headId) {
-      await db.deleteFrom('fenced_heads').where('head_id', '=', headId).execute()
+    async remove({ headId, fencedAt }) {
+      const result = await db
+        .deleteFrom('fenced_heads')
+        .where('head_id', '=', headId)
+        .where('fenced_at', '=', fencedAt)
+        .executeTakeFirst()
+      return result.numDeletedRows > 0n
     },
   }
 }
