@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, test } from 'node:test'
+import { serverMigrationRecords } from '../../packages/control/src/db/repositories/server-migration.ts'
+import { buildingServer } from '../../packages/control/src/testing/servers.ts'
 import { openComputeRig, probeImage, type ComputeRig } from './compute-rig.ts'
 
 let rig: ComputeRig
@@ -254,6 +256,50 @@ test('hosts, as they were until 2.42', async () => {
   }
   assert.equal((await put('/os-hosts/compute-1', { status: 'disable' }, '2.42')).status, 501)
   assert.equal((await get('/os-hosts/compute-1/reboot', '2.42')).status, 501)
+})
+
+test('what is held back for a server on its way is used at its destination', async () => {
+  const [first] = (await get('/servers?host=compute-1&all_tenants=1')).body.servers
+  const migrations = serverMigrationRecords(rig.world.db)
+  const { flavor } = buildingServer()
+  const at = new Date().toISOString()
+  await migrations.create({
+    id: 'coming',
+    serverId: first.id,
+    kind: 'live-migration',
+    status: 'preparing',
+    sourceHost: 'compute-1',
+    destHost: 'compute-2',
+    oldFlavor: { ...flavor, id: '1' },
+    newFlavor: { ...flavor, id: '1' },
+    wasRunning: true,
+    heads: {},
+    vcpus: 1,
+    memoryMib: 512,
+    reserves: 'compute-2',
+    operationId: null,
+    userId: 'u',
+    projectId: 'p',
+    memoryTotal: null,
+    memoryProcessed: null,
+    memoryRemaining: null,
+    downtimeMs: null,
+    message: null,
+    createdAt: at,
+    updatedAt: at,
+  })
+  const used = async () => {
+    const second = (await get('/os-hypervisors/detail', '2.87')).body.hypervisors[1]
+    const { host } = (await get('/os-hosts/compute-2', '2.42')).body
+    return [
+      second.memory_mb_used,
+      second.running_vms,
+      ...host.map((each: never) => each['resource']['memory_mb']),
+    ]
+  }
+  assert.deepEqual(await used(), [512, 0, 16384, 512, 0])
+  await migrations.update('coming', { reserves: null })
+  assert.deepEqual(await used(), [0, 0, 16384, 0, 0])
 })
 
 test('a zone is available where a host of it is enabled', async () => {

@@ -122,6 +122,7 @@ async function reserve(
     destHost: host,
     oldFlavor: { ...flavor, id: '1' },
     newFlavor: { ...flavor, id: '1' },
+    wasRunning: true,
     heads: {},
     vcpus: flavor.vcpus,
     memoryMib: flavor.memoryMib,
