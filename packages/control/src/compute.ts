@@ -8,6 +8,7 @@ import { createComputeServices } from './app/compute-service.ts'
 import { createFlavors } from './app/flavor.ts'
 import { createHypervisors } from './app/hypervisor.ts'
 import { createKeypairs } from './app/keypair.ts'
+import { createLiveMigrations } from './app/live-migration.ts'
 import { createScheduler } from './app/scheduler.ts'
 import { createServerActions } from './app/server-action.ts'
 import { createServerCreation } from './app/server-create.ts'
@@ -29,12 +30,14 @@ import { serverRecords } from './db/repositories/server.ts'
 import { volumeClaims } from './db/repositories/volume-claim.ts'
 import type { Database } from './db/schema.ts'
 import type { Topology } from './domain/topology.ts'
+import { defaultLiveMigrationPolicy } from './domain/live-migration.ts'
 import type { TokenVerifier } from './http/authenticate.ts'
 import { computeService } from './http/compute/service.ts'
 import type { HttpService } from './http/server.ts'
 import { confirmResize } from './operations/confirm-resize.ts'
 import { createServer } from './operations/create-server.ts'
 import { deleteServer } from './operations/delete-server.ts'
+import { liveMigrateServer } from './operations/live-migrate-server.ts'
 import { pauseServer } from './operations/pause-server.ts'
 import { rebootServer } from './operations/reboot-server.ts'
 import { resizeServer } from './operations/resize-server.ts'
@@ -173,6 +176,17 @@ function partsOf(options: ComputeOptions) {
     watch,
     scheduler,
     remover,
+    liveMigrations: createLiveMigrations({
+      attachments: records.attachments,
+      servers,
+      actions,
+      serverMigrations,
+      destinations: scheduler,
+      engine,
+      agents,
+      topology,
+      clock,
+    }),
     services: createComputeServices({ records: serviceRecords, hosts: watch, topology, clock }),
     recovery: createServerRecovery({ ...records, servers, actions, engine, remover, clock, log }),
   }
@@ -205,6 +219,13 @@ function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
     bind(stopServer, ports),
     bind(rebootServer, ports),
     bind(pauseServer, ports),
+    bind(liveMigrateServer, {
+      ...ports,
+      destinations: scheduler,
+      policy: defaultLiveMigrationPolicy,
+      memoryCopies: new Map(),
+      monotonic: () => performance.now(),
+    }),
     bind(resizeServer, ports),
     bind(confirmResize, ports),
     bind(revertResize, ports),
@@ -233,6 +254,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
       topology,
     }),
     actions: createServerActions({ ...shared, agents }),
+    liveMigrations: parts.liveMigrations,
     attachments: createVolumeAttachments({ ...shared, finishes: recovery }),
     flavors: createFlavors({ flavors, clock }),
     hypervisors: createHypervisors({

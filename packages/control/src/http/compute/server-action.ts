@@ -1,9 +1,11 @@
 import { DomainError } from '@volant/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
+import type { ServerLiveMigrations } from '../../app/live-migration.ts'
 import type { ServerActions } from '../../app/server-action.ts'
 import type { Servers } from '../../app/server.ts'
 import { nameText } from '../parse.ts'
+import { migrateLive } from './live-migration.ts'
 import { paramOf, since } from './request.ts'
 import { bodyOf, integer, strict, toInteger } from './schema.ts'
 
@@ -30,7 +32,6 @@ const lockBody = bodyOf(
 
 /** Actions that Nova has and Volant does not, each with what to do instead. */
 const missing: Record<string, string> = {
-  'os-migrateLive': 'Live migration of servers is not there yet. Volumes migrate while their server runs.',
   migrate: 'Cold migration of servers is not there yet.',
   evacuate: 'Evacuation of servers is not there yet.',
   createImage: 'Images cannot be made of servers yet. Upload one to the image service.',
@@ -67,7 +68,11 @@ type Handler = (request: FastifyRequest, reply: FastifyReply, serverId: string) 
 
 export function serverActionRoutes(
   app: FastifyInstance,
-  { servers, actions }: { servers: Servers; actions: ServerActions },
+  {
+    servers,
+    actions,
+    liveMigrations,
+  }: { servers: Servers; actions: ServerActions; liveMigrations: ServerLiveMigrations },
 ): void {
   const accepted =
     (act: (request: FastifyRequest, serverId: string) => Promise<void>): Handler =>
@@ -82,6 +87,7 @@ export function serverActionRoutes(
       const how = rebootBody(request.body).reboot.type.toLowerCase() === 'hard' ? 'hard' : 'soft'
       return actions.reboot(request.principal, id, how, request.id)
     }),
+    'os-migrateLive': accepted((request, id) => migrateLive(liveMigrations, request, id)),
     pause: accepted((request, id) => actions.pause(request.principal, id, true, request.id)),
     unpause: accepted((request, id) => actions.pause(request.principal, id, false, request.id)),
     forceDelete: accepted((request, id) => actions.remove(request.principal, id, request.id)),

@@ -5,6 +5,7 @@ import type { ComputeLimits } from '../../app/compute-quota.ts'
 import type { Flavors } from '../../app/flavor.ts'
 import type { Hypervisors } from '../../app/hypervisor.ts'
 import type { Keypairs } from '../../app/keypair.ts'
+import type { ServerLiveMigrations } from '../../app/live-migration.ts'
 import type { ServerGroups } from '../../app/server-group.ts'
 import type { VolumeAttachments } from '../../app/volume-attachment.ts'
 import type { Topology } from '../../domain/topology.ts'
@@ -18,6 +19,7 @@ import { flavorRoutes } from './flavor.ts'
 import { hostRoutes } from './host.ts'
 import { hypervisorRoutes } from './hypervisor.ts'
 import { keypairRoutes } from './keypair.ts'
+import { liveMigrationRoutes } from './live-migration.ts'
 import { quotaRoutes } from './quota.ts'
 import { serverActionRoutes } from './server-action.ts'
 import { serverGroupRoutes } from './server-group.ts'
@@ -28,6 +30,7 @@ import { computeVersions, versionRoutes } from './versions.ts'
 import { volumeAttachmentRoutes } from './volume-attachment.ts'
 
 export interface ComputeServiceOptions extends ServerRoutes {
+  liveMigrations: ServerLiveMigrations
   flavors: Flavors
   attachments: VolumeAttachments
   hypervisors: Hypervisors
@@ -63,6 +66,7 @@ function authenticatedRoutes(app: FastifyInstance, options: ComputeServiceOption
   app.addHook('preHandler', requirePlainParameters)
   serverRoutes(app, options)
   serverActionRoutes(app, options)
+  liveMigrationRoutes(app, options.liveMigrations)
   volumeAttachmentRoutes(app, options.attachments)
   serverPartRoutes(app, options.servers)
   flavorRoutes(app, options.flavors)
