@@ -243,6 +243,18 @@ test('groups hold wherever a server goes, and one on its way is at both ends', a
   const together = await group('affinity')
   const [left] = [await server('a', {}, together), await server('a', {}, together)]
   assert.match((await refusals(left))['b'] ?? '', /is not where server group 'g' \(affinity\) is: a/)
+  await services.update('service-a', { forcedDown: true, updatedAt: '' })
+  assert.equal((await refusals(left))['b'], null, 'all have to leave a host that is down')
+  await services.update('service-a', { forcedDown: false, disabled: true, updatedAt: '' })
+  assert.equal(await choose(left), 'c', 'and one that is disabled')
+  await servers.update(left, { host: 'c' })
+  const [next] = (await servers.onHost('a')).filter(({ id: other }) => other !== one)
+  assert.deepEqual(await refusals(next?.id ?? ''), {
+    b: "is not where server group 'g' (affinity) is: c",
+    c: null,
+  })
+  await services.update('service-a', { disabled: false, updatedAt: '' })
+  await servers.update(left, { host: 'a' })
   await groups.remove(together)
   assert.equal((await refusals(left))['c'], null)
 })

@@ -99,16 +99,18 @@ function groupRefusal(host: string, group: GroupPlaces | undefined): string | un
 }
 
 /**
- * The request of a server that moves: members of its affinity group on hosts that are disabled don't bind it to those, for
- * they have to leave them, too; else nobody could be the first.
+ * The request of a server that moves: members of its affinity group on hosts that are disabled or down don't bind it to
+ * those, for they have to leave them, too; else nobody could be the first.
  */
 export function unboundByDisabled(request: ComputeRequest, hosts: readonly HostCapacity[]): ComputeRequest {
   const { group } = request
   if (group?.policy !== 'affinity') return request
-  const disabled = new Set(hosts.filter(({ service }) => service.disabled).map(({ name }) => name))
+  const closed = new Set(
+    hosts.filter(({ service }) => service.disabled || !service.up).map(({ name }) => name),
+  )
   const others = group.others.map((one) => ({
     ...one,
-    hosts: one.hosts.filter((host) => !disabled.has(host)),
+    hosts: one.hosts.filter((host) => !closed.has(host)),
   }))
   return { ...request, group: { ...group, others } }
 }
