@@ -45,6 +45,7 @@ export class Migration {
   readonly to: Place
   readonly channels: number
   #newHeads: string[] = []
+  #request: IncomingRequest | undefined
 
   constructor(world: MigrationRig, from: Place, to: Place, channels = 1) {
     this.#world = world
@@ -61,7 +62,7 @@ export class Migration {
     return this.to.guests.agent()
   }
 
-  async incomingRequest(): Promise<IncomingRequest> {
+  async incomingRequest(sourceMachine = this.from.machine): Promise<IncomingRequest> {
     const { serverId, spec, volumes } = this.#world
     this.#newHeads = volumes.map(() => randomUUID())
     const disks: GuestDisk[] = []
@@ -73,18 +74,24 @@ export class Migration {
     }
     return {
       migrationId: this.migrationId,
-      guest: { ...spec, disks },
+      // In another order than they were plugged in: each must be where it was all the same.
+      guest: { ...spec, disks: disks.toReversed() },
       hardware: await this.source.guestHardware(serverId),
-      sourceMachine: this.from.machine,
+      sourceMachine,
       channels: this.channels,
     }
   }
 
   /** The memory begins to be copied. */
-  async begin(bandwidth = 0): Promise<void> {
+  async begin(
+    bandwidth = 0,
+    { sourceMachine, tlsHostname }: { sourceMachine?: string; tlsHostname?: string } = {},
+  ): Promise<void> {
     const { serverId } = this.#world
-    const to = await this.destination.ensureIncoming(caller, await this.incomingRequest())
+    this.#request ??= await this.incomingRequest(sourceMachine)
+    const to = await this.destination.ensureIncoming(caller, this.#request)
     const { migrationId, channels } = this
+    if (tlsHostname !== undefined) to.tlsHostname = tlsHostname
     await this.source.ensureMigration(caller, serverId, {
       migrationId,
       to,
@@ -105,6 +112,14 @@ export class Migration {
 
   async beginSwitchover(): Promise<void> {
     await this.source.beginSwitchover(caller, this.#world.serverId, this.migrationId)
+  }
+
+  /** The destination's heads die in standby; their agent starts them again. */
+  async killStandby(): Promise<void> {
+    for (const holderId of this.#newHeads) {
+      const { pid } = (await this.to.holders.holderStatus(holderId)) ?? {}
+      if (pid !== undefined) process.kill(pid, 'SIGKILL')
+    }
   }
 
   /** The source's heads let go of the images; then the destination's get them. */
@@ -138,7 +153,8 @@ export class Migration {
     }
   }
 
-  async all(paused = false): Promise<number> {
+  /** All of the guest is at the destination, and stands still. Returns for how long it already has, in ms. */
+  async toArrived(): Promise<number> {
     await this.begin()
     await this.toSwitchover()
     await this.beginSwitchover()
@@ -146,8 +162,13 @@ export class Migration {
     const { phase, error, downtimeMs } = await this.continue()
     assert.equal(phase, 'completed', error ?? phase)
     await this.arrived()
-    await this.goOn(paused)
     return downtimeMs ?? NaN
+  }
+
+  async all(paused = false): Promise<number> {
+    const downtimeMs = await this.toArrived()
+    await this.goOn(paused)
+    return downtimeMs
   }
 
   /** Before the commit, from wherever it is. */
@@ -183,7 +204,7 @@ export interface MigrationRig {
   places: [Place, Place]
   newVolume(place: Place): Promise<{ volume: TestVolume; disk: GuestDisk }>
   /** Boots a guest that writes to one volume. */
-  boot(place: Place, probe?: string): Promise<void>
+  boot(place: Place, nics?: GuestSpec['nics']): Promise<void>
   acked(place: Place): number
   /** The guest writes on here, and what it wrote so far is there. */
   writesOn(place: Place): Promise<void>
@@ -192,7 +213,7 @@ export interface MigrationRig {
 }
 
 /** Two compute hosts of two machines that share one aggregate, as those of a storage node's machine do. */
-export async function openMigrationRig(t: TestContext): Promise<MigrationRig> {
+export async function openMigrationRig(t: TestContext, netns?: string): Promise<MigrationRig> {
   const rig = await openRig(t)
   const tls = createTlsAuthority(join(rig.folder, 'tls'))
   const place = (machine: string, holders: LocalHolderAgent): Place => ({
@@ -200,6 +221,7 @@ export async function openMigrationRig(t: TestContext): Promise<MigrationRig> {
     holders,
     guests: openGuestRig(t, {
       host: `c-${machine}`,
+      ...(netns === undefined ? {} : { netns: `/run/netns/${netns}` }),
       reconnectDelaySeconds: 5,
       migration: {
         dataAddress: '127.0.0.1',
@@ -230,9 +252,9 @@ export async function openMigrationRig(t: TestContext): Promise<MigrationRig> {
       const head = await holders.ensureHolder(caller, { holderId, volumeId, image, serves: true })
       return { volume, disk: diskOf(volume, head) }
     },
-    async boot(at, probe = 'probe.fill=16M') {
+    async boot(at, nics = []) {
       const { disk } = await world.newVolume(at)
-      world.spec = await at.guests.spec(serverId, { disks: [disk] }, probe)
+      world.spec = await at.guests.spec(serverId, { disks: [disk], nics }, 'probe.fill=16M')
       await at.guests.agent().ensureGuest(caller, world.spec)
       await until('the guest writes', () => world.acked(at) > 500)
     },

@@ -201,6 +201,12 @@ export class Guest {
     if (this.#softReboot !== undefined) {
       throw new DomainError('conflict', `Server ${this.serverId} is being rebooted; try again after that.`)
     }
+    if ((await connection.monitor.runState()) === 'postmigrate' && this.outgoing.record === undefined) {
+      throw new DomainError(
+        'conflict',
+        `Server ${this.serverId} was paused when an earlier migration of it was given up at its end; it must be unpaused first.`,
+      )
+    }
     await this.outgoing.begin(connection, request)
   }
 

@@ -149,7 +149,7 @@ export class OutgoingMigration {
       const { qmp } = await this.#process.connect()
       info = await querySourceMigration(qmp)
     } catch (error) {
-      if (this.#process.identity() !== undefined) throw error
+      if (this.#process.identity() !== undefined) throw silent(this.#context.serverId, error)
       this.#process.noteDeath()
       return { ...base, phase: 'failed', error: this.#process.record?.reason ?? 'the QEMU process ended' }
     }
@@ -326,6 +326,11 @@ export const announcement = { initial: 50, max: 550, rounds: 5, step: 100 }
 
 const failureOf = (info: MigrationInfo): string =>
   info['error-desc'] ?? `QEMU reports it as ${info.status ?? 'none'}`
+
+const silent = (serverId: string, error: unknown): DomainError =>
+  new DomainError('unavailable', `The QEMU of server ${serverId} does not answer: ${messageOf(error)}`, {
+    cause: error,
+  })
 
 const goOn = (qmp: QmpClient): Promise<unknown> =>
   qmp.execute('migrate-continue', { state: 'pre-switchover' })
