@@ -3,6 +3,7 @@ import { bind, type BoundOperation } from '@volant/saga'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Kysely } from 'kysely'
 import type { Logger } from 'pino'
+import { createColdMoves } from './app/cold-migration.ts'
 import { createComputeLimits } from './app/compute-quota.ts'
 import { createComputeServices } from './app/compute-service.ts'
 import { createFlavors } from './app/flavor.ts'
@@ -13,6 +14,8 @@ import { createScheduler } from './app/scheduler.ts'
 import { createServerActions } from './app/server-action.ts'
 import { createServerCreation } from './app/server-create.ts'
 import { createServerGroups } from './app/server-group.ts'
+import { createServerMigrations } from './app/server-migration.ts'
+import { createServerResizes } from './app/server-resize.ts'
 import { createServers } from './app/server.ts'
 import { createVolumeAttachments } from './app/volume-attachment.ts'
 import { createVolumeRemover } from './app/volume-removal.ts'
@@ -239,6 +242,13 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
   const keypairs = keypairRecords(db)
   const quotas = computeQuotaRecords(db)
   const shared = { servers, actions, engine, clock, claims: volumeClaims(db), ...records }
+  const moving = {
+    ...shared,
+    migrations: parts.serverMigrations,
+    destinations: parts.scheduler,
+    services,
+  }
+  const moves = createColdMoves(moving)
   return computeService({
     servers: createServers({ servers, actions, services, groups, engine }),
     creation: createServerCreation({
@@ -254,6 +264,8 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
       topology,
     }),
     actions: createServerActions({ ...shared, agents }),
+    resizes: createServerResizes({ ...moving, flavors, quotas, images, moves, topology }),
+    migrations: createServerMigrations(moving),
     liveMigrations: parts.liveMigrations,
     attachments: createVolumeAttachments({ ...shared, finishes: recovery }),
     flavors: createFlavors({ flavors, clock }),

@@ -35,7 +35,7 @@ export interface VolumeAttachments {
 }
 
 const notMigrating: (MigrationStatus | null)[] = [null, 'success', 'error']
-const attachedStates = ['active', 'paused', 'stopped'] as const
+const attachedStates = ['active', 'paused', 'stopped', 'resized'] as const
 
 export function createVolumeAttachments(options: {
   servers: ServerRecords

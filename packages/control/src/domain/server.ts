@@ -199,6 +199,17 @@ export function requireState(
   if (!taskStates.includes(server.taskState)) refuse('task_state', String(server.taskState))
 }
 
+/** Why the server can't leave its compute host; undefined: nothing that it has is only there. */
+export const rootDiskRefusal = ({
+  id,
+  boot,
+  host,
+}: Pick<Server, 'id' | 'boot' | 'host'>): string | undefined =>
+  boot.rootDisk === undefined
+    ? undefined
+    : `Instance ${id} has a root disk of its own, made of its image, which is on host ${String(host)} and stays there. ` +
+      'Boot a server that is to move from a volume.'
+
 /** An administrator goes through a lock, its owner through the own. */
 export function requireUnlocked(server: Server, caller: { isAdmin: boolean }): void {
   if (server.lockedBy === null || caller.isAdmin) return

@@ -93,7 +93,10 @@ export interface ServerRecords {
  * and nothing is changed, where the volume is in another status by now, or is being migrated.
  */
 export interface VolumeClaims {
-  /** `available` becomes `attaching`, and the attachment's row is made. */
+  /**
+   * `available` becomes `attaching`, and the attachment's row is made. Throws `conflict` where its server is no longer at
+   * the attachment's host, or something is under way with it.
+   */
   attach(attachment: Attachment): Promise<boolean>
   /** `in-use` becomes `detaching`, the attachment too. */
   detach(attachment: Attachment): Promise<boolean>

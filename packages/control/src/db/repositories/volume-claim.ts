@@ -1,3 +1,4 @@
+import { DomainError } from '@volant/contract'
 import type { Kysely } from 'kysely'
 import type { Attachment } from '../../domain/volume.ts'
 import type { VolumeClaims } from '../../ports/servers.ts'
@@ -30,12 +31,31 @@ export function volumeClaims(db: Kysely<Database>): VolumeClaims {
     })
   return {
     attach: (attachment: Attachment) =>
-      change(attachment.volumeId, 'available', 'attaching', (trx) =>
-        trx.insertInto('attachments').values(toAttachmentColumns(attachment)).execute(),
-      ),
+      change(attachment.volumeId, 'available', 'attaching', async (trx) => {
+        await requireStill(trx, attachment)
+        await trx.insertInto('attachments').values(toAttachmentColumns(attachment)).execute()
+      }),
     detach: ({ id, volumeId }: Attachment) =>
       change(volumeId, 'in-use', 'detaching', (trx) =>
         trx.updateTable('attachments').set({ status: 'detaching' }).where('id', '=', id).execute(),
       ),
   }
+}
+
+/** The server has not begun to leave the host since the request looked at it; one that is being made has none yet. */
+async function requireStill(
+  trx: Kysely<Database>,
+  { serverId, host }: Pick<Attachment, 'serverId' | 'host'>,
+): Promise<void> {
+  if (serverId === null || host === null) return
+  const server = await trx
+    .selectFrom('servers')
+    .select(['host', 'task_state'])
+    .where('id', '=', serverId)
+    .executeTakeFirst()
+  if (server === undefined || (server.host === host && server.task_state === null)) return
+  throw new DomainError(
+    'conflict',
+    `Cannot 'attach_volume' instance ${serverId}: another request has just changed its state.`,
+  )
 }

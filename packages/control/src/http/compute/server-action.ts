@@ -3,11 +3,12 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { ServerLiveMigrations } from '../../app/live-migration.ts'
 import type { ServerActions } from '../../app/server-action.ts'
+import type { ServerResizes } from '../../app/server-resize.ts'
 import type { Servers } from '../../app/server.ts'
 import { nameText } from '../parse.ts'
 import { migrateLive } from './live-migration.ts'
 import { paramOf, since } from './request.ts'
-import { bodyOf, integer, strict, toInteger } from './schema.ts'
+import { bodyOf, hostName, idText, integer, strict, toInteger } from './schema.ts'
 
 const rebootBody = bodyOf(
   strict({ reboot: strict({ type: Type.Enum(['HARD', 'Hard', 'hard', 'SOFT', 'Soft', 'soft']) }) }),
@@ -30,15 +31,28 @@ const lockBody = bodyOf(
   }),
 )
 
+const migrateBody = bodyOf(
+  strict({
+    migrate: Type.Union([
+      strict({ host: Type.Optional(Type.Union([hostName(), Type.Null()])) }),
+      Type.Null(),
+    ]),
+  }),
+)
+const resizeBody = bodyOf(
+  strict({
+    resize: strict({
+      flavorRef: Type.Union([idText(), Type.Integer({ minimum: 0 })]),
+      'OS-DCF:diskConfig': Type.Optional(Type.Enum(['AUTO', 'MANUAL'])),
+    }),
+  }),
+)
+
 /** Actions that Nova has and Volant does not, each with what to do instead. */
 const missing: Record<string, string> = {
-  migrate: 'Cold migration of servers is not there yet.',
   evacuate: 'Evacuation of servers is not there yet.',
   createImage: 'Images cannot be made of servers yet. Upload one to the image service.',
   createBackup: 'Backups of servers are not there yet.',
-  resize: 'Servers cannot be resized yet.',
-  confirmResize: 'Servers cannot be resized yet.',
-  revertResize: 'Servers cannot be resized yet.',
   rebuild: 'Servers cannot be rebuilt yet. Delete the server and create it anew.',
   rescue: 'There is no rescue mode.',
   unrescue: 'There is no rescue mode.',
@@ -72,7 +86,13 @@ export function serverActionRoutes(
     servers,
     actions,
     liveMigrations,
-  }: { servers: Servers; actions: ServerActions; liveMigrations: ServerLiveMigrations },
+    resizes,
+  }: {
+    servers: Servers
+    actions: ServerActions
+    liveMigrations: ServerLiveMigrations
+    resizes: ServerResizes
+  },
 ): void {
   const accepted =
     (act: (request: FastifyRequest, serverId: string) => Promise<void>): Handler =>
@@ -91,6 +111,19 @@ export function serverActionRoutes(
     pause: accepted((request, id) => actions.pause(request.principal, id, true, request.id)),
     unpause: accepted((request, id) => actions.pause(request.principal, id, false, request.id)),
     forceDelete: accepted((request, id) => actions.remove(request.principal, id, request.id)),
+    migrate: accepted((request, id) => {
+      const host = since(request, '2.56') ? migrateBody(request.body).migrate?.host : undefined
+      return resizes.migrate(request.principal, id, host ?? undefined, request.id)
+    }),
+    resize: accepted((request, id) => {
+      const { flavorRef } = resizeBody(request.body).resize
+      return resizes.resize(request.principal, id, String(flavorRef), request.id)
+    }),
+    confirmResize: async (request, reply, id) => {
+      await resizes.confirm(request.principal, id, request.id)
+      return reply.code(204).send()
+    },
+    revertResize: accepted((request, id) => resizes.revert(request.principal, id, request.id)),
     lock: accepted((request, id) => {
       const body = since(request, '2.73') ? lockBody(request.body).lock : null
       return servers.setLock(request.principal, id, { reason: body?.locked_reason ?? null })

@@ -197,10 +197,6 @@ function emptyRoutes(app: FastifyInstance, servers: Servers): void {
   none('os-security-groups', () => ({ security_groups: [] }))
   none('os-virtual-interfaces', () => ({ virtual_interfaces: [] }))
   none('os-server-password', () => ({ password: '' }))
-  app.get('/servers/:id/migrations', async (request) => {
-    await administered(request, 'os_compute_api:servers:migrations:index')
-    return { migrations: [] }
-  })
   app.get('/servers/:id/os-interface', async (request) => {
     const { server } = await shown(request)
     return {

@@ -7,6 +7,8 @@ import type { Hypervisors } from '../../app/hypervisor.ts'
 import type { Keypairs } from '../../app/keypair.ts'
 import type { ServerLiveMigrations } from '../../app/live-migration.ts'
 import type { ServerGroups } from '../../app/server-group.ts'
+import type { ServerMigrations } from '../../app/server-migration.ts'
+import type { ServerResizes } from '../../app/server-resize.ts'
 import type { VolumeAttachments } from '../../app/volume-attachment.ts'
 import type { Topology } from '../../domain/topology.ts'
 import { authenticate, type TokenVerifier } from '../authenticate.ts'
@@ -22,6 +24,7 @@ import { keypairRoutes } from './keypair.ts'
 import { liveMigrationRoutes } from './live-migration.ts'
 import { quotaRoutes } from './quota.ts'
 import { serverActionRoutes } from './server-action.ts'
+import { serverMigrationRoutes } from './server-migration.ts'
 import { serverGroupRoutes } from './server-group.ts'
 import { serverPartRoutes } from './server-part.ts'
 import { serverRoutes, type ServerRoutes } from './server.ts'
@@ -33,6 +36,8 @@ export interface ComputeServiceOptions extends ServerRoutes {
   liveMigrations: ServerLiveMigrations
   flavors: Flavors
   attachments: VolumeAttachments
+  resizes: ServerResizes
+  migrations: ServerMigrations
   hypervisors: Hypervisors
   groups: ServerGroups
   services: ComputeServices
@@ -66,6 +71,7 @@ function authenticatedRoutes(app: FastifyInstance, options: ComputeServiceOption
   app.addHook('preHandler', requirePlainParameters)
   serverRoutes(app, options)
   serverActionRoutes(app, options)
+  serverMigrationRoutes(app, options)
   liveMigrationRoutes(app, options.liveMigrations)
   volumeAttachmentRoutes(app, options.attachments)
   serverPartRoutes(app, options.servers)

@@ -10,14 +10,10 @@ import { bridgeName } from './server-body.ts'
 /** What clients ask for around servers: zones, and collections that are always empty here. */
 export function surroundingRoutes(app: FastifyInstance, { services }: { services: ComputeServices }): void {
   zoneRoutes(app, services)
-  const administered = (path: string, policy: string, answer: object): void => {
-    app.get(path, (request) => {
-      enforce(request.principal, policy, 'admin')
-      return answer
-    })
-  }
-  administered('/os-aggregates', 'os_compute_api:os-aggregates:index', { aggregates: [] })
-  administered('/os-migrations', 'os_compute_api:os-migrations:index', { migrations: [] })
+  app.get('/os-aggregates', (request) => {
+    enforce(request.principal, 'os_compute_api:os-aggregates:index', 'admin')
+    return { aggregates: [] }
+  })
   app.get('/extensions', () => ({ extensions: [] }))
   networkRoutes(app)
   usageRoutes(app)
