@@ -1,6 +1,8 @@
 import { randomUUID } from 'node:crypto'
 import { connect, constants } from 'node:http2'
 import type { ClientHttp2Session, ClientHttp2Stream } from 'node:http2'
+import { connect as connectSocket } from 'node:net'
+import { connect as connectTls } from 'node:tls'
 import { agentMethods, DomainError, messageOf } from '@volant/contract'
 import { isAgent } from '@volant/qemu/tls/authority.ts'
 import type { Log } from '../daemon/log.ts'
@@ -135,21 +137,32 @@ class Connection implements AgentConnection {
     const { name, connectTimeoutMs } = this.#options
     const url = this.#options.url()
     const tls = await this.#options.tls()
-    const session = connect(url, {
-      ...tls,
-      servername: name,
-      minVersion: 'TLSv1.3',
-      checkServerIdentity: (_host, certificate) =>
-        isAgent(certificate, name)
-          ? undefined
-          : new Error(`at ${url} answers another one than the agent ${name}, by its certificate`),
-    })
-    session.on('error', () => {}) // told below; one that comes later must not end this process
+    const { hostname, port } = new URL(url)
+    const socket = connectSocket(Number(port || 443), hostname.replace(/^\[|\]$/g, ''))
+    const createConnection = () =>
+      connectTls({
+        ...tls,
+        socket,
+        servername: name,
+        minVersion: 'TLSv1.3',
+        ALPNProtocols: ['h2'],
+        checkServerIdentity: (_host, certificate) =>
+          isAgent(certificate, name)
+            ? undefined
+            : new Error(`at ${url} answers another one than the agent ${name}, by its certificate`),
+      })
+    const session = connect(url, { createConnection })
+    for (const one of [session, socket]) {
+      one.on('error', () => {}) // told below; one that comes later must not end this process
+    }
     let late = false
     await new Promise<void>((resolve, reject) => {
       const timer = setTimeout(() => {
         late = true
-        session.destroy(new Error(`${url} did not answer within ${connectTimeoutMs} ms`))
+        const error = new Error(`${url} did not answer within ${connectTimeoutMs} ms`)
+        session.destroy(error)
+        // A session waits for the end of a connection that is being made: minutes, where nothing answers at all.
+        socket.destroy(error)
       }, connectTimeoutMs)
       const failed = (error?: Error): void => {
         this.#isSilent = late
