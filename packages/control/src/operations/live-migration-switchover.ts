@@ -2,6 +2,7 @@
  * The moment at which a guest stands still, and its way back. Of all that is here the same holds: at no time has more than
  * one place access to a volume, and whoever had it before has provably lost it.
  */
+import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, type GuestDisk } from '@volant/contract'
 import { final } from '@volant/saga'
 import { callerOf } from './caller.ts'
@@ -25,6 +26,8 @@ export interface SwitchoverReport {
 
 /** What arrives later than this has failed. Milliseconds. */
 const arrivesWithinMs = 30_000
+/** After all else was done. Milliseconds. */
+const consoleWithinMs = 100
 
 const truthOf = async (ports: LiveMigrateServerPorts, volumeId: string) => {
   const { imageId } = await ports.volumes.get(volumeId)
@@ -139,6 +142,8 @@ export async function switchOver(
   const to = ports.agents.compute(host)
   const watch = stopwatch(ports.monotonic)
   await watch.part('begin', from.beginSwitchover(callerOf(op), serverId, op.id))
+  // The guest stands still: it prints nothing more there. Nice to have, so nothing fails or waits for it.
+  const console = from.consoleOutput(serverId).catch(() => undefined)
   await watch.part('fence', closeSource(ports, op, input))
   // The one touches the volumes, the other the memory; the guest that has both stands still until it is told to go on.
   const send = async () => {
@@ -171,7 +176,8 @@ export async function switchOver(
       { id: op.id, reserves: null },
     ),
   )
-  await watch.part('resume', to.ensureArrived(callerOf(op), serverId, op.id, wasPaused))
+  const printed = await Promise.race([console, sleep(consoleWithinMs, undefined, { ref: false })])
+  await watch.part('resume', to.ensureArrived(callerOf(op), serverId, op.id, wasPaused, printed))
   const { downtimeMs } = sent.status
   // QEMU counts from the guest's stop until all was sent.
   const pauseMs = downtimeMs === undefined || wasPaused ? null : downtimeMs + ports.monotonic() - sent.at
