@@ -6,6 +6,7 @@ import type { Logger } from 'pino'
 import { createColdMoves } from './app/cold-migration.ts'
 import { createComputeLimits } from './app/compute-quota.ts'
 import { createComputeServices } from './app/compute-service.ts'
+import { createEvacuations } from './app/evacuation.ts'
 import { createFlavors } from './app/flavor.ts'
 import { createHypervisors } from './app/hypervisor.ts'
 import { createKeypairs } from './app/keypair.ts'
@@ -41,12 +42,14 @@ import { confirmResize } from './operations/confirm-resize.ts'
 import { createServer } from './operations/create-server.ts'
 import { deleteServer } from './operations/delete-server.ts'
 import { liveMigrateServer } from './operations/live-migrate-server.ts'
+import { evacuateServer } from './operations/evacuate-server.ts'
 import { pauseServer } from './operations/pause-server.ts'
 import { rebootServer } from './operations/reboot-server.ts'
 import { resizeServer } from './operations/resize-server.ts'
 import { revertResize } from './operations/revert-resize.ts'
 import { startServer } from './operations/start-server.ts'
 import { stopServer } from './operations/stop-server.ts'
+import { takeOverServer } from './operations/take-over-server.ts'
 import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Clock } from './ports/clock.ts'
@@ -215,7 +218,10 @@ function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
     engine,
     remover,
   }
+  const evacuating = { ...ports, fencedHeads: parts.fencedHeads, destinations: scheduler }
   return [
+    bind(evacuateServer, evacuating),
+    bind(takeOverServer, evacuating),
     bind(createServer, ports),
     bind(deleteServer, ports),
     bind(startServer, ports),
@@ -264,9 +270,19 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
       topology,
     }),
     actions: createServerActions({ ...shared, agents }),
+    liveMigrations: parts.liveMigrations,
+    evacuations: createEvacuations({
+      servers,
+      services,
+      destinations: parts.scheduler,
+      migrations: parts.serverMigrations,
+      actions,
+      engine,
+      topology,
+      clock,
+    }),
     resizes: createServerResizes({ ...moving, flavors, quotas, images, moves, topology }),
     migrations: createServerMigrations(moving),
-    liveMigrations: parts.liveMigrations,
     attachments: createVolumeAttachments({ ...shared, finishes: recovery }),
     flavors: createFlavors({ flavors, clock }),
     hypervisors: createHypervisors({

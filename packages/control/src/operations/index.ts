@@ -16,6 +16,7 @@ import { deleteShare } from './delete-share.ts'
 import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
+import { evacuateServer } from './evacuate-server.ts'
 import { extendShare } from './extend-share.ts'
 import { extendVolume } from './extend-volume.ts'
 import { liveMigrateServer } from './live-migrate-server.ts'
@@ -34,6 +35,7 @@ import { revertShare } from './revert-share.ts'
 import { revertVolume } from './revert-volume.ts'
 import { startServer } from './start-server.ts'
 import { stopServer } from './stop-server.ts'
+import { takeOverServer } from './take-over-server.ts'
 import { vacateAggregate } from './vacate-aggregate.ts'
 
 /**
@@ -58,6 +60,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   deleteSnapshot,
   deleteVolume,
   detachVolume,
+  evacuateServer,
   extendShare,
   extendVolume,
   liveMigrateServer,
@@ -76,5 +79,6 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   revertVolume,
   startServer,
   stopServer,
+  takeOverServer,
   vacateAggregate,
 ] as unknown as readonly Operation<never, never>[]

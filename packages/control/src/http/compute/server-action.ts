@@ -2,11 +2,13 @@ import { DomainError } from '@volant/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { ServerLiveMigrations } from '../../app/live-migration.ts'
+import type { ServerEvacuations } from '../../app/evacuation.ts'
 import type { ServerActions } from '../../app/server-action.ts'
 import type { ServerResizes } from '../../app/server-resize.ts'
 import type { Servers } from '../../app/server.ts'
 import { nameText } from '../parse.ts'
 import { migrateLive } from './live-migration.ts'
+import { evacuating } from './evacuate.ts'
 import { paramOf, since } from './request.ts'
 import { bodyOf, hostName, idText, integer, strict, toInteger } from './schema.ts'
 
@@ -50,7 +52,6 @@ const resizeBody = bodyOf(
 
 /** Actions that Nova has and Volant does not, each with what to do instead. */
 const missing: Record<string, string> = {
-  evacuate: 'Evacuation of servers is not there yet.',
   createImage: 'Images cannot be made of servers yet. Upload one to the image service.',
   createBackup: 'Backups of servers are not there yet.',
   rebuild: 'Servers cannot be rebuilt yet. Delete the server and create it anew.',
@@ -86,11 +87,13 @@ export function serverActionRoutes(
     servers,
     actions,
     liveMigrations,
+    evacuations,
     resizes,
   }: {
     servers: Servers
     actions: ServerActions
     liveMigrations: ServerLiveMigrations
+    evacuations: ServerEvacuations
     resizes: ServerResizes
   },
 ): void {
@@ -107,6 +110,7 @@ export function serverActionRoutes(
       const how = rebootBody(request.body).reboot.type.toLowerCase() === 'hard' ? 'hard' : 'soft'
       return actions.reboot(request.principal, id, how, request.id)
     }),
+    evacuate: evacuating(evacuations),
     'os-migrateLive': accepted((request, id) => migrateLive(liveMigrations, request, id)),
     pause: accepted((request, id) => actions.pause(request.principal, id, true, request.id)),
     unpause: accepted((request, id) => actions.pause(request.principal, id, false, request.id)),

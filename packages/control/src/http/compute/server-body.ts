@@ -292,7 +292,7 @@ function currentEntry(entry: BlockDevice): BlockDeviceEntry {
 }
 
 /** Of characters that cannot be mistaken for one another. */
-function randomPassword(): string {
+export function randomPassword(): string {
   const letters = '23456789ABCDEFGHJKMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz'
   return [...crypto.getRandomValues(new Uint8Array(12))]
     .map((byte) => letters[byte % letters.length])

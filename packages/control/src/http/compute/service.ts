@@ -2,6 +2,7 @@ import { DomainError } from '@volant/contract'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import type { ComputeServices } from '../../app/compute-service.ts'
 import type { ComputeLimits } from '../../app/compute-quota.ts'
+import type { ServerEvacuations } from '../../app/evacuation.ts'
 import type { Flavors } from '../../app/flavor.ts'
 import type { Hypervisors } from '../../app/hypervisor.ts'
 import type { Keypairs } from '../../app/keypair.ts'
@@ -35,6 +36,7 @@ import { volumeAttachmentRoutes } from './volume-attachment.ts'
 export interface ComputeServiceOptions extends ServerRoutes {
   liveMigrations: ServerLiveMigrations
   flavors: Flavors
+  evacuations: ServerEvacuations
   attachments: VolumeAttachments
   resizes: ServerResizes
   migrations: ServerMigrations
@@ -71,8 +73,8 @@ function authenticatedRoutes(app: FastifyInstance, options: ComputeServiceOption
   app.addHook('preHandler', requirePlainParameters)
   serverRoutes(app, options)
   serverActionRoutes(app, options)
-  serverMigrationRoutes(app, options)
   liveMigrationRoutes(app, options.liveMigrations)
+  serverMigrationRoutes(app, options)
   volumeAttachmentRoutes(app, options.attachments)
   serverPartRoutes(app, options.servers)
   flavorRoutes(app, options.flavors)
