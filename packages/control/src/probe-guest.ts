@@ -1,4 +1,4 @@
-import { readdir, truncate, writeFile } from 'node:fs/promises'
+import { readdir, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { Logger } from 'pino'
 import { ensureProbeGuest, type ProbeGuest } from '../../../probe/build.ts'
@@ -13,9 +13,6 @@ export async function findProbeGuest(cacheDir: string): Promise<ProbeGuest | und
   return built.some((name) => name.startsWith('vmlinuz-')) ? ensureProbeGuest(cacheDir) : undefined
 }
 
-/** A disk that holds nothing: the guest runs from its initramfs. Bytes. */
-const rootDiskBytes = 1024 * 1024
-
 /** Registers the public image `volant-probe`, with the kernel and ramdisk it boots from. Idempotent. */
 export async function registerProbeGuest(
   registry: Pick<ImageRegistry, 'ensureBuiltin'>,
@@ -27,9 +24,9 @@ export async function registerProbeGuest(
     log.warn({}, "there is no image volant-probe: 'npm run setup' builds it")
     return
   }
-  const rootDisk = join(stateDir, 'volant-probe.raw')
-  await writeFile(rootDisk, '', { flag: 'a', mode: 0o600 })
-  await truncate(rootDisk, rootDiskBytes)
+  // Without data: the guest runs from its initramfs, and without a disk on its host it can go to another one.
+  const noDisk = join(stateDir, 'volant-probe.raw')
+  await writeFile(noDisk, '', { mode: 0o600 })
   const kernel = await registry.ensureBuiltin({
     name: 'volant-probe-kernel',
     path: probe.kernelPath,
@@ -46,7 +43,7 @@ export async function registerProbeGuest(
   })
   await registry.ensureBuiltin({
     name: 'volant-probe',
-    path: rootDisk,
+    path: noDisk,
     diskFormat: 'raw',
     containerFormat: 'bare',
     properties: { kernel_id: kernel.id, ramdisk_id: ramdisk.id, os_command_line: probe.commandLine },
