@@ -132,7 +132,23 @@ test('groups are listed by project and in pages, and counted against the quota',
 
 test('servers of an anti-affinity group are apart, and one more than hosts is in ERROR', async () => {
   const group = await made('anti-affinity')
-  const two = await boot(group, { min_count: 2, max_count: 2, return_reservation_id: true })
+  const two = await boot(group, {
+    min_count: 2,
+    max_count: 2,
+    return_reservation_id: true,
+    // Without a disk of its own, so that it could be migrated live.
+    block_device_mapping_v2: [
+      {
+        source_type: 'image',
+        uuid: probeImage,
+        destination_type: 'volume',
+        volume_size: 1,
+        boot_index: 0,
+        delete_on_termination: true,
+      },
+    ],
+    imageRef: '',
+  })
   assert.equal(two.status, 202)
   const { members } = await show(group)
   assert.equal(members.length, 2)
@@ -145,6 +161,20 @@ test('servers of an anti-affinity group are apart, and one more than hosts is in
   )
   const renamed = await rig.call('PUT', `/servers/${first}`, { body: { server: { name: 't' } } })
   assert.deepEqual(renamed.body.server.server_groups, [group])
+
+  const act = (body: object) => rig.call('POST', `/servers/${first}/action`, { as: 'admin', body })
+  const free = (await hostOf(first)) === 'compute-1' ? 'compute-2' : 'compute-1'
+  const because = new RegExp(`${free} has server ${members[1]} of server group 'anti-affinity'`)
+  for (const body of [
+    { 'os-migrateLive': { host: null, block_migration: 'auto' } },
+    { 'os-migrateLive': { host: free, block_migration: 'auto' } },
+    { migrate: { host: free } },
+  ]) {
+    const refused = await act(body)
+    assert.equal(refused.status, 400, JSON.stringify(refused.body))
+    assert.match(message(refused), because)
+    assert.equal(await hostOf(first), free === 'compute-1' ? 'compute-2' : 'compute-1')
+  }
 
   const third = (await boot(group, {}, 'member', 'OS-SCH-HNT:scheduler_hints')).body.server.id
   const failed = await rig.settle(third, 'ERROR')
