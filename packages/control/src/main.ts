@@ -417,6 +417,7 @@ async function listen(
     executor,
     undoableUntil: (run) => undos.undoableUntil(run),
     serverName: (serverId) => compute.serverName(serverId),
+    serverHosts: (operationId) => compute.serverHosts(operationId),
     host: state.topology.host,
   })
   const sweep = createSweep(

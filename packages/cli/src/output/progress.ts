@@ -82,6 +82,7 @@ export function progressLine(operation: Operation, columns: number): string {
 function deedOf({ kind, resource, target }: Operation): string[] {
   const share = `share ${resource.name ?? resource.id}`
   const deeds: Record<string, string> = {
+    'server.live-migrate': `${resource.name ?? resource.id} runs on ${target ?? 'its destination'}`,
     'share.create': `${share} is served; who may mount it, its access rules say`,
     'share.delete': `${share} is gone`,
     'share.extend': `${share} is larger, for its clients, too`,
@@ -110,7 +111,12 @@ export function outcomeText(operation: Operation): string {
     if (operation.client_pause_ms !== null) {
       const bound = operation.client_pause_bound_ms
       const atMost = bound === null ? '' : ` (no request waited longer than ${formatMilliseconds(bound)})`
-      const which = progress.images === null ? 'client pause at cutover' : 'longest client pause at a cutover'
+      const which =
+        operation.kind === 'server.live-migrate'
+          ? 'the guest stood still for'
+          : progress.images === null
+            ? 'client pause at cutover'
+            : 'longest client pause at a cutover'
       lines.push(`${which}: ${formatMilliseconds(operation.client_pause_ms)}${atMost}`)
     }
     lines.push(...operation.commands.map((command) => `  ${command}`))

@@ -74,7 +74,10 @@ export const Operation = Type.Object({
   parent: nullable(id),
   /** How many parts it has (had), up to 1000. */
   parts: count,
-  /** Host strings `HOST@BACKEND#POOL` for a migration, `AGGREGATE@NODE` for a move; null where it has none. */
+  /**
+   * Host strings `HOST@BACKEND#POOL` for a migration, `AGGREGATE@NODE` for a move, compute hosts for a server that goes to
+   * another; null where it has none.
+   */
   source: nullable(Type.String()),
   target: nullable(Type.String()),
   progress: OperationProgress,
@@ -85,7 +88,8 @@ export const Operation = Type.Object({
   }),
   /**
    * Milliseconds for which the daemon held the client's I/O at the cutover, none of it in flight, measured by the
-   * daemon's own events; null until then, and for a detached volume. Of a FlexVol's move the longest so far.
+   * daemon's own events; null until then, and for a detached volume. Of a FlexVol's move the longest so far. Of a live
+   * migration for how long the guest stood still.
    */
   client_pause_ms: nullable(Type.Number({ minimum: 0 })),
   /** From the request for completion to its end: no request of the client waited longer for the cutover. */

@@ -5,7 +5,13 @@ import type { Executor, RunRecord, RunState } from '@volant/saga'
 import { placeText } from '../domain/aggregate-name.ts'
 import { hostStringOf } from '../domain/migration.ts'
 import { operationRecord } from '../domain/operation-record.ts'
-import { operationState, operationView, resourceOf, type OperationNames } from '../domain/operation-view.ts'
+import {
+  operationState,
+  operationView,
+  resourceOf,
+  type OperationNames,
+  type Possible,
+} from '../domain/operation-view.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { FlexVolMoveRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
@@ -52,6 +58,8 @@ export function createOperations(options: {
   shares: Pick<ShareRecords, 'find'>
   /** The server's name, for operations on servers. */
   serverName: (serverId: string) => Promise<string | null>
+  /** From which compute host to which one it takes a server; null: it takes none. */
+  serverHosts: (operationId: string) => Promise<{ source: string; target: string | null } | null>
   /** Until when the operation can be undone after its end; null: it can't. */
   undoableUntil: (run: RunRecord) => Promise<string | null>
   host: string
@@ -69,8 +77,12 @@ export function createOperations(options: {
       undoUntil: await options.undoableUntil(run),
     }
   }
+  const possible = (run: RunRecord): Possible => {
+    const { wishes, skip } = executor.possible(run.id)
+    return { wishes: unpausable.has(run.kind) ? wishes.filter((wish) => wish !== 'pause') : wishes, skip }
+  }
   const view = async (run: RunRecord): Promise<Operation> =>
-    operationView(run, await executor.history(run.id), await namesOf(run), executor.possible(run.id))
+    operationView(run, await executor.history(run.id), await namesOf(run), possible(run))
   const record = async (run: RunRecord): Promise<OperationRecord> =>
     operationRecord(run, await executor.history(run.id))
   const admin = (principal: Principal): void => enforce(principal, 'ndo:operations', 'admin')
@@ -97,6 +109,7 @@ export function createOperations(options: {
     },
     async pause(principal, id) {
       admin(principal)
+      requirePausable(await executor.get(id))
       return view(await executor.pause(id))
     },
     async resume(principal, id) {
@@ -151,6 +164,20 @@ export function createOperations(options: {
 
 type Sources = Parameters<typeof createOperations>[0]
 
+/**
+ * Kinds that can't be paused: the end of a live migration is QEMU's to say, and a guest that stands still then waits for
+ * nobody.
+ */
+const unpausable: ReadonlySet<string> = new Set(['server.live-migrate'])
+
+function requirePausable({ id, kind }: RunRecord): void {
+  if (!unpausable.has(kind)) return
+  throw new DomainError(
+    'conflict',
+    `A live migration can't be paused. Slow it: volant operations rate ${id} 10M; or cancel it: volant operations cancel ${id}`,
+  )
+}
+
 /** Kinds of operations that are carried out by others. */
 const hasParts: ReadonlySet<string> = new Set(['flexvol.move', 'aggregate.vacate', 'share.migrate'])
 
@@ -190,13 +217,15 @@ async function nameOf(sources: Sources, type: string, id: string): Promise<strin
 
 /** From where to where: pools of a migration, aggregates of a move. */
 async function endsOf(
-  { flexvols, moves, host }: Sources,
+  { flexvols, moves, host, serverHosts }: Sources,
   run: RunRecord,
 ): Promise<{ source: string | null; target: string | null }> {
   if (run.kind === 'flexvol.move') {
     const move = await moves.find(run.id)
     return { source: move ? placeText(move.from) : null, target: move ? placeText(move.to) : null }
   }
+  const hosts = run.kind.startsWith('server.') ? await serverHosts(run.id) : null
+  if (hosts !== null) return hosts
   const input = run.input as Record<string, unknown>
   const [from, to] = [placeIn(input['from']), placeIn(input['to'])]
   if (from !== null || to !== null) return { source: from, target: to }

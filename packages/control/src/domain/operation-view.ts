@@ -2,6 +2,7 @@ import type { Operation, OperationProgress, OperationState } from '@volant/contr
 import type { LogEntry, RunRecord, RunState, Wish } from '@volant/saga'
 import { aggregateId } from './aggregate-name.ts'
 import type { FlexVolMoveProgress } from './flexvol-move.ts'
+import type { LiveMigrationProgress } from './live-migration.ts'
 import type { MigrationProgress } from './migration-progress.ts'
 import { moveOf } from './undo.ts'
 import type { VacateProgress } from './vacate-progress.ts'
@@ -59,7 +60,7 @@ function aggregateOf(input: Record<string, unknown>, runId: string): { type: str
   return { type: 'aggregate', id: typeof name === 'string' ? aggregateId(cluster, name) : runId }
 }
 
-type Progress = MigrationProgress | FlexVolMoveProgress | VacateProgress
+type Progress = LiveMigrationProgress | MigrationProgress | FlexVolMoveProgress | VacateProgress
 
 /** A run and its log, as `/ndo/v1/operations` shows them. */
 export function operationView(
@@ -113,7 +114,8 @@ export function operationView(
 function phaseOf(run: RunRecord, progress: Progress | null): string | null {
   if (run.state === 'unwinding' || run.state === 'cancelling') return 'undoing'
   if (run.step === 'cutover') return 'completing'
-  if (run.step === 'inSync') return progress?.phase ?? 'copying'
+  if (run.step === 'switchover') return 'switchover'
+  if (run.step === 'inSync' || run.step === 'copied') return progress?.phase ?? 'copying'
   return run.endedAt === null && isOfMany(progress) ? progress.phase : null
 }
 
@@ -160,6 +162,10 @@ function progressView(
     eta_seconds: ended ? 0 : run.state === 'paused' ? null : progress.etaSeconds,
   }
   if (isOfMany(progress)) return { ...measures, ...countsOf(progress) }
+  if ('throttlePercent' in progress) {
+    const done = succeeded ? { done_bytes: progress.totalBytes } : {}
+    return { ...measures, ...done, dirty_bytes: ended ? null : progress.leftBytes }
+  }
   const catchingUp = progress.phase === 'in-sync' || progress.phase === 'catching-up'
   return {
     ...measures,
@@ -185,7 +191,8 @@ function averageBps(run: RunRecord, bytes: number): number {
 }
 
 function pauseOf(log: LogEntry[], measure: 'pauseMs' | 'pauseBoundMs'): number | null {
-  const cutover = log.findLast((entry) => entry.step === 'cutover' && entry.event === 'done')
+  const isCutover = ({ step }: LogEntry): boolean => step === 'cutover' || step === 'switchover'
+  const cutover = log.findLast((entry) => isCutover(entry) && entry.event === 'done')
   const output = cutover?.output as Record<string, unknown> | null | undefined
   const ms = output?.[measure]
   return typeof ms === 'number' ? Math.round(ms * 100) / 100 : null

@@ -88,6 +88,7 @@ export async function openUndoRig(t: TestContext, options: { attached: boolean; 
     executor,
     ...world.records,
     serverName: async () => null,
+    serverHosts: async () => null,
     undoableUntil: (run) => undos.undoableUntil(run),
     host: world.topology.host,
   })

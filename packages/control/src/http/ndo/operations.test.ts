@@ -37,6 +37,7 @@ async function serve(t: TestContext) {
     shares: { find: async () => undefined },
     moves: { find: async () => undefined },
     serverName: async () => null,
+    serverHosts: async () => null,
     undoableUntil: async () => null,
     host: 'h',
   })

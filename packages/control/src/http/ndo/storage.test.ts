@@ -107,6 +107,7 @@ async function serve(t: TestContext) {
     moves: records,
     shares,
     serverName: async () => null,
+    serverHosts: async () => null,
     undoableUntil: async () => null,
     host: 'h',
   })
