@@ -101,8 +101,6 @@ export interface Compute {
   start(): void
   stop(): Promise<void>
   serverName(serverId: string): Promise<string | null>
-  /** From where to where an operation takes a server; null: it takes none to another host. */
-  serverHosts(operationId: string): Promise<{ source: string; target: string | null } | null>
 }
 
 /** The Compute service and all that is behind it. */
@@ -120,10 +118,6 @@ export function createCompute(options: ComputeOptions): Compute {
       await recovery.recover()
     },
     serverName: async (serverId) => (await servers.find(serverId))?.name ?? null,
-    async serverHosts(operationId) {
-      const migration = await parts.serverMigrations.find(operationId)
-      return migration === undefined ? null : { source: migration.sourceHost, target: migration.destHost }
-    },
     refresh: watch.refresh,
     start: watch.start,
     stop: watch.stop,
@@ -178,6 +172,16 @@ function partsOf(options: ComputeOptions) {
     deletionClaims: deletionClaims(db, clock),
     engine,
   })
+  const services = createComputeServices({ records: serviceRecords, hosts: watch, topology, clock })
+  const moving = {
+    attachments: records.attachments,
+    servers,
+    actions,
+    serverMigrations,
+    destinations: scheduler,
+    engine,
+    clock,
+  }
   return {
     late,
     fencedHeads,
@@ -188,18 +192,9 @@ function partsOf(options: ComputeOptions) {
     watch,
     scheduler,
     remover,
-    liveMigrations: createLiveMigrations({
-      attachments: records.attachments,
-      servers,
-      actions,
-      serverMigrations,
-      destinations: scheduler,
-      engine,
-      agents,
-      topology,
-      clock,
-    }),
-    services: createComputeServices({ records: serviceRecords, hosts: watch, topology, clock }),
+    liveMigrations: createLiveMigrations({ ...moving, agents, topology }),
+    services,
+    coldMigrations: createColdMoves({ ...moving, migrations: serverMigrations, services }),
     recovery: createServerRecovery({ ...records, servers, actions, engine, remover, clock, log }),
   }
 }
@@ -254,13 +249,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
   const keypairs = keypairRecords(db)
   const quotas = computeQuotaRecords(db)
   const shared = { servers, actions, engine, clock, claims: volumeClaims(db), ...records }
-  const moving = {
-    ...shared,
-    migrations: parts.serverMigrations,
-    destinations: parts.scheduler,
-    services,
-  }
-  const moves = createColdMoves(moving)
+  const moving = { ...shared, migrations: parts.serverMigrations, services }
   return computeService({
     servers: createServers({ servers, actions, services, groups, engine }),
     creation: createServerCreation({
@@ -287,7 +276,14 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
       topology,
       clock,
     }),
-    resizes: createServerResizes({ ...moving, flavors, quotas, images, moves, topology }),
+    resizes: createServerResizes({
+      ...moving,
+      flavors,
+      quotas,
+      images,
+      moves: parts.coldMigrations,
+      topology,
+    }),
     migrations: createServerMigrations(moving),
     attachments: createVolumeAttachments({ ...shared, finishes: recovery }),
     flavors: createFlavors({ flavors, clock }),

@@ -31,7 +31,7 @@ export interface ServerResizes {
   revert(principal: Principal, serverId: string, requestId: string): Promise<void>
 }
 
-interface Options extends ColdMoveOptions {
+interface Options extends Omit<ColdMoveOptions, 'destinations'> {
   servers: ServerRecords
   flavors: Pick<FlavorRecords, 'find' | 'list'>
   quotas: Pick<ComputeQuotaRecords, 'of'>
