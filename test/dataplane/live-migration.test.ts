@@ -136,7 +136,10 @@ test('whatever ends a migration before its commit, the guest goes on where it wa
     await migration.beginSwitchover()
     await migration.fence()
     await kill(rig, two)
-    assert.equal((await migration.continue()).phase, 'failed')
+    // The last of it may be in the sockets' buffers: the source may call it sent, but it never arrives.
+    assert.match((await migration.continue()).phase, /failed|completed/)
+    const incoming = await migration.destination.awaitIncoming(serverId, migration.migrationId, 10_000)
+    assert.equal(incoming.phase, 'failed')
   })
   await step('it is abandoned when all of it is at the destination', async (migration) => {
     await migration.toArrived()

@@ -117,7 +117,10 @@ export type MigrationPhase =
   | 'pre-switchover'
   /** `beginSwitchover` was said: only the caller decides from now on. */
   | 'switching'
-  /** Everything was sent. The guest stands still here. */
+  /**
+   * Everything was sent. The guest stands still here. It need not have arrived: a destination that dies now leaves the
+   * source with this phase; `awaitIncoming` tells.
+   */
   | 'completed'
   /** Given up by QEMU or by the agent. The guest goes on here unless its access was closed. */
   | 'failed'
