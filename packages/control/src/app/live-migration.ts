@@ -215,11 +215,7 @@ function requireOtherHost(topology: Topology, server: Server, host: string | und
 /** Nobody else works on the server or on one of its volumes. */
 async function requireFree({ engine, attachments }: Sources, server: Server): Promise<void> {
   const rows = await attachments.ofServer(server.id)
-  const changing = rows.find(({ status }) => status !== 'attached')
-  if (changing !== undefined) {
-    const text = `Volume ${changing.volumeId} of instance ${server.id} is ${changing.status}: try again when that has ended.`
-    throw new LiveMigrationRefused('conflict', text, true)
-  }
+  requireAttached(server, rows)
   const keys = [`server/${server.id}`, ...rows.map(({ volumeId }) => `volume/${volumeId}`)]
   for (const key of keys) {
     const holder = await engine.holderOf(key)
@@ -231,6 +227,13 @@ async function requireFree({ engine, attachments }: Sources, server: Server): Pr
       `same time. Wait until it has ended, or cancel it: volant operations cancel ${holder.id}`
     throw new LiveMigrationRefused('conflict', text, true)
   }
+}
+
+function requireAttached(server: Server, attachments: readonly Attachment[]): void {
+  const changing = attachments.find(({ status }) => status !== 'attached')
+  if (changing === undefined) return
+  const text = `Volume ${changing.volumeId} of instance ${server.id} is ${changing.status}: try again when that has ended.`
+  throw new LiveMigrationRefused('conflict', text, true)
 }
 
 /** There is a host with room on which the guest can go on. */
@@ -294,7 +297,9 @@ async function begin(
       projectId: by.projectId,
     })
     // Read after the claim, from which on nothing is attached or detached.
-    const input = inputOf(server, await sources.attachments.ofServer(serverId), request)
+    const attachments = await sources.attachments.ofServer(serverId)
+    requireAttached(server, attachments)
+    const input = inputOf(server, attachments, request)
     const parent = request.parent === undefined ? {} : { parent: request.parent }
     const { id } = await engine.start(liveMigrateServer, input, parent)
     return { operationId: id }

@@ -108,6 +108,7 @@ export function createVolumeAttachments(options: {
       const volume = await visibleVolume(volumes, principal, request.volumeId)
       const row = await claimForAttach(server, volume, request.deleteOnTermination)
       try {
+        await requireStill(server, 'attach_volume')
         const input = {
           attachmentId: row.id,
           volumeId: volume.id,
@@ -134,6 +135,7 @@ export function createVolumeAttachments(options: {
       requireState(server, 'detach_volume', attachedStates)
       await claimForDetach(volume, row)
       try {
+        await requireStill(server, 'detach_volume')
         const { id } = await engine.start(detachVolume, { attachmentId: row.id, volumeId, serverId })
         await recordAction({ principal, requestId }, server, 'detach_volume', id, volumeId)
       } catch (error) {
@@ -157,6 +159,15 @@ export function createVolumeAttachments(options: {
           '(OSSN-0094). Use "cinder migrate VOLUME HOST@BACKEND#POOL", also while the volume is in use.',
       )
     },
+  }
+
+  /** A live migration that was asked for meanwhile sees the claim, or is seen here: never neither. */
+  async function requireStill(server: Server, action: string): Promise<void> {
+    const now = (await servers.find(server.id)) ?? server
+    requireState(now, action, attachedStates)
+    if (now.host !== server.host) {
+      throw new DomainError('conflict', `Instance ${server.id} has just come to ${now.host}: ask again.`)
+    }
   }
 
   async function claimForAttach(server: Server, volume: Volume, doomed: boolean): Promise<Attachment> {
