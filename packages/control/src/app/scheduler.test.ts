@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { after, beforeEach, test } from 'node:test'
-import type { DomainError } from '@volant/contract'
+import type { DomainError, HypervisorFacts } from '@volant/contract'
 import { computeServiceRecords } from '../db/repositories/compute-service.ts'
 import { serverGroupRecords } from '../db/repositories/server-group.ts'
 import { serverMigrationRecords } from '../db/repositories/server-migration.ts'
@@ -41,6 +41,7 @@ let scheduler: Scheduler
 /** Hosts that do not answer; what a new look at them finds. */
 let silent: Set<string>
 let returning: () => void
+let facts: Map<string, HypervisorFacts>
 
 beforeEach(async () => {
   db = await openDatabase(':memory:')
@@ -50,6 +51,7 @@ beforeEach(async () => {
   groups = serverGroupRecords(db)
   services = computeServiceRecords(db)
   silent = new Set()
+  facts = new Map()
   returning = () => {}
   for (const { name } of topology.computeHosts) {
     await services.ensure({
@@ -67,7 +69,7 @@ beforeEach(async () => {
   const view = (host: string): HostView => ({
     host,
     answers: !silent.has(host),
-    facts: undefined,
+    facts: facts.get(host),
     guests: new Map(),
     seenAt: now,
   })
@@ -297,7 +299,10 @@ test('hosts that are left out are not chosen, and an agent that has only just co
   assert.equal(await choose(one, { except: ['c'] }), 'b')
   assert.equal(await choose(one, { among: ['b'] }), 'b')
   assert.equal((await refusals(one, { among: ['b'] }))['c'], 'is not among the hosts to choose from')
+  // Up still, for it answered a moment ago.
+  facts.set('c', { vcpus: 4, memoryMiB: 4096 } as HypervisorFacts)
   silent = new Set(['b', 'c'])
+  assert.equal((await refusals(one))['c'], 'does not answer now')
   returning = () => silent.delete('b')
   assert.match((await refusals(one))['b'] ?? '', /is down: its agent does not answer/)
   assert.equal(await choose(one), 'b')

@@ -65,6 +65,13 @@ export function createScheduler(options: {
     })
   }
 
+  /** A host counts as up for a while after its last answer; nothing new goes to one that is silent now. */
+  const answers = ({ name }: HostCapacity): boolean => options.hosts.find(name)?.answers ?? false
+  const whyNot = (host: HostCapacity, wanted: ComputeRequest): string | null =>
+    refusalOf(host, wanted) ?? (answers(host) ? null : 'does not answer now')
+  const best = (hosts: readonly HostCapacity[], wanted: ComputeRequest): string | undefined =>
+    chooseHost(hosts.filter(answers), wanted)
+
   async function wantedFor(
     server: Server,
     more: Pick<ComputeRequest, 'host' | 'availabilityZone'> & Pick<DestinationRequest, 'flavor'>,
@@ -92,11 +99,11 @@ export function createScheduler(options: {
       !except.includes(name) && (among?.includes(name) ?? true)
     const candidates: Candidate[] = hosts.map((one) => ({
       host: one.name,
-      refusal: isOpen(one) ? (refusalOf(one, wanted) ?? null) : 'is not among the hosts to choose from',
+      refusal: isOpen(one) ? whyNot(one, wanted) : 'is not among the hosts to choose from',
       freeMemoryMib: Math.max(0, one.memoryMib - one.usedMemoryMib),
       freeVcpus: Math.max(0, one.vcpus * cpuAllocationRatio - one.usedVcpus),
     }))
-    return { server, candidates, host: chooseHost(hosts.filter(isOpen), wanted) }
+    return { server, candidates, host: best(hosts.filter(isOpen), wanted) }
   }
 
   /** Of a host that was asked for: what is wrong with asking for it. */
@@ -134,16 +141,16 @@ export function createScheduler(options: {
         const server = await options.servers.get(serverId)
         if (server.host !== null) return server.host
         const wanted = await wantedFor(server, request)
-        let host = chooseHost(await capacities(), wanted)
+        let host = best(await capacities(), wanted)
         if (host === undefined) {
           await options.refresh()
-          host = chooseHost(await capacities(), wanted)
+          host = best(await capacities(), wanted)
         }
         if (host !== undefined) await options.servers.update(serverId, { host })
         else if (request.host !== undefined) {
           // Who named a host may know why it is none.
           const asked = (await capacities()).filter(({ name }) => name === request.host)
-          const reasons = asked.map((one) => ({ host: one.name, refusal: refusalOf(one, wanted) ?? null }))
+          const reasons = asked.map((one) => ({ host: one.name, refusal: whyNot(one, wanted) }))
           throw new DomainError('noCapacity', noValidHost(reasons))
         }
         return host
