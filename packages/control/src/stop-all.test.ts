@@ -2,7 +2,8 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DomainError } from '@volant/contract'
 import { createSimulatedShareAgent } from '@volant/agent/simulated/shares.ts'
-import { stopShares } from './stop-all.ts'
+import { createSimulatedComputeAgent } from '@volant/agent/simulated/compute.ts'
+import { stopGuests, stopShares } from './stop-all.ts'
 
 const caller = { fence: 1 }
 
@@ -23,6 +24,21 @@ async function nodesWithShares() {
     stopShares([...nodes.keys()], { shares }, caller, unlessAway)
   return { shares, stop }
 }
+
+test('a guest that is being live-migrated is stopped, and what waits for it is no more', async () => {
+  const hosts = ['h1', 'h2'].map((host) => createSimulatedComputeAgent({ host }))
+  const [source, destination] = hosts as [(typeof hosts)[0], (typeof hosts)[0]]
+  const guest = { serverId: 's1', name: 's1', vcpus: 1, memoryMiB: 64, disks: [], nics: [] }
+  await source.ensureGuest(caller, guest)
+  const migration = { migrationId: 'm', channels: 1 }
+  const hardware = await source.guestHardware('s1')
+  const to = await destination.ensureIncoming(caller, { ...migration, guest, hardware, sourceMachine: 'x' })
+  const limits = { downtimeMs: 300, bandwidth: 0, autoConverge: true }
+  await source.ensureMigration(caller, 's1', { ...migration, to, limits })
+  for (const host of hosts) await stopGuests(host, caller)
+  assert.equal((await source.guestStatus('s1')).state, 'stopped')
+  assert.equal((await destination.guestStatus('s1')).state, 'absent')
+})
 
 test('the shares of every node are stopped', async () => {
   const { shares, stop } = await nodesWithShares()

@@ -1,5 +1,5 @@
 import { join } from 'node:path'
-import { DomainError, messageOf, type Caller } from '@volant/contract'
+import { DomainError, messageOf, type Caller, type ComputeAgent, type GuestStatus } from '@volant/contract'
 import { readJson } from '@volant/qemu'
 import type { Kysely } from 'kysely'
 import pino from 'pino'
@@ -69,11 +69,7 @@ async function stopAll(topology: Topology, agents: PlaneAgents, caller: Caller):
   }
   await Promise.all(
     topology.computeHosts.map(({ name }) =>
-      unlessAway('computeHosts', name, async () => {
-        const compute = agents.compute(name)
-        const guests = await compute.listGuests()
-        await Promise.all(guests.map((g) => compute.ensureGuestStopped(caller, g.serverId, guestGraceMs)))
-      }),
+      unlessAway('computeHosts', name, () => stopGuests(agents.compute(name), caller)),
     ),
   )
   const nodes = topology.clusters.flatMap((cluster) => cluster.nodes)
@@ -104,6 +100,26 @@ async function stopAll(topology: Topology, agents: PlaneAgents, caller: Caller):
     await unlessAway('storageNodes', name, () => agents.storage(name).ensureUnmounted(caller))
   }
   return [...away]
+}
+
+/** Every guest of a host. Exported for its test. */
+export async function stopGuests(compute: ComputeAgent, caller: Caller): Promise<void> {
+  const guests = await compute.listGuests()
+  await Promise.all(guests.map((guest) => stopGuest(compute, caller, guest)))
+}
+
+/** A live migration ends with its guest: before its commit nothing waits elsewhere, after it the server is stopped there. */
+async function stopGuest(
+  compute: ComputeAgent,
+  caller: Caller,
+  { serverId, state, migrationId }: GuestStatus,
+): Promise<void> {
+  if (migrationId !== undefined && state === 'incoming') {
+    await compute.ensureNoIncoming(caller, serverId, migrationId)
+    return
+  }
+  if (migrationId !== undefined) await compute.ensureMigrationAbandoned(caller, serverId, migrationId)
+  await compute.ensureGuestStopped(caller, serverId, guestGraceMs)
 }
 
 /**
