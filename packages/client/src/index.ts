@@ -7,7 +7,7 @@ import { volumeClient, type VolumeClient } from './volume.ts'
 export { ApiError } from './api-error.ts'
 export type { ComputeClient, Server } from './compute.ts'
 export type { Image, ImageClient } from './image.ts'
-export type { MigrationWish, MoveControl, MoveWish, NdoClient, VacateWish } from './ndo.ts'
+export type { MigrationWish, MoveControl, MoveWish, NdoClient, PlanWish, VacateWish } from './ndo.ts'
 export type { Credentials, Session } from './session.ts'
 export type { Pool, Volume, VolumeClient } from './volume.ts'
 

@@ -3,10 +3,13 @@ import {
   type Aggregate,
   type AggregateList,
   type AggregateRequest,
+  type ComputeHostList,
+  type ComputeHostState,
   type FlexVol,
   type FlexVolDocument,
   type FlexVolList,
   type FlexVolRequest,
+  type HostPlan,
   type MigrationPlan,
   type MigrationPlanned,
   type MigrationRequest,
@@ -25,6 +28,10 @@ import {
   type OperationListQuery,
   type HistoryPage,
   type OperationRecord,
+  type PlanList,
+  type PlanPlanned,
+  type PlanRequest,
+  type PlanStarted,
   type Share,
   type ShareDetail,
   type ShareList,
@@ -48,6 +55,7 @@ import type { Session } from './session.ts'
 export type MigrationWish = Omit<MigrationRequest, 'dry_run'>
 export type MoveWish = Omit<MoveRequest, 'dry_run'>
 export type VacateWish = Omit<VacateRequest, 'dry_run'>
+export type PlanWish = Omit<PlanRequest, 'dry_run'>
 export type MoveControl = 'trigger' | 'hold' | 'pause' | 'resume' | 'cancel'
 
 /** `/ndo/v1`. */
@@ -102,6 +110,13 @@ export interface NdoClient {
   controlMove(moveId: string, control: MoveControl): Promise<Move>
   planVacate(wish: VacateWish): Promise<VacatePlan>
   vacate(wish: VacateWish): Promise<VacateStarted>
+  /** Compute hosts, with what is under way with them. */
+  hosts(): Promise<ComputeHostState[]>
+  /** Who would go where when a compute host is drained, or restored; changes nothing. */
+  planHost(wish: PlanWish): Promise<HostPlan>
+  startPlan(wish: PlanWish): Promise<PlanStarted>
+  /** The last ones, newest first. */
+  plans(): Promise<Operation[]>
   /** Of all projects, oldest first. */
   shares(): Promise<Share[]>
   share(id: string): Promise<ShareDetail>
@@ -220,6 +235,10 @@ function storageClient(session: Session): StorageCalls {
     controlMove: async (id, control) => ((await post(moveAt(id, `/${control}`))) as MoveDocument).move,
     planVacate: async (wish) => ((await post('/vacates', { ...wish, dry_run: true })) as VacatePlanned).plan,
     vacate: async (wish) => (await post('/vacates', wish)) as VacateStarted,
+    hosts: async () => ((await get('/hosts')) as ComputeHostList).hosts,
+    planHost: async (wish) => ((await post('/plans', { ...wish, dry_run: true })) as PlanPlanned).plan,
+    startPlan: async (wish) => (await post('/plans', wish)) as PlanStarted,
+    plans: async () => ((await get('/plans')) as PlanList).plans,
     shares: async () => ((await get('/shares')) as ShareList).shares,
     share: async (id) => (await get(`/shares/${one(id)}`)) as ShareDetail,
   }
@@ -242,6 +261,10 @@ type StorageCalls = Pick<
   | 'controlMove'
   | 'planVacate'
   | 'vacate'
+  | 'hosts'
+  | 'planHost'
+  | 'startPlan'
+  | 'plans'
   | 'shares'
   | 'share'
 >

@@ -8,6 +8,7 @@ import { createComputeLimits } from './app/compute-quota.ts'
 import { createComputeServices } from './app/compute-service.ts'
 import { createEvacuations } from './app/evacuation.ts'
 import { createFlavors } from './app/flavor.ts'
+import type { HostPlans } from './app/host-plan.ts'
 import { createHypervisors } from './app/hypervisor.ts'
 import { createKeypairs } from './app/keypair.ts'
 import { createLiveMigrations } from './app/live-migration.ts'
@@ -35,6 +36,7 @@ import { volumeClaims } from './db/repositories/volume-claim.ts'
 import type { Database } from './db/schema.ts'
 import type { Topology } from './domain/topology.ts'
 import { defaultLiveMigrationPolicy } from './domain/live-migration.ts'
+import { createHosts } from './hosts.ts'
 import type { TokenVerifier } from './http/authenticate.ts'
 import { computeService } from './http/compute/service.ts'
 import type { HttpService } from './http/server.ts'
@@ -93,6 +95,8 @@ export interface Compute {
   service: HttpService
   /** For the engine. */
   operations: BoundOperation[]
+  /** The emptying of compute hosts, and their filling. */
+  plans: HostPlans
   /** Rows for new hosts, a first look at them, and servers whose request a crash cut short. After the engine. */
   prepare(caller: Caller): Promise<void>
   /** One look at all hosts and guests. */
@@ -106,9 +110,18 @@ export interface Compute {
 /** The Compute service and all that is behind it. */
 export function createCompute(options: ComputeOptions): Compute {
   const parts = partsOf(options)
-  const { servers, services, watch, recovery } = parts
+  const { servers, services, watch, recovery, serverMigrations, scheduler } = parts
+  const { attachments } = options.records
+  const hosts = createHosts({
+    ...options,
+    ...parts,
+    attachments,
+    migrations: serverMigrations,
+    destinations: scheduler,
+  })
   return {
-    operations: operationsOf(options, parts),
+    operations: [...operationsOf(options, parts), ...hosts.operations],
+    plans: hosts.plans,
     service: serviceOf(options, parts),
     async prepare(caller) {
       parts.late.caller = caller

@@ -446,6 +446,7 @@ async function listen(
     backend: state.backend,
     madeAggregates: state.madeAggregates,
     countOperations: () => operations.counts(),
+    hosts: (principal) => compute.plans.hosts(principal),
     storeTrouble: () => executor.storeTrouble,
     sweep,
     consoleLogPath: (host, serverId) => state.agents.consoleLogPath(host, serverId),
@@ -454,7 +455,16 @@ async function listen(
   })
   const sweeps = createSweeps(sweep)
   const storage = storageAdministration(state)
-  const ndo = ndoService({ tokens: identity.tokens, operations, migrations, undos, status, sweeps, storage })
+  const ndo = ndoService({
+    tokens: identity.tokens,
+    operations,
+    migrations,
+    undos,
+    status,
+    sweeps,
+    storage,
+    plans: compute.plans,
+  })
   const server = await buildServer({
     log: state.log,
     services: [

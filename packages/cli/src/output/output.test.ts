@@ -29,6 +29,7 @@ const operation = (changes: Partial<Operation> = {}): Operation => ({
     client_limit_bytes_per_second: null,
     images: null,
     flexvols: null,
+    servers: null,
   },
   controls: { paused: false, rate_limit: 0 },
   client_pause_ms: null,

@@ -49,6 +49,36 @@ export const OperationProgress = Type.Object({
   flexvols: nullable(
     Type.Object({ total: count, moved: count, moving: count, waiting: count, stuck: count }),
   ),
+  /** Of the drain and the restore of a compute host. Bytes are of servers' memory. */
+  servers: nullable(
+    Type.Object({
+      total: count,
+      done: count,
+      moving: count,
+      waiting: count,
+      stays: count,
+      /** Of the end: what may be done with the host now. */
+      note: nullable(Type.String()),
+      list: Type.Array(
+        Type.Object({
+          id: Type.String(),
+          name: Type.String(),
+          /** waiting, moving, moved, stopped, started, stays. */
+          state: Type.String(),
+          /** live, cold, stop, start; null: nothing was done with it. */
+          way: nullable(Type.String()),
+          from: Type.String(),
+          to: nullable(Type.String()),
+          done_bytes: bytes,
+          total_bytes: bytes,
+          /** Why it waits or stays. */
+          reason: nullable(Type.String()),
+          /** When what failed for a passing reason is tried again. */
+          retry_at: nullable(time),
+        }),
+      ),
+    }),
+  ),
 })
 export type OperationProgress = Static<typeof OperationProgress>
 
@@ -68,7 +98,7 @@ export const Operation = Type.Object({
   step: nullable(Type.String()),
   /** What the step is doing, where the data plane says so: copying, ready, completing, pending… */
   phase: nullable(Type.String()),
-  /** A volume, snapshot, share, server, flexvol, aggregate or node. The name of a share's FlexVol is the share's. */
+  /** A volume, snapshot, share, server, flexvol, aggregate, node or (compute) host. The name of a share's FlexVol is the share's. */
   resource: Type.Object({ type: Type.String(), id: Type.String(), name: nullable(Type.String()) }),
   /** The operation that it is a part of. */
   parent: nullable(id),

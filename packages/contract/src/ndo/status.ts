@@ -1,4 +1,5 @@
 import { Type, type Static } from 'typebox'
+import { ComputeHostState } from './plan.ts'
 
 /** `GET /ndo/v1/status`, for administrators. Sizes in bytes. */
 const Space = {
@@ -112,6 +113,8 @@ export const SystemStatus = Type.Object({
   fence: Type.Integer(),
   clusters: Type.Array(ClusterStatus),
   compute_hosts: Type.Array(ComputeHostStatus),
+  /** The same hosts by what is on record of them: their service, servers, and whether they are drained. */
+  hosts: Type.Array(ComputeHostState),
   agents: Type.Array(AgentStatus),
   /** Whether the database takes writes; while it does not, operations wait and go on by themselves afterwards. */
   database: Type.Object({

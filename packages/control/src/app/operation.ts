@@ -179,7 +179,13 @@ function requirePausable({ id, kind }: RunRecord): void {
 }
 
 /** Kinds of operations that are carried out by others. */
-const hasParts: ReadonlySet<string> = new Set(['flexvol.move', 'aggregate.vacate', 'share.migrate'])
+const hasParts: ReadonlySet<string> = new Set([
+  'flexvol.move',
+  'aggregate.vacate',
+  'share.migrate',
+  'host.drain',
+  'host.restore',
+])
 
 /**
  * What is no part of another, unless asked otherwise: a move of a thousand images would hide everything else. Who asks for
@@ -209,6 +215,7 @@ async function nameOf(sources: Sources, type: string, id: string): Promise<strin
     }
     case 'aggregate':
     case 'node':
+    case 'host':
       return id
     default:
       return sources.serverName(id)

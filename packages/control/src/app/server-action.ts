@@ -30,56 +30,72 @@ const shutdownGraceMs = 15_000
 /** Most lines of console output in one answer. */
 const mostConsoleLines = 10_000
 
-export function createServerActions(options: {
-  servers: ServerRecords
+interface ActionOptions {
+  servers: Pick<ServerRecords, 'updateIf'>
   actions: Pick<InstanceActionRecords, 'create' | 'finish'>
   engine: Pick<OperationEngine, 'start'>
-  agents: Pick<Agents, 'compute'>
   clock: Clock
-}): ServerActions {
-  const { servers, engine, agents, clock } = options
+}
 
-  /** Claims the server for the action and begins it; gives the claim back where that is refused. */
+/** Claims the server for the action and begins it; gives the claim back where that is refused. */
+export async function beginServerAction<Input, Ports>(
+  { servers, actions, engine, clock }: ActionOptions,
+  who: { userId: string; projectId: string; requestId: string; parent?: string },
+  server: Server,
+  action: { name: string; taskState: TaskState; from: readonly (TaskState | null)[] },
+  operation: Operation<Input, Ports>,
+  input: NoInfer<Input>,
+): Promise<{ operationId: string }> {
+  const expected = { vmStates: [server.vmState], taskStates: action.from }
+  if (!(await servers.updateIf(server.id, expected, { taskState: action.taskState }))) {
+    throw new DomainError(
+      'conflict',
+      `Cannot '${action.name}' instance ${server.id}: another request has just changed its state.`,
+    )
+  }
+  const { requestId, parent } = who
+  const at = clock.now().toISOString()
+  try {
+    // The row is there before the operation, which ends it.
+    await actions.create({
+      requestId,
+      serverId: server.id,
+      action: action.name,
+      userId: who.userId,
+      projectId: who.projectId,
+      operationId: null,
+      startedAt: at,
+      finishedAt: null,
+      result: null,
+      message: null,
+      host: server.host,
+    })
+    const { id } = await engine.start(operation, input, parent === undefined ? {} : { parent })
+    return { operationId: id }
+  } catch (error) {
+    await actions.finish(
+      { serverId: server.id, requestId },
+      { finishedAt: clock.now().toISOString(), result: 'Error', message: messageOf(error) },
+    )
+    await servers.updateIf(server.id, { taskStates: [action.taskState] }, { taskState: server.taskState })
+    throw error
+  }
+}
+
+export function createServerActions(
+  options: ActionOptions & { servers: ServerRecords; agents: Pick<Agents, 'compute'> },
+): ServerActions {
+  const { servers, agents } = options
+
   async function begin<Input, Ports>(
-    who: { principal: Principal; requestId: string },
+    { principal, requestId }: { principal: Principal; requestId: string },
     server: Server,
     action: { name: string; taskState: TaskState; from: readonly (TaskState | null)[] },
     operation: Operation<Input, Ports>,
     input: NoInfer<Input>,
   ): Promise<void> {
-    const expected = { vmStates: [server.vmState], taskStates: action.from }
-    if (!(await servers.updateIf(server.id, expected, { taskState: action.taskState }))) {
-      throw new DomainError(
-        'conflict',
-        `Cannot '${action.name}' instance ${server.id}: another request has just changed its state.`,
-      )
-    }
-    const { requestId } = who
-    const at = clock.now().toISOString()
-    try {
-      // The row is there before the operation, which ends it.
-      await options.actions.create({
-        requestId,
-        serverId: server.id,
-        action: action.name,
-        userId: who.principal.userId,
-        projectId: who.principal.projectId ?? server.projectId,
-        operationId: null,
-        startedAt: at,
-        finishedAt: null,
-        result: null,
-        message: null,
-        host: server.host,
-      })
-      await engine.start(operation, input)
-    } catch (error) {
-      await options.actions.finish(
-        { serverId: server.id, requestId },
-        { finishedAt: clock.now().toISOString(), result: 'Error', message: messageOf(error) },
-      )
-      await servers.updateIf(server.id, { taskStates: [action.taskState] }, { taskState: server.taskState })
-      throw error
-    }
+    const who = { userId: principal.userId, projectId: principal.projectId ?? server.projectId, requestId }
+    await beginServerAction(options, who, server, action, operation, input)
   }
 
   return {

@@ -1,4 +1,5 @@
 import { messageOf } from '@volant/contract'
+import type { ComputeHostState } from '@volant/contract/ndo/plan.ts'
 import type { VolumePlacement } from '@volant/contract/ndo/placement.ts'
 import type {
   AgentStatus,
@@ -48,6 +49,7 @@ export function createStatusReader(options: {
   madeAggregates: Pick<AggregateRecords, 'list'>
   shares: Pick<ShareRecords, 'list'>
   countOperations: () => Promise<Record<string, number>>
+  hosts: (principal: Principal) => Promise<ComputeHostState[]>
   /** Since when, and why, the database takes no writes; null: it does. */
   storeTrouble: () => StoreTrouble | null
   sweep: Pick<Sweep, 'last'>
@@ -115,6 +117,7 @@ export function createStatusReader(options: {
         fence: options.fence,
         clusters: await Promise.all(topology.clusters.map((cluster) => clusterStatus(cluster, flexvols))),
         compute_hosts: await Promise.all(topology.computeHosts.map((host) => hostStatus(agents, host))),
+        hosts: await options.hosts(principal),
         agents: options.processes().map(agentView),
         database: databaseView(options.storeTrouble()),
         operations: await options.countOperations(),

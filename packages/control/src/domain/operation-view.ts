@@ -1,6 +1,7 @@
 import type { Operation, OperationProgress, OperationState } from '@volant/contract/ndo/operation.ts'
 import type { LogEntry, RunRecord, RunState, Wish } from '@volant/saga'
 import { aggregateId } from './aggregate-name.ts'
+import { countsOf as serverCounts, type HostProgress } from './host-progress.ts'
 import type { FlexVolMoveProgress } from './flexvol-move.ts'
 import type { LiveMigrationProgress } from './live-migration.ts'
 import type { MigrationProgress } from './migration-progress.ts'
@@ -46,6 +47,7 @@ export function resourceOf(run: RunRecord): { type: string; id: string } {
   const input = run.input as Record<string, unknown>
   const type = run.kind.split('.')[0] ?? 'operation'
   if (type === 'aggregate') return aggregateOf(input, run.id)
+  if (type === 'host' && typeof input['host'] === 'string') return { type, id: input['host'] }
   // An image at rest is a snapshot's, or a detached volume's.
   const of = type === 'image' ? (typeof input['snapshotId'] === 'string' ? 'snapshot' : 'volume') : type
   const id = input[`${of}Id`]
@@ -60,7 +62,12 @@ function aggregateOf(input: Record<string, unknown>, runId: string): { type: str
   return { type: 'aggregate', id: typeof name === 'string' ? aggregateId(cluster, name) : runId }
 }
 
-type Progress = LiveMigrationProgress | MigrationProgress | FlexVolMoveProgress | VacateProgress
+type Progress =
+  | LiveMigrationProgress
+  | MigrationProgress
+  | FlexVolMoveProgress
+  | VacateProgress
+  | HostProgress
 
 /** A run and its log, as `/ndo/v1/operations` shows them. */
 export function operationView(
@@ -116,12 +123,45 @@ function phaseOf(run: RunRecord, progress: Progress | null): string | null {
   if (run.step === 'cutover') return 'completing'
   if (run.step === 'switchover') return 'switchover'
   if (run.step === 'inSync' || run.step === 'copied') return progress?.phase ?? 'copying'
-  return run.endedAt === null && isOfMany(progress) ? progress.phase : null
+  return run.endedAt === null && (isOfMany(progress) || isOfHost(progress)) ? progress.phase : null
 }
 
 /** Of many images: a FlexVol's move, or many of those. */
 const isOfMany = (progress: Progress | null): progress is FlexVolMoveProgress | VacateProgress =>
   progress !== null && typeof progress === 'object' && 'images' in progress
+
+/** Of the servers of a compute host. */
+const isOfHost = (progress: Progress | null): progress is HostProgress =>
+  progress !== null && typeof progress === 'object' && 'servers' in progress
+
+/** Each server counts alike: many of them copy no bytes. */
+function percentOfServers({ servers }: HostProgress): number {
+  const shares = servers.map(({ fate, doneBytes, totalBytes }) => {
+    if (fate === 'moving') return totalBytes === 0 ? 0 : Math.min(1, doneBytes / totalBytes)
+    return fate === 'waiting' || fate === 'stays' ? 0 : 1
+  })
+  const sum = shares.reduce<number>((all, share) => all + share, 0)
+  return shares.length === 0 ? 0 : Math.floor((sum / shares.length) * 1000) / 10
+}
+
+function serversView({ servers, note }: HostProgress): NonNullable<OperationProgress['servers']> {
+  return {
+    ...serverCounts(servers),
+    note,
+    list: servers.map(({ id, name, fate, way, from, to, doneBytes, totalBytes, reason, against }) => ({
+      id,
+      name,
+      state: fate,
+      way,
+      from,
+      to,
+      done_bytes: doneBytes,
+      total_bytes: totalBytes,
+      reason,
+      retry_at: fate === 'waiting' && against !== null ? against.next : null,
+    })),
+  }
+}
 
 /** The longest that any client was held by an operation on many images. */
 const longestPauseOf = (progress: Progress | null): number | null =>
@@ -139,6 +179,7 @@ const noMeasure: OperationProgress = {
   client_limit_bytes_per_second: null,
   images: null,
   flexvols: null,
+  servers: null,
 }
 
 function progressView(
@@ -165,6 +206,10 @@ function progressView(
   if ('throttlePercent' in progress) {
     const done = succeeded ? { done_bytes: progress.totalBytes } : {}
     return { ...measures, ...done, dirty_bytes: ended ? null : progress.leftBytes }
+  }
+  if (isOfHost(progress)) {
+    const percent = succeeded ? 100 : Math.min(99.9, percentOfServers(progress))
+    return { ...measures, percent, servers: serversView(progress) }
   }
   const catchingUp = progress.phase === 'in-sync' || progress.phase === 'catching-up'
   return {

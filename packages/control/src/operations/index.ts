@@ -16,6 +16,7 @@ import { deleteShare } from './delete-share.ts'
 import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
+import { drainHost } from './drain-host.ts'
 import { evacuateServer } from './evacuate-server.ts'
 import { extendShare } from './extend-share.ts'
 import { extendVolume } from './extend-volume.ts'
@@ -29,6 +30,7 @@ import { relocateImage } from './relocate-image.ts'
 import { relocateVolume } from './relocate-volume.ts'
 import { renameFlexVol } from './rename-flexvol.ts'
 import { resizeServer } from './resize-server.ts'
+import { restoreHost } from './restore-host.ts'
 import { revertMigration } from './revert-migration.ts'
 import { revertResize } from './revert-resize.ts'
 import { revertShare } from './revert-share.ts'
@@ -60,6 +62,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   deleteSnapshot,
   deleteVolume,
   detachVolume,
+  drainHost,
   evacuateServer,
   extendShare,
   extendVolume,
@@ -73,6 +76,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   relocateVolume,
   renameFlexVol,
   resizeServer,
+  restoreHost,
   revertMigration,
   revertResize,
   revertShare,

@@ -49,6 +49,7 @@ async function serve(t: TestContext) {
     status: unused(),
     sweeps: unused(),
     storage: unused(),
+    plans: unused(),
   })
   const app = await buildServer({ log: pino({ level: 'silent' }), services: [service] })
   t.after(() => app.close())

@@ -10,6 +10,7 @@ import {
 import { UndoRequest } from '@volant/contract/ndo/undo.ts'
 import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
+import type { HostPlans } from '../../app/host-plan.ts'
 import type { Migrations } from '../../app/migration.ts'
 import type { Operations } from '../../app/operation.ts'
 import type { SystemStatusReader } from '../../app/status.ts'
@@ -19,6 +20,7 @@ import { authenticate, type TokenVerifier } from '../authenticate.ts'
 import { faultOf } from '../errors.ts'
 import { acceptJson, parser } from '../parse.ts'
 import type { HttpService } from '../server.ts'
+import { planRoutes } from './plans.ts'
 import { storageRoutes, type StorageParts } from './storage.ts'
 import { sweepRoutes } from './sweep.ts'
 
@@ -38,7 +40,8 @@ const parseListQuery = parser(OperationListQuery, 'query')
 
 /**
  * Volant's own API: what OpenStack's has no place for. Operations with their progress as a stream, pause, resume,
- * cancel, skip, decide, rate, undo; migrations with a dry run; where a volume is; aggregates, FlexVols and their moves.
+ * cancel, skip, decide, rate, undo; migrations with a dry run; where a volume is; aggregates, FlexVols and their moves;
+ * compute hosts, their drain and restore.
  */
 export function ndoService(options: {
   tokens: TokenVerifier
@@ -48,6 +51,7 @@ export function ndoService(options: {
   status: SystemStatusReader
   sweeps: Sweeps
   storage: Omit<StorageParts, 'operations'>
+  plans: HostPlans
 }): HttpService {
   return {
     prefix: '/ndo',
@@ -71,6 +75,7 @@ export function ndoService(options: {
       undoRoutes(app, options.undos, options.operations)
       statusRoutes(app, options.status)
       sweepRoutes(app, options.sweeps)
+      planRoutes(app, options.plans, options.operations)
       storageRoutes(app, { ...options.storage, operations: options.operations })
     },
   }

@@ -140,6 +140,7 @@ async function serve(t: TestContext) {
       vacates: createVacates({ ports: rig.ports, engine, rate: 0 }),
       shares: createShareAdministration(unused()),
     },
+    plans: unused(),
   })
   const app = await buildServer({ log: pino({ level: 'silent' }), services: [service] })
   t.after(() => app.close())
