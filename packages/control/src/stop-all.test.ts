@@ -35,7 +35,7 @@ test('a guest that is being live-migrated is stopped, and what waits for it is n
   const to = await destination.ensureIncoming(caller, { ...migration, guest, hardware, sourceMachine: 'x' })
   const limits = { downtimeMs: 300, bandwidth: 0, autoConverge: true }
   await source.ensureMigration(caller, 's1', { ...migration, to, limits })
-  for (const host of hosts) await stopGuests(host, caller)
+  for (const host of [destination, source]) await stopGuests(host, caller)
   assert.equal((await source.guestStatus('s1')).state, 'stopped')
   assert.equal((await destination.guestStatus('s1')).state, 'absent')
 })
