@@ -197,6 +197,46 @@ test('a resized server takes what Nova lets it take, shows that its guest died, 
   await assertWorldSound(rig.world)
 })
 
+test('an administrator resets the state of a resized server: it stays, and nothing is held back for it', async () => {
+  const { id } = await bootFromVolume()
+  await act(id, { resize: { flavorRef: '2' } })
+  await rig.settle(id, 'VERIFY_RESIZE')
+  assert.equal((await act(id, { 'os-resetState': { state: 'active' } })).status, 202)
+  await rig.settle(id, 'ACTIVE')
+  assert.equal((await reserved()).size, 0)
+  assert.equal((await list())[0].status, 'confirmed')
+  assert.equal((await act(id, { migrate: null })).status, 202, 'as any other')
+  await rig.settle(id, 'VERIFY_RESIZE')
+})
+
+test('what a stop of the control plane left of a migration gets its end at the next start', async () => {
+  const { id } = await bootFromVolume()
+  await act(id, { resize: { flavorRef: '2' } })
+  await rig.settle(id, 'VERIFY_RESIZE')
+  const records = serverMigrationRecords(rig.world.db)
+  const [finished] = await records.list({})
+  if (finished === undefined) throw new Error('no migration')
+  const before = '2026-01-01T00:00:00.000Z'
+  await records.update(finished.id, { status: 'reverting', updatedAt: before })
+  const begun = crypto.randomUUID()
+  await records.create({
+    ...finished,
+    id: begun,
+    status: 'pre-migrating',
+    reserves: 'compute-3',
+    updatedAt: before,
+  })
+  const young = crypto.randomUUID()
+  await records.create({ ...finished, id: young, status: 'pre-migrating', reserves: 'compute-3' })
+  await rig.compute.prepare({ fence: 1 })
+  const statuses = async (which: string) => (await records.get(which)).status
+  assert.deepEqual([await statuses(finished.id), await statuses(begun)], ['finished', 'error'])
+  assert.equal((await records.get(begun)).reserves, null)
+  assert.equal(await statuses(young), 'pre-migrating', 'one that an operation has just begun')
+  assert.equal((await act(id, { revertResize: null })).status, 202)
+  await rig.settle(id, 'ACTIVE')
+})
+
 test('each refusal has its reason, and changes nothing', async () => {
   const { id } = await bootFromVolume()
   const source = (await show(id))['OS-EXT-SRV-ATTR:host'] as string

@@ -208,7 +208,7 @@ function partsOf(options: ComputeOptions) {
     liveMigrations: createLiveMigrations({ ...moving, agents, topology }),
     services,
     coldMigrations: createColdMoves({ ...moving, migrations: serverMigrations, services }),
-    recovery: createServerRecovery({ ...records, servers, actions, engine, remover, clock, log }),
+    recovery: createServerRecovery({ ...moving, ...records, serverMigrations, remover, log }),
   }
 }
 
@@ -264,7 +264,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
   const shared = { servers, actions, engine, clock, claims: volumeClaims(db), ...records }
   const moving = { ...shared, migrations: parts.serverMigrations, services }
   return computeService({
-    servers: createServers({ servers, actions, services, groups, engine }),
+    servers: createServers({ ...moving, groups }),
     creation: createServerCreation({
       ...shared,
       flavors,

@@ -4,6 +4,7 @@ import { isAdmin, type Principal } from '../domain/principal.ts'
 import type { Server } from '../domain/server.ts'
 import type { Attachment } from '../domain/volume.ts'
 import type { OperationEngine } from '../ports/operations.ts'
+import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { ServerGroupRecords } from '../ports/server-groups.ts'
 import type {
   InstanceAction,
@@ -67,6 +68,7 @@ export function createServers(options: {
   actions: Pick<InstanceActionRecords, 'ofServer' | 'find'>
   services: Pick<ComputeServices, 'all'>
   groups: Pick<ServerGroupRecords, 'ofServer'>
+  migrations: Pick<ServerMigrationRecords, 'list' | 'update'>
   engine: Pick<OperationEngine, 'cancel' | 'holderOf' | 'latestOf' | 'settled'>
 }): Servers {
   const { servers, actions, engine } = options
@@ -173,6 +175,7 @@ export function createServers(options: {
       const cancelled = await cancelOperationOn(engine, { type: 'server', id: serverId })
       if (cancelled === 'ending') return
       if (state === 'active' && (await servers.find(serverId))?.host == null) return
+      await endResize(options.migrations, serverId)
       await servers.update(serverId, { vmState: state, taskState: null })
     },
     async actions(principal, serverId) {
@@ -190,5 +193,15 @@ export function createServers(options: {
         `Action for request_id ${requestId} on instance ${serverId} not found`,
       )
     },
+  }
+}
+
+/** Nobody confirms or reverts it any more: the server stays where it is, and nothing is held back for its way back. */
+async function endResize(
+  migrations: Pick<ServerMigrationRecords, 'list' | 'update'>,
+  serverId: string,
+): Promise<void> {
+  for (const { id } of await migrations.list({ serverId, statuses: ['finished'] })) {
+    await migrations.update(id, { status: 'confirmed', reserves: null })
   }
 }

@@ -1,9 +1,11 @@
 import type { Logger } from 'pino'
+import { unfinishedMigrations, type ServerMigration } from '../domain/server-migration.ts'
 import type { Server } from '../domain/server.ts'
 import type { Attachment } from '../domain/volume.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
+import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { InstanceAction, InstanceActionRecords, ServerRecords } from '../ports/servers.ts'
 import type { VolumeRemover } from '../ports/volumes.ts'
 
@@ -20,6 +22,7 @@ export interface ServerRecovery {
 
 export function createServerRecovery(options: {
   servers: Pick<ServerRecords, 'onHost' | 'updateIf' | 'attachmentsOf'>
+  serverMigrations: Pick<ServerMigrationRecords, 'list' | 'updateIf'>
   actions: Pick<InstanceActionRecords, 'finish' | 'unfinished' | 'ofServer'>
   volumes: Pick<VolumeRecords, 'updateIf'>
   attachments: Pick<AttachmentRecords, 'ofServer' | 'update' | 'remove'>
@@ -29,6 +32,7 @@ export function createServerRecovery(options: {
   log: Logger
 }): ServerRecovery {
   const { servers, actions, volumes, attachments, remover, engine, clock, log } = options
+  const startedAt = clock.now().toISOString()
 
   async function finish(
     action: Pick<InstanceAction, 'serverId' | 'requestId' | 'action'>,
@@ -108,6 +112,22 @@ export function createServerRecovery(options: {
     }
   }
 
+  /** Room is held back only for a server that is on its way, or may come back. */
+  async function recoverMigrations(): Promise<void> {
+    const unfinished = await options.serverMigrations.list({ statuses: unfinishedMigrations })
+    const states = new Map((await servers.onHost()).map(({ id, vmState }) => [id, vmState]))
+    for (const migration of unfinished) {
+      const { id, serverId, status, updatedAt } = migration
+      // Operations that go on after a start may have begun one since.
+      if (updatedAt >= startedAt) continue
+      if (!(await isIdle(`server/${serverId}`, `server-delete/${serverId}`))) continue
+      const fields = endOf(migration, states.get(serverId) === 'resized')
+      if (fields.status === status) continue
+      await options.serverMigrations.updateIf(id, [status], fields)
+      log.warn({ server: serverId, migration: id, ...fields }, 'a migration had no operation any more')
+    }
+  }
+
   return {
     finishWhenSettled(action, operationId, volumeId) {
       finish(action, operationId, volumeId).catch((error: unknown) => {
@@ -116,6 +136,7 @@ export function createServerRecovery(options: {
     },
     async recover() {
       await recoverServers()
+      await recoverMigrations()
       for (const action of await actions.unfinished()) {
         if (action.operationId === null || !action.action.endsWith('_volume')) continue
         finish(action, action.operationId).catch((error: unknown) => {
@@ -126,5 +147,19 @@ export function createServerRecovery(options: {
         })
       }
     },
+  }
+}
+
+/** What becomes of a migration that no operation stands behind: a resize waits for somebody to confirm or revert it. */
+function endOf(
+  { kind, status }: ServerMigration,
+  isResized: boolean,
+): Pick<ServerMigration, 'status'> & Partial<ServerMigration> {
+  const waits = status === 'finished' || status === 'confirming' || status === 'reverting'
+  if (waits) return isResized ? { status: 'finished' } : { status: 'confirmed', reserves: null }
+  return {
+    status: kind === 'evacuation' ? 'failed' : 'error',
+    reserves: null,
+    message: 'The control plane stopped before the request was recorded.',
   }
 }
