@@ -137,6 +137,11 @@ const placedBy =
  * Arguments of qemu-system-x86_64. A `pc` machine: disks plug into its PCI bus directly (ACPI), without ports made
  * beforehand. `-no-shutdown` keeps the process when the guest powers off, so that the agent sees why it ended, and
  * can make a soft reboot of it.
+ *
+ * Of a guest that is received (7.2): the sandbox hinders neither end; `-cpu max` goes from one emulating host to another
+ * of the same QEMU. Its disks are opened at once, so the heads must be there; that every request to them fails in standby
+ * does not matter, since all that is read of a disk before the guest runs is its partition table, for its geometry, and a
+ * guess replaces that. A head that dies meanwhile and comes back is found again by the guest's first request.
  */
 export const qemuArguments = (
   spec: GuestSpec,

@@ -22,7 +22,11 @@ export interface IncomingContext {
   accelerator(): Promise<{ accelerator: 'kvm' | 'tcg'; reason?: string }>
 }
 
-/** A guest that comes from another host, until it is one like any other. Its changes must not overlap. */
+/**
+ * A guest that comes from another host, until it is one like any other. Its changes must not overlap. QEMU itself tells
+ * the network of the guest's new place when it has all, which is before it is told to go on: whoever gives the migration up
+ * then has to announce the guest where it stays. Where the source ends the connection this QEMU ends, too.
+ */
 export class IncomingMigration {
   readonly #process: GuestProcess
   readonly #context: IncomingContext

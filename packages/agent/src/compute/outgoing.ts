@@ -51,7 +51,16 @@ const phaseOf = (
 }
 
 /**
- * The live migration of one guest to another host. What must outlive the agent is in the guest's record, the rest is
+ * The live migration of one guest to another host.
+ *
+ * How QEMU (7.2) behaves, which the phases rest on: at `pre-switchover` the guest is stopped (run state `finish-migrate`)
+ * and its writes are flushed; the disks are given up (inactive) only by `migrate-continue`, which does no I/O on them.
+ * A migration that fails or is cancelled continues the guest by itself, also after the fence: then its requests fail, which
+ * stops it (`io-error`) until the storage answers. `completed` (run state `postmigrate`) says that all was sent, not that
+ * it arrived; `cont` there takes the disks back and runs the guest. One that its user paused cannot be migrated again
+ * from `postmigrate` before it ran.
+ *
+ * What must outlive the agent is in the guest's record, the rest is
  * what QEMU says, so that a new agent goes on in every phase. Its changes must not overlap.
  */
 export class OutgoingMigration {
