@@ -2,7 +2,9 @@ import { Command } from 'commander'
 import { addAggregates } from './commands/aggregates.ts'
 import { addConfig } from './commands/config.ts'
 import { addDown } from './commands/down.ts'
+import { addDrain } from './commands/drain.ts'
 import { addFlexvols } from './commands/flexvols.ts'
+import { addHosts } from './commands/hosts.ts'
 import { addLists } from './commands/lists.ts'
 import { addMigrate } from './commands/migrate.ts'
 import { addMove } from './commands/move.ts'
@@ -37,6 +39,7 @@ export function buildProgram(main: string): Command {
         '  volant up && volant status',
         '  volant migrate data cinder-lmb --watch',
         '  volant move cinder_flexvol_OSTK02 aggr2 --watch',
+        '  volant drain compute-1',
         '',
         'Exit codes: 0 done; 1 failed; 2 wrong usage; 3 Volant does not run, or there is no such thing;',
         '4 refused, nothing was changed; 130 Ctrl-C stopped the watching (the operation goes on).',
@@ -52,6 +55,8 @@ export function buildProgram(main: string): Command {
   addMigrate(program)
   addMove(program)
   addVacate(program)
+  addHosts(program)
+  addDrain(program)
   addUndo(program)
   addOperations(program)
   addSweep(program)

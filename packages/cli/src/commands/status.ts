@@ -5,6 +5,7 @@ import { CliError, exitCodes } from '../exit-codes.ts'
 import { environmentCredentials } from '../instance/credentials.ts'
 import { runningInstance } from '../instance/record.ts'
 import { stateFolder } from '../instance/state-folder.ts'
+import { drainedLines } from './hosts.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes } from '../output/units.ts'
 
@@ -109,6 +110,7 @@ export function statusText(status: SystemStatus): string {
       hosts,
     ),
     formatTable(['Agents', 'Where', 'Pid', 'State', 'Since'], agents),
+    ...drainedLines(status.hosts),
     ...shareLines(status),
     ...databaseLines(status),
     `Operations under way: ${operations.length === 0 ? 'none' : operations.join(', ')}`,

@@ -1,4 +1,5 @@
 import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
+import { createServersView } from './servers.ts'
 import {
   formatBytes,
   formatClock,
@@ -94,9 +95,27 @@ function deedOf({ kind, resource, target }: Operation): string[] {
   return deed === undefined ? [] : [deed]
 }
 
+/** Of a drain or a restore: what may be done with the host now. */
+function hostOutcome(
+  { state, kind, resource, error, commands }: Operation,
+  { done, total, note }: NonNullable<Progress['servers']>,
+): string {
+  const dealt = `${done} of ${formatCount(total, 'server')}`
+  const next = commands.map((command) => `  ${command}`)
+  if (state === 'succeeded') {
+    const back = kind === 'host.drain' ? [`  volant restore ${resource.id}`] : []
+    return [`succeeded: ${note ?? dealt}`, ...back, ...next].join('\n')
+  }
+  if (state !== 'cancelled')
+    return [`${state}: ${error?.reason ?? 'no reason was given'}`, ...next].join('\n')
+  const stay = kind === 'host.drain' ? 'have left, and stay where they are' : 'have come back, and stay'
+  return [`cancelled: ${dealt} ${stay}; ${resource.id} is in use as before`, ...next].join('\n')
+}
+
 /** What is left to say when it is over. */
 export function outcomeText(operation: Operation): string {
   const { progress } = operation
+  if (progress.servers !== null) return hostOutcome(operation, progress.servers)
   const lines: string[] = []
   if (operation.state === 'succeeded') {
     const facts = [
@@ -147,14 +166,20 @@ export function createProgressView(
     write(text: string): unknown
     isTTY?: boolean
     columns?: number
+    rows?: number
   },
   stepMs = 5000,
 ): ProgressView {
   let lastStage = ''
   let lastAt = 0
   let drawn = false
+  const servers = createServersView(output, stepMs)
   return {
     update(operation) {
+      if (operation.progress.servers !== null) {
+        servers.update(operation)
+        return
+      }
       if (output.isTTY === true) {
         output.write(`\r\u001B[K${progressLine(operation, output.columns ?? 80)}`)
         drawn = true
@@ -167,6 +192,7 @@ export function createProgressView(
       output.write(`${progressLine(operation, 160).trimEnd()}\n`)
     },
     end() {
+      servers.end()
       if (drawn) output.write('\n')
       drawn = false
     },
