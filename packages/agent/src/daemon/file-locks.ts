@@ -1,5 +1,6 @@
+import { readdirSync, readFileSync, readlinkSync, statSync } from 'node:fs'
 import { readFile, stat } from 'node:fs/promises'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { setImmediate, setTimeout as sleep } from 'node:timers/promises'
 import { DomainError } from '@volant/contract'
 
 /**
@@ -25,9 +26,12 @@ export function lockPlace({ dev, ino }: { dev: number; ino: number }): string {
   return `${hex(major)}:${hex(minor)}:${ino}`
 }
 
+/** Reading it waits for all processors, some 10 ms: one look for all who ask at once. */
+const locksNow = shared(() => readFile('/proc/locks', 'utf8'))
+
 /** All files that a process of this machine has a lock on, by `lockPlace`. */
 export async function lockedPlaces(): Promise<Set<string>> {
-  const words = (await readFile('/proc/locks', 'utf8')).split(/\s+/)
+  const words = (await locksNow()).split(/\s+/)
   return new Set(words.filter((word) => /^[0-9a-f]+:[0-9a-f]+:\d+$/.test(word)))
 }
 
@@ -48,6 +52,16 @@ export async function waitUntilClosed(path: string, timeoutMs = 5000): Promise<v
 /** QEMU locks one byte for each permission that it has on a file, from 100 on; the second is that to write. */
 const writeLock = 101
 
+/** Whether a storage daemon or converter of this machine may write to the file; one that only reads it may not. */
+export async function isWritableInQemu(path: string): Promise<boolean> {
+  const place = lockPlace(await stat(path))
+  const locks = (await locksNow()).matchAll(/OFDLCK .* (\S+:\d+) (\d+) (\d+|EOF)$/gm)
+  return [...locks].some(
+    ([, at, first, last]) =>
+      at === place && Number(first) <= writeLock && (last === 'EOF' || writeLock <= Number(last)),
+  )
+}
+
 /**
  * Waits until nobody can write to the file. QEMU's locks keep two storage daemons from nothing: what an export stands on
  * is shared for writing. They only tell that it is open, so whoever opens an image for a client asks first. Throws
@@ -55,17 +69,86 @@ const writeLock = 101
  */
 export async function waitUntilUnwritten(path: string, timeoutMs = 5000): Promise<void> {
   for (const end = performance.now() + timeoutMs; await isWritableInQemu(path); await sleep(2)) {
-    if (performance.now() < end) continue
-    throw new DomainError('conflict', `${path} is open for writing in another storage daemon.`)
+    if (performance.now() > end) throw stillWritten(path)
   }
 }
 
-/** Whether a storage daemon or converter of this machine may write to the file; one that only reads it may not. */
-export async function isWritableInQemu(path: string): Promise<boolean> {
+/**
+ * The same after a fence, whose proof is that no request of the last writer is under way: only what processes have open
+ * counts. Locks are slow to read, and a client waits here.
+ */
+export async function waitUntilNoWriter(path: string, timeoutMs = 1000): Promise<void> {
   const place = lockPlace(await stat(path))
-  const locks = (await readFile('/proc/locks', 'utf8')).matchAll(/OFDLCK .* (\S+:\d+) (\d+) (\d+|EOF)$/gm)
-  return [...locks].some(
-    ([, at, first, last]) =>
-      at === place && Number(first) <= writeLock && (last === 'EOF' || writeLock <= Number(last)),
-  )
+  for (const end = performance.now() + timeoutMs; (await placesWrittenNow()).has(place); await sleep(2)) {
+    if (performance.now() > end) throw stillWritten(path)
+  }
+}
+
+const stillWritten = (path: string): DomainError =>
+  new DomainError('conflict', `${path} is open for writing in another storage daemon.`)
+
+/** All files that a storage daemon, guest or converter of this machine can write to, by `lockPlace`. */
+const placesWrittenNow = shared(
+  async () => new Set(openers().flatMap((pid) => [...filesOf(pid, 'to write')])),
+)
+
+/** Programs that images are opened by, as /proc/PID/comm has them. */
+const openerName = /^(qemu-|volant-copy)/
+
+const openers = (): number[] =>
+  readdirSync('/proc')
+    .filter((name) => /^\d+$/.test(name) && openerName.test(textOf(`/proc/${name}/comm`)))
+    .map(Number)
+
+/** Whether the process has the file open. */
+export const hasOpen = (pid: number, path: string): boolean => filesOf(pid).has(lockPlace(statSync(path)))
+
+/** The files that a process has open, by `lockPlace`; those it can write to alone. */
+function filesOf(pid: number, how?: 'to write'): Set<string> {
+  const places = new Set<string>()
+  for (const name of namesIn(`/proc/${pid}/fd`)) {
+    const link = `/proc/${pid}/fd/${name}`
+    const isFile = ifThere(() => readlinkSync(link))?.startsWith('/') === true
+    const file = isFile ? ifThere(() => statSync(link)) : undefined
+    if (file?.isFile() !== true) continue
+    if (how === undefined || isToWrite(textOf(`/proc/${pid}/fdinfo/${name}`))) places.add(lockPlace(file))
+  }
+  return places
+}
+
+/** The flags of open(2), in octal; the last two bits are 0 for reading only. */
+const isToWrite = (info: string): boolean => {
+  const flags = /^flags:\s*([0-7]+)$/m.exec(info)?.[1]
+  return flags !== undefined && Number.parseInt(flags, 8) % 4 !== 0
+}
+
+const textOf = (path: string): string => ifThere(() => readFileSync(path, 'utf8')) ?? ''
+const namesIn = (folder: string): string[] => ifThere(() => readdirSync(folder)) ?? []
+
+/** A look that begins after each call, one at a time: who asks while it is under way has the next. */
+function shared<T>(look: () => Promise<T>): () => Promise<T> {
+  let last: Promise<unknown> = Promise.resolve()
+  let next: Promise<T> | undefined
+  return () => {
+    next ??= last
+      .catch(() => {}) // its own callers were told
+      .then(() => setImmediate())
+      .then(() => {
+        next = undefined
+        const mine = look()
+        last = mine
+        return mine
+      })
+    return next
+  }
+}
+
+/** A process may end while it is looked at. */
+function ifThere<T>(look: () => T): T | undefined {
+  try {
+    return look()
+  } catch (error) {
+    if (['ENOENT', 'ESRCH'].includes(String((error as NodeJS.ErrnoException).code))) return undefined
+    throw error
+  }
 }

@@ -14,8 +14,8 @@ export interface BlockGraph {
 }
 
 /** Source: `x-debug-query-block-graph`, the only command that tells which node stands on which. */
-export async function readGraph(qmp: QmpClient): Promise<BlockGraph> {
-  const raw = (await qmp.execute('x-debug-query-block-graph')) as RawGraph
+export async function readGraph(qmp: QmpClient, timeoutMs?: number): Promise<BlockGraph> {
+  const raw = (await qmp.execute('x-debug-query-block-graph', {}, timeoutMs)) as RawGraph
   const throttle = raw.nodes.find((node) => node.name === daemonNames.throttleNode)
   const below = (id: number | undefined) => {
     const edge = raw.edges.find((candidate) => candidate.parent === id && candidate.name === 'file')

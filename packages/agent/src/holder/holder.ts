@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { DomainError, messageOf } from '@volant/contract'
 import type { HolderSpec, HolderStatus, ImageAccess, IoLimits, StandbySpec } from '@volant/contract'
 import { probeAio } from '@volant/qemu/capabilities.ts'
+import { unreachable } from '@volant/qemu/reach.ts'
 import type { RecordFile } from '@volant/qemu/durable-file.ts'
 import { QmpError } from '@volant/qemu/qmp.ts'
 import type { QmpClient } from '@volant/qemu/qmp.ts'
@@ -240,6 +241,7 @@ export class Holder {
   async stop(): Promise<void> {
     const { cutover } = this.#record
     if (cutover) await endGuard(this.#registerOf(cutover).path, cutover.guard)
+    await this.#findDeadNode()
     await this.daemon.stop(this.stopGraceMs)
     for (const image of [this.#record.image, this.#record.mirror?.target, this.#record.pointCopy?.target]) {
       if (image?.kind === 'file') await waitUntilClosed(image.path)
@@ -247,6 +249,14 @@ export class Holder {
     await this.#file.remove()
     if (cutover) await this.#endAttempt(cutover)
     rmSync(this.logPath, { force: true })
+  }
+
+  /** An export that was revoked takes nothing any more: its node would hold the daemon's end up to its last moment. */
+  async #findDeadNode(): Promise<void> {
+    const { image } = this.#record
+    if (image?.kind !== 'nbd' || !this.daemon.isAlive) return
+    const { netns } = this.context.network
+    if ((await unreachable(image, netns, stopGraceWithDeadNodesMs)) !== null) this.hasDeadNodes = true
   }
 
   /** Ends the daemon without mercy and starts it on `image`: the caller's word on which copy is the truth. */

@@ -12,6 +12,7 @@
 import { DomainError, messageOf } from '@volant/contract'
 import type { HolderStatus, ImageAccess, StandbySpec } from '@volant/contract'
 import { probeAio } from '@volant/qemu/capabilities.ts'
+import type { QmpClient } from '@volant/qemu/qmp.ts'
 import {
   daemonNames,
   imageBlockdev,
@@ -19,7 +20,7 @@ import {
   standbyBlockdev,
   throttleBlockdev,
 } from '@volant/qemu/storage-daemon.ts'
-import { waitUntilClosed } from '../daemon/file-locks.ts'
+import { hasOpen, waitUntilClosed, waitUntilNoWriter } from '../daemon/file-locks.ts'
 import { freeNodeName, isNodeOf, readGraph } from './graph.ts'
 import type { Holder } from './holder.ts'
 import { checkImage } from './image-access.ts'
@@ -85,24 +86,46 @@ export async function leaveStandby(holder: Holder, image: ImageAccess): Promise<
 async function standOn(holder: Holder, image: ImageAccess, recorded: Promise<void>): Promise<void> {
   const qmp = await holder.daemon.ensureRunning()
   const { aio } = await probeAio()
-  const { nodeNames } = await readGraph(qmp)
+  const tls = image.kind === 'nbd' ? holder.ensureTlsCredentials() : undefined
+  const [{ nodeNames }] = await Promise.all([readGraph(qmp), tls])
   const nodeName = freeNodeName(image.imageId, nodeNames)
   const blockdev = imageBlockdev(image, { nodeName, aio, reconnectDelaySeconds: reconnectDelay.client })
-  const checked = checkImage(image, holder.context.network)
   const ready =
     image.kind === 'file'
-      ? Promise.all([recorded, checked, waitUntilClosed(image.path)])
-      : holder.ensureTlsCredentials()
-  const opened = ready.then(() => qmp.execute('blockdev-add', blockdev))
-  const all = await Promise.allSettled([recorded, checked, opened])
-  const failed = all.find(({ status }) => status === 'rejected')
+      ? Promise.all([recorded, checkImage(image, holder.context.network), waitUntilNoWriter(image.path)])
+      : Promise.resolve()
+  const [record, node] = await Promise.allSettled([
+    recorded,
+    ready.then(() => qmp.execute('blockdev-add', blockdev)),
+  ])
+  if (node.status === 'rejected') throw node.reason
   try {
-    if (failed?.status === 'rejected') throw failed.reason
+    if (record.status === 'rejected') throw record.reason
+    if (image.kind === 'nbd') await requireNodeSize(qmp, nodeName, image)
     await qmp.execute('blockdev-reopen', { options: [throttleBlockdev(nodeName)] })
   } catch (error) {
-    if (all[2].status === 'fulfilled') await holder.closeNode(nodeName)
+    await holder.closeNode(nodeName)
     throw error
   }
+}
+
+/**
+ * That it is the right image QEMU has seen to: a server with that name in its certificate has an export of that name,
+ * which nobody could guess. A connection of our own, as at a daemon's start, would double the client's wait.
+ */
+async function requireNodeSize(qmp: QmpClient, nodeName: string, image: ImageAccess): Promise<void> {
+  const nodes = (await qmp.execute('query-named-block-nodes', { flat: true })) as NamedNode[]
+  const found = nodes.find((node) => node['node-name'] === nodeName)?.image['virtual-size']
+  if (found === image.sizeBytes) return
+  throw new DomainError(
+    'conflict',
+    `The export found is not that of image ${image.imageId}: it has ${found} bytes instead of ${image.sizeBytes}.`,
+  )
+}
+
+interface NamedNode {
+  'node-name': string
+  image: { 'virtual-size': number }
 }
 
 /** Whether the daemon may have a node of the image open. */
@@ -129,7 +152,6 @@ export async function releaseHolder(holder: Holder): Promise<void> {
   holder.setStandbyInMemory({ sizeBytes: image.sizeBytes, releasedFrom: image.imageId })
   try {
     await letGo(holder, image)
-    if (image.kind === 'file') await waitUntilClosed(image.path)
     await holder.save({})
   } catch (error) {
     holder.setImageInMemory(image)
@@ -148,12 +170,8 @@ async function endLost(holder: Holder, jobId: string): Promise<void> {
 
 async function letGo(holder: Holder, image: ImageAccess): Promise<void> {
   const { daemon, context } = holder
-  if (!daemon.isAlive) {
-    await daemon.ensureRunning()
-    return
-  }
   // A node of another machine's image may be dead, and is not closed then before its patience is over.
-  if (image.kind === 'file') {
+  if (image.kind === 'file' && daemon.isAlive) {
     try {
       await exchange(holder, image)
       return
@@ -172,12 +190,14 @@ async function letGo(holder: Holder, image: ImageAccess): Promise<void> {
       'storage daemon is not back in standby yet',
     )
   }
+  // Requests that were given to the kernel may outlive their process.
+  if (image.kind === 'file') await waitUntilClosed(image.path)
 }
 
 /** Its requests are drained and flushed before, or it fails. */
 async function exchange(holder: Holder, image: ImageAccess): Promise<void> {
   const { qmp } = holder
-  const { nodeNames } = await readGraph(qmp)
+  const { nodeNames } = await readGraph(qmp, letGoTimeoutMs)
   if (!nodeNames.includes(daemonNames.standbyNode)) {
     await qmp.execute('blockdev-add', standbyBlockdev(image.sizeBytes), letGoTimeoutMs)
   }
@@ -186,5 +206,8 @@ async function exchange(holder: Holder, image: ImageAccess): Promise<void> {
   for (const name of nodeNames) {
     if (!isNodeOf(name, image.imageId)) continue
     await qmp.execute('blockdev-del', { 'node-name': name }, letGoTimeoutMs)
+  }
+  if (image.kind === 'file' && hasOpen(holder.daemon.pid, image.path)) {
+    throw new DomainError('unavailable', `${image.path} is still open in process ${holder.daemon.pid}.`)
   }
 }

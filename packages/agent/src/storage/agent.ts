@@ -280,7 +280,7 @@ class StorageNode implements LocalStorageAgent {
     clientHost?: string,
   ): Promise<NbdAccess> {
     return this.#change(caller, `export ${exportId}`, async () => {
-      await this.#ended(({ id, imageId }) => id === exportId || imageId === image.imageId)
+      await this.#ended(({ id }) => id === exportId)
       const { one, sizeBytes } = await this.#exportOf(exportId, image, clientHost)
       await one.serve(sizeBytes)
       return one.access

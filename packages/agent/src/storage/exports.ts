@@ -16,7 +16,7 @@ import type { QmpClient, QmpEvent } from '@volant/qemu/qmp.ts'
 import type { DaemonGraph } from '@volant/qemu/storage-daemon.ts'
 import { clientDistinguishedName } from '@volant/qemu/tls/authority.ts'
 import type { Log } from '../daemon/log.ts'
-import { waitUntilClosed, waitUntilUnwritten } from '../daemon/file-locks.ts'
+import { waitUntilClosed, waitUntilNoWriter, waitUntilUnwritten } from '../daemon/file-locks.ts'
 import { shortName } from '../daemon/names.ts'
 import { SupervisedDaemon } from '../daemon/supervised-daemon.ts'
 import type { DaemonPaths, DaemonState } from '../daemon/supervised-daemon.ts'
@@ -127,16 +127,16 @@ export class ImageExport {
 
   async #open(qmp: QmpClient): Promise<void> {
     const { exportName, imageId } = this.#record
+    await waitUntilNoWriter(this.#record.path)
     await qmp.execute('blockdev-add', await this.#blockdev())
     await qmp.execute('block-export-add', nbdExport(nodeName, exportName, imageId))
   }
 
-  /** Of the image, once it is known for the right one and nobody else writes to it. */
+  /** Of the image, once it is known for the right one. */
   async #blockdev(): Promise<Record<string, unknown>> {
     const { imageId, path, sizeBytes } = this.#record
     const image = { kind: 'file', imageId, path, sizeBytes } as const
     await checkImage(image, { clientTlsFolder: () => Promise.reject(new Error('unused')) })
-    await waitUntilUnwritten(path)
     const { aio } = await probeAio()
     return imageBlockdev(image, { nodeName, aio, reconnectDelaySeconds: 0 })
   }
@@ -149,13 +149,33 @@ export class ImageExport {
    */
   async revoke(): Promise<{ ended: Promise<void> }> {
     if (this.#record.isStandby === true || !(await this.#endExport())) {
-      await this.#endDaemon()
+      await this.daemon.stop(0)
+      // In standby it had nothing open, and another may.
+      if (this.#record.isStandby !== true) await waitUntilClosed(this.#record.path)
+      await this.#forget()
       return { ended: Promise.resolve() }
     }
+    const closed = this.#closeNode()
     await this.#file.unlink()
-    const ended = this.#endDaemon()
+    const ended = this.#endIdle(closed)
     ended.catch(() => {}) // told to whom it concerns: the next call about this export or image
     return { ended }
+  }
+
+  /** The image's next export waits for this; it is sooner done than the daemon's end. */
+  async #closeNode(): Promise<void> {
+    try {
+      await this.daemon.qmp.execute('blockdev-del', { 'node-name': nodeName }, fenceTimeoutMs)
+    } catch {
+      // It is closed when the daemon ends, at the latest.
+    }
+  }
+
+  /** Ends a daemon that serves nothing any more, and has no request under way. */
+  async #endIdle(closed: Promise<void>): Promise<void> {
+    await closed
+    await this.daemon.stop(0)
+    await this.#forget()
   }
 
   /** False where the daemon did not confirm. */
@@ -179,10 +199,7 @@ export class ImageExport {
     }
   }
 
-  async #endDaemon(): Promise<void> {
-    await this.daemon.stop(0)
-    // In standby it had nothing open, and another may.
-    if (this.#record.isStandby !== true) await waitUntilClosed(this.#record.path)
+  async #forget(): Promise<void> {
     await this.#file.remove()
     removeExportLog(this.#context, this.#record.exportId)
   }
@@ -229,6 +246,7 @@ export class ImageExport {
     }
     if (isStandby === true) return { ...server, blockdevs: [], label: exportName }
     const exports = [nbdExport(nodeName, exportName, imageId)]
+    await waitUntilUnwritten(this.#record.path)
     return { ...server, blockdevs: [await this.#blockdev()], exports }
   }
 }

@@ -1,0 +1,347 @@
+/**
+ * Heads and exports in standby, and heads that let go: real storage daemons, with a client that is connected throughout.
+ */
+import assert from 'node:assert/strict'
+import { createHash } from 'node:crypto'
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { isDomainError, type FileAccess, type HolderStatus } from '@volant/contract'
+import { NbdClient } from '@volant/qemu/nbd-client.ts'
+import { identityOf, isAlive } from '@volant/qemu/process.ts'
+import { createTlsAuthority, readClientTls } from '@volant/qemu/tls/authority.ts'
+import { openTwoPlaces } from './netns.ts'
+import { lostWrites } from './records.ts'
+import { caller, MiB, openRig, startWriter, until, type Rig } from './rig.ts'
+
+const refused =
+  (code: string, message = /./) =>
+  (error: unknown) =>
+    isDomainError(error) && error.code === code && message.test(error.message)
+const inputOutputError = (error: unknown): boolean => (error as { code?: number }).code === 5
+const volumeId = 'vol-1'
+const block = (byte: string): Buffer => Buffer.alloc(4096, byte)
+const digest = ({ path }: FileAccess): string => createHash('sha256').update(readFileSync(path)).digest('hex')
+
+/** Whether the process has the file open; what the agents make of it is not asked. */
+function isOpenIn(pid: number, { path }: FileAccess): boolean {
+  const { dev, ino } = statSync(path)
+  return readdirSync(`/proc/${pid}/fd`).some((name) => {
+    const file = statSync(`/proc/${pid}/fd/${name}`, { throwIfNoEntry: false })
+    return file?.dev === dev && file.ino === ino
+  })
+}
+
+async function connect(t: TestContext, { socketPath, exportName }: HolderStatus): Promise<NbdClient> {
+  const client = await NbdClient.connect({ path: socketPath ?? '' }, exportName ?? '', 10_000)
+  t.after(() => client.close())
+  return client
+}
+
+/** Nothing is read and nothing written; in particular what is read are no zeroes. */
+async function assertStandsBy(client: NbdClient): Promise<void> {
+  await assert.rejects(client.read(0, 4096), inputOutputError)
+  await assert.rejects(client.write(0, block('!')), inputOutputError)
+}
+
+async function assertServes(client: NbdClient, was: Buffer, next: Buffer): Promise<void> {
+  assert.deepEqual(await client.read(4096, 4096), was)
+  await client.write(4096, next)
+  await client.flush()
+  assert.deepEqual(await client.read(4096, 4096), next)
+}
+
+const standby = (holderId: string) => ({ holderId, volumeId, sizeBytes: 64 * MiB })
+const head = (holderId: string, image: FileAccess) => ({ holderId, volumeId, image, serves: true })
+
+test('two heads of one machine hand a local image to and fro under their clients', async (t) => {
+  const { holders, newImage } = await openRig(t)
+  const { access } = await newImage()
+  const source = await holders.ensureHolder(caller, head('a', access))
+  const sourceClient = await connect(t, source)
+  await sourceClient.write(4096, block('0'))
+  const target = await holders.ensureStandby(caller, standby('b'))
+  assert.deepEqual(await holders.ensureStandby(caller, standby('b')), target)
+  assert.equal(target.imageId, null)
+  const targetClient = await connect(t, target)
+  assert.equal(targetClient.sizeBytes, 64 * MiB)
+  await assertStandsBy(targetClient)
+  assert.equal(isOpenIn(target.pid, access), false)
+
+  const times: string[] = []
+  for (const [from, to, fromClient, toClient, n] of [
+    [source, target, sourceClient, targetClient, 0],
+    [target, source, targetClient, sourceClient, 1],
+    [source, target, sourceClient, targetClient, 2],
+  ] as const) {
+    const begun = performance.now()
+    await holders.ensureReleased(caller, from.holderId)
+    const released = performance.now()
+    assert.equal(isOpenIn(from.pid, access), false, 'let go means closed')
+    const fenced = digest(access)
+    await assertStandsBy(fromClient)
+    assert.equal(digest(access), fenced)
+    await holders.ensureReleased(caller, from.holderId)
+    const swapped = performance.now()
+    const now = await holders.ensureHolder(caller, head(to.holderId, access))
+    times.push(`${(released - begun).toFixed(1)} + ${(performance.now() - swapped).toFixed(1)}`)
+    assert.deepEqual([now.imageId, now.pid], [access.imageId, to.pid], 'no daemon was started')
+    assert.equal((await holders.holderStatus(from.holderId))?.imageId, null)
+    await assertServes(toClient, block(String(n)), block(String(n + 1)))
+  }
+  t.diagnostic(`released + on the image, ms: ${times.join('; ')}`)
+
+  // One that has let go is gone without waiting for the other, which has the image open.
+  await holders.ensureNoHolder(caller, 'a')
+  await assertServes(targetClient, block('3'), block('4'))
+})
+
+test('what a head in standby, or one on its image, is refused', async (t) => {
+  const { holders, newImage } = await openRig(t)
+  const [{ access }, { access: other }, { access: bigger }] = await Promise.all([
+    newImage(),
+    newImage(),
+    newImage(128 * MiB),
+  ])
+  const { pid } = await holders.ensureHolder(caller, head('a', access))
+  await assert.rejects(holders.ensureStandby(caller, standby('a')), refused('conflict', /released first/))
+  const mirror = { holderId: 'a', jobId: 'op', target: other, rate: 4096 }
+  await holders.ensureMirror(caller, mirror)
+  await assert.rejects(holders.ensureReleased(caller, 'a'), refused('conflict', /copies for op/))
+  await holders.ensureNoMirror(caller, 'a', 'op')
+  assert.equal((await holders.holderStatus('a'))?.imageId, access.imageId)
+  await holders.ensureReleased(caller, 'a')
+  await assert.rejects(
+    holders.ensureHolder(caller, head('a', other)),
+    refused('conflict', /was released from/),
+  )
+  for (const refusal of [
+    holders.ensureMirror(caller, mirror),
+    holders.ensurePointCopy(caller, mirror),
+    holders.ensureSize(caller, 'a', 128 * MiB),
+  ]) {
+    await assert.rejects(refusal, refused('conflict', /in standby/))
+  }
+  await holders.ensureStandby(caller, standby('b'))
+  await assert.rejects(
+    holders.ensureStandby(caller, { ...standby('b'), sizeBytes: 128 * MiB }),
+    refused('conflict'),
+  )
+  await assert.rejects(
+    holders.ensureHolder(caller, head('b', bigger)),
+    refused('conflict', /serves 67108864/),
+  )
+  // The second writer of an image is refused, also where QEMU's own locks would let it in.
+  await holders.ensureHolder(caller, head('a', access))
+  await assert.rejects(
+    holders.ensureHolder(caller, head('b', access)),
+    refused('conflict', /open for writing/),
+  )
+  assert.equal((await holders.holderStatus('b'))?.imageId, null, 'a head that got no image is in standby')
+  assert.equal((await holders.holderStatus('a'))?.pid, pid)
+})
+
+test('a head that does not let go is killed, and comes back in standby', async (t) => {
+  const { holders, newImage } = await openRig(t)
+  const { access } = await newImage()
+  const { pid } = await holders.ensureHolder(caller, head('a', access))
+  const daemon = identityOf(pid)
+  process.kill(pid, 'SIGSTOP')
+  await holders.ensureReleased(caller, 'a')
+  assert.equal(isAlive(daemon), false)
+  const now = await holders.holderStatus('a')
+  assert.equal(now?.imageId, null)
+  const client = await connect(t, now)
+  await assertStandsBy(client)
+  await holders.ensureHolder(caller, head('a', access))
+  await assertServes(client, block('\0'), block('1'))
+})
+
+/** The record of a holder, as a crash at the worst moment leaves it. */
+function rewrite(rig: Rig, path: string, change: (record: Record<string, unknown>) => object): void {
+  const file = join(rig.folder, path)
+  const record = JSON.parse(readFileSync(file, 'utf8')) as Record<string, unknown>
+  writeFileSync(file, JSON.stringify(change(record)))
+}
+
+test('daemons and agents that die: a head in standby comes back as one, and a swap that was cut short goes on', async (t) => {
+  const rig = await openRig(t)
+  const { access } = await rig.newImage()
+  const first = await rig.holders.ensureStandby(caller, standby('a'))
+  process.kill(first.pid, 'SIGKILL')
+  const other = (pid: number) => async () => {
+    const now = await rig.holders.holderStatus('a').catch(() => undefined)
+    return now !== undefined && now.pid !== pid
+  }
+  await until('the daemon was started again', other(first.pid))
+  let now = await rig.holders.ensureStandby(caller, standby('a'))
+  assert.deepEqual([now.imageId, now.exportName], [null, first.exportName])
+
+  // Daemon and agent at once.
+  rig.holders.detach()
+  const daemon = identityOf(now.pid)
+  process.kill(now.pid, 'SIGKILL')
+  await until('the daemon is dead', async () => !isAlive(daemon))
+  await rig.restartHolders().adopt()
+  now = (await rig.holders.holderStatus('a')) ?? now
+  assert.notEqual(now.pid, daemon.pid)
+  assert.equal(now.imageId, null)
+
+  // The record that it leaves standby was written, and the agent died before the daemon was told.
+  rig.holders.detach()
+  rewrite(rig, 'h/holders/a.json', (record) => ({ ...record, image: access, standby: undefined }))
+  await rig.restartHolders().adopt()
+  assert.equal((await rig.holders.holderStatus('a'))?.imageId, null, 'the daemon says what it stands on')
+  await rig.holders.ensureHolder(caller, head('a', access))
+  const onImage = await connect(t, (await rig.holders.holderStatus('a')) ?? now)
+  await assertServes(onImage, block('\0'), block('1'))
+
+  // It let go, and the agent died before the record of that: it may as well be given back or let go again.
+  await rig.holders.ensureReleased(caller, 'a')
+  rig.holders.detach()
+  rewrite(rig, 'h/holders/a.json', (record) => ({ ...record, image: access, standby: undefined }))
+  await rig.restartHolders().adopt()
+  await rig.holders.ensureReleased(caller, 'a')
+  now = (await rig.holders.holderStatus('a')) ?? now
+  process.kill(now.pid, 'SIGKILL')
+  await until('the daemon was started again', other(now.pid))
+  now = (await rig.holders.holderStatus('a')) ?? now
+  assert.equal(now.imageId, null, 'released is released, whatever dies')
+  assert.equal(isOpenIn(now.pid, access), false)
+})
+
+/** A storage node, and two compute hosts that share a network namespace and have states of their own. */
+async function openRemote(t: TestContext) {
+  const places = openTwoPlaces(t)
+  const rig = await openRig(t)
+  const { netns, address } = places.node
+  const nodeOptions = { stateDir: join(rig.folder, 's1'), netns, dataAddress: address }
+  const node = rig.storageAgent(nodeOptions)
+  const host = (name: string) =>
+    rig.holderAgent({
+      stateDir: join(rig.folder, `h-${name}`),
+      runDir: join(rig.folder, `r-${name}`),
+      netns: places.host.netns,
+    })
+  const tls = createTlsAuthority(join(rig.folder, 'tls'))
+  const clientTls = async () => readClientTls(await tls.clientFolder('host1'), 'node1')
+  return { rig, node, nodeOptions, places, source: host('s'), target: host('t'), clientTls }
+}
+
+test('a served image changes hands: fence, export and head in standby, and the way back', async (t) => {
+  const { rig, node, places, source, target, clientTls } = await openRemote(t)
+  const image = await rig.newImage()
+  const spec = { holderId: 'h', volumeId, serves: true }
+  const first = await node.ensureExport(caller, 'exp-1', image.ref, 'host1')
+  const writer = await startWriter(t, await source.ensureHolder(caller, { ...spec, image: first }))
+  await until('it writes', async () => (await writer.writes()) > 20)
+
+  const where = await node.ensureExportStandby(caller, 'exp-2', image.ref, 'host1')
+  assert.deepEqual(await node.ensureExportStandby(caller, 'exp-2', image.ref, 'host1'), where)
+  assert.equal(await target.unreachable(where.host, where.port), null)
+  assert.match((await target.unreachable(where.host, 1)) ?? '', /refused/)
+  await assert.rejects(
+    NbdClient.connect({ ...where, netns: places.host.netns, tls: await clientTls() }, '', 3000),
+    'it serves nothing',
+  )
+  const exports = await node.listExports()
+  assert.deepEqual(
+    exports.map(({ exportId, clientHost, isStandby }) => [exportId, clientHost, isStandby]),
+    [
+      ['exp-1', 'host1', false],
+      ['exp-2', 'host1', true],
+    ],
+  )
+  const standbyPid = exports[1]?.pid ?? 0
+  assert.equal(isOpenIn(standbyPid, image.access), false)
+  const client = await connect(t, await target.ensureStandby(caller, standby('h')))
+  await assertStandsBy(client)
+  // Not before the fence.
+  await assert.rejects(
+    node.ensureExport(caller, 'exp-2', image.ref, 'host1'),
+    refused('conflict', /open for writing/),
+  )
+
+  const begun = performance.now()
+  await node.ensureNoExport(caller, 'exp-1')
+  const fenced = performance.now()
+  const before = digest(image.access)
+  const opened = performance.now()
+  const second = await node.ensureExport(caller, 'exp-2', image.ref, 'host1')
+  const served = performance.now()
+  assert.equal(second.port, where.port)
+  await target.ensureHolder(caller, { ...spec, image: second })
+  t.diagnostic(
+    `fence, export, head, ms: ${[fenced - begun, served - opened, performance.now() - served].map((ms) => ms.toFixed(1)).join(' + ')}`,
+  )
+  assert.equal(digest(image.access), before, 'the fence holds')
+  const record = await client.read(0, 4096)
+  assert.deepEqual(record, readFileSync(image.access.path).subarray(0, 4096))
+
+  // The way back: the access of the source is given back under its client, which waits and sees no error.
+  await node.ensureNoExport(caller, 'exp-2')
+  const third = await node.ensureExport(caller, 'exp-3', image.ref, 'host1')
+  const writes = await writer.writes()
+  const back = performance.now()
+  await source.ensureHolder(caller, { ...spec, image: third })
+  t.diagnostic(`the source's head on another access: ${(performance.now() - back).toFixed(1)} ms`)
+  await until('it writes again', async () => (await writer.writes()) > writes + 20)
+  const result = await writer.stop()
+  assert.equal(result.errors, 0)
+  await source.ensureNoHolder(caller, 'h')
+  assert.deepEqual(await lostWrites(image.access.path, result), [])
+})
+
+test('exports in standby that die or lose their record; what is stray goes', async (t) => {
+  const { rig, node, nodeOptions, target } = await openRemote(t)
+  const image = await rig.newImage()
+  const exportId = `h.${image.ref.imageId}`
+  const where = await node.ensureExportStandby(caller, exportId, image.ref, 'host1')
+  const pidNow = async (agent = node) => (await agent.listExports())[0]?.pid ?? 0
+  const first = await pidNow()
+  process.kill(first, 'SIGKILL')
+  await until('the export is back', async () => (await pidNow()) !== first)
+  assert.deepEqual(await node.ensureExportStandby(caller, exportId, image.ref, 'host1'), where)
+  await assert.rejects(node.ensureExport(caller, exportId, image.ref, 'host2'), refused('conflict'))
+
+  // The record that it serves was written, and the agent died before the daemon was told.
+  node.detach()
+  rewrite(rig, `s1/exports/${exportId}.json`, (record) => ({ ...record, isStandby: undefined }))
+  const next = rig.storageAgent(nodeOptions)
+  await next.adopt()
+  const access = await next.ensureExport(caller, exportId, image.ref, 'host1')
+  const client = await connect(t, await target.ensureStandby(caller, standby('h')))
+  await target.ensureHolder(caller, { holderId: 'h', volumeId, serves: true, image: access })
+  await assertServes(client, block('\0'), block('1'))
+  await target.ensureNoHolder(caller, 'h')
+  await next.ensureNoExport(caller, exportId)
+
+  await next.ensureExportStandby(caller, exportId, image.ref, 'host1')
+  await target.ensureStandby(caller, standby('h'))
+  const [item] = (await next.inventory()).filter(({ kind }) => kind === 'export')
+  assert.deepEqual([item?.id, item?.imageId, item?.holderId], [exportId, image.ref.imageId, 'h'])
+  assert.equal(item?.isStandby, true)
+  const [headItem] = (await target.inventory()).filter(({ kind }) => kind === 'holder')
+  assert.deepEqual([headItem?.id, headItem?.imageId, headItem?.isStandby], ['h', undefined, true])
+  // Found by its process alone it still says what it was for.
+  next.detach()
+  rmSync(join(rig.folder, `s1/exports/${exportId}.json`))
+  const last = rig.storageAgent(nodeOptions)
+  const [orphan] = (await last.inventory()).filter(({ kind }) => kind === 'export')
+  assert.ok(orphan && headItem)
+  assert.deepEqual([orphan.id, orphan.imageId, orphan.pids], [exportId, image.ref.imageId, item.pids])
+  await last.removeStray(caller, orphan)
+  await target.removeStray(caller, headItem)
+  assert.deepEqual(
+    [...orphan.pids, ...headItem.pids].filter((pid) => isAlive(identityIfThere(pid))),
+    [],
+  )
+})
+
+function identityIfThere(pid: number) {
+  try {
+    return identityOf(pid)
+  } catch {
+    return undefined
+  }
+}
