@@ -3,10 +3,11 @@
  * that joined with its credentials, and the control plane outside.
  */
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { programCommand } from '@volant/cli/instance/program-command.ts'
+import { prepareStateFolder } from '@volant/cli/instance/state-folder.ts'
 import { messageOf } from '@volant/contract/errors.ts'
 import { issueNodeCredentials } from '@volant/control/node-credentials.ts'
 import { ensureGone, isAlive, startDetached, tailOf, type ProcessIdentity } from '@volant/qemu'
@@ -71,21 +72,35 @@ export async function openHostRig(options: HostRigOptions): Promise<HostRig> {
     consoles?.close()
     await closeAll({ plane, network, machines, folder })
   }
+  const add = (place: Place, part: string): Machine => {
+    const machine = machineAt(place, `${place.name}-${part}`, folder, () => plane)
+    machines.push(machine)
+    return machine
+  }
   try {
-    const config = configOf(network, aggregate, options)
-    const opened = (plane = await openPlane(config, options.program))
-    const add = (place: Place, part: string): Machine => {
-      const machine = machineAt(place, `${place.name}-${part}`, folder, opened)
-      machines.push(machine)
-      return machine
-    }
     const storage = add(network.storage, 'storage')
     const hosts = network.hosts.map((place) => add(place, 'compute'))
     consoles = followConsoles(hosts.map(({ stateDir, name }) => join(stateDir, 'hosts', name, 'guests')))
-    for (const machine of machines) {
-      await issueCredentials(opened, machine, join(folder, machine.name, 'credentials'))
-      machine.startAgent()
+    // The agents first: the control plane finds all it wants where it starts.
+    const prepare = async (stateDir: string): Promise<string> => {
+      await prepareStateFolder(stateDir)
+      const config = configOf(network, aggregate, options)
+      const configPath = join(folder, 'volant.yaml')
+      writeFileSync(configPath, config)
+      for (const { name, agentName, startAgent } of machines) {
+        const to = join(folder, name, 'credentials')
+        await issueNodeCredentials({
+          stateDir,
+          hostname: hostname(),
+          configPath,
+          name: agentName,
+          folder: to,
+        })
+        startAgent()
+      }
+      return config
     }
+    plane = await openPlane(prepare, options.program)
     await allUp(machines)
     return { plane, network, storage, hosts, consoles, folder, aggregate, close }
   } catch (error) {
@@ -102,10 +117,7 @@ async function allUp(machines: readonly Machine[]): Promise<void> {
   }
 }
 
-const configOf =
-  ({ storage, hosts }: HostNetwork, aggregate: string, options: HostRigOptions) =>
-  (): string =>
-    `
+const configOf = ({ storage, hosts }: HostNetwork, aggregate: string, options: HostRigOptions): string => `
 clusters:
   - name: cinder-lma
     nodes:
@@ -126,11 +138,7 @@ const hostKeys = ({ name, data, control }: Place): string =>
 const hostMore = ({ hostConfig }: HostRigOptions, { name }: Place): string =>
   hostConfig === undefined ? '' : `, ${hostConfig(name)}`
 
-async function issueCredentials(plane: Plane, { agentName }: Machine, folder: string): Promise<void> {
-  await issueNodeCredentials({ stateDir: plane.stateDir, hostname: hostname(), name: agentName, folder })
-}
-
-function machineAt(place: Place, agentName: string, folder: string, plane: Plane): Machine {
+function machineAt(place: Place, agentName: string, folder: string, plane: () => Plane | undefined): Machine {
   const own = join(folder, place.name)
   const stateDir = join(own, 's')
   const log = join(own, 'log')
@@ -150,8 +158,8 @@ function machineAt(place: Place, agentName: string, folder: string, plane: Plane
       await ensureGone(agent)
     },
     async isUp() {
-      const { agents } = await plane.client.ndo.status()
-      return agents.find(({ name }) => name === agentName)?.up === true
+      const status = await plane()?.client.ndo.status()
+      return status?.agents.find(({ name }) => name === agentName)?.up === true
     },
   }
 }

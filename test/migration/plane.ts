@@ -29,13 +29,13 @@ export interface Plane {
 }
 
 export async function openPlane(
-  config?: (stateDir: string) => string,
+  config?: (stateDir: string) => string | Promise<string>,
   /** The file that is run as `serve`. */
   program: string = cliMain,
 ): Promise<Plane> {
   // Short, and not on tmpfs: images are opened with O_DIRECT.
   const stateDir = await mkdtemp('/var/tmp/vt-')
-  if (config !== undefined) await writeFile(join(stateDir, 'volant.yaml'), config(stateDir))
+  if (config !== undefined) await writeFile(join(stateDir, 'volant.yaml'), await config(stateDir))
   const plane: Plane = {
     stateDir,
     client: undefined as unknown as VolantClient,
