@@ -276,38 +276,45 @@ test('a source that is away when the switchover fails keeps nobody: the destinat
   await it.close()
 })
 
-test('at no moment do two places have access to a volume', async () => {
-  for (const machines of [apart, inOnePlace, atTheDestination]) {
-    const it = await openLiveMigration(machines)
-    const heads = new Map<string, string>()
-    for (const { fromHeadId, toHeadId, volumeId } of it.input.disks) {
-      heads.set(fromHeadId, volumeId)
-      heads.set(toHeadId, volumeId)
-    }
-    const exported = (headId: string): boolean =>
-      [...storageOf(it).exports].some(([id, { isStandby }]) => !isStandby && id.startsWith(headId))
-    /** A head whose export was revoked does not know that: its requests fail. */
-    const withAccess = (): string[] =>
-      [...it.world.holders.values()]
-        .flatMap((agent) => [...agent.holders.values()])
-        .filter(({ image, spec }) => image?.kind === 'file' || (image !== null && exported(spec.holderId)))
-        .map(({ spec }) => spec.holderId)
-    const most: number[] = []
-    for (const agent of it.world.holders.values()) {
-      const ensure = agent.ensureHolder.bind(agent)
-      agent.ensureHolder = async (...args) => {
-        const status = await ensure(...args)
-        const volumes = withAccess().map((id) => heads.get(id))
-        most.push(volumes.length - new Set(volumes).size)
-        return status
-      }
-    }
-    const run = await carriedOut(it)
-    assert.equal(run.state, 'succeeded')
-    assert.deepEqual(most, [0, 0], 'as each of the two volumes was opened, nobody else had access to it')
-    await it.close()
+for (const goesBack of [false, true]) {
+  const way = goesBack ? 'on the way back' : 'on the way there'
+  test(`at no moment do two places have access to a volume, ${way}`, async () => {
+    for (const machines of [apart, inOnePlace, atTheDestination]) await assertNeverTwo(machines, goesBack)
+  })
+}
+
+async function assertNeverTwo(machines: Machines, goesBack: boolean): Promise<void> {
+  const it = await openLiveMigration(machines)
+  if (goesBack) failOnce(it.destination, 'awaitIncoming', 'after')
+  const heads = new Map<string, string>()
+  for (const { fromHeadId, toHeadId, volumeId } of it.input.disks) {
+    heads.set(fromHeadId, volumeId)
+    heads.set(toHeadId, volumeId)
   }
-})
+  const exported = (headId: string): boolean =>
+    [...storageOf(it).exports].some(([id, { isStandby }]) => !isStandby && id.startsWith(headId))
+  /** A head whose export was revoked does not know that: its requests fail. */
+  const withAccess = (): string[] =>
+    [...it.world.holders.values()]
+      .flatMap((agent) => [...agent.holders.values()])
+      .filter(({ image, spec }) => image?.kind === 'file' || (image !== null && exported(spec.holderId)))
+      .map(({ spec }) => spec.holderId)
+  const most: number[] = []
+  for (const agent of it.world.holders.values()) {
+    const ensure = agent.ensureHolder.bind(agent)
+    agent.ensureHolder = async (...args) => {
+      const status = await ensure(...args)
+      const volumes = withAccess().map((id) => heads.get(id))
+      most.push(volumes.length - new Set(volumes).size)
+      return status
+    }
+  }
+  const run = await carriedOut(it)
+  assert.equal(run.state, goesBack ? 'failed' : 'succeeded')
+  const expected = goesBack ? [0, 0, 0, 0] : [0, 0]
+  assert.deepEqual(most, expected, 'as each of the two volumes was opened, nobody else had access to it')
+  await it.close()
+}
 
 test('the commit of a control plane that was replaced changes nothing', async () => {
   const it = await openLiveMigration(inOnePlace)
