@@ -1,4 +1,5 @@
 import { isDomainError, messageOf } from '@volant/contract'
+import { isForRoom } from '../domain/host-drain.ts'
 import { LiveMigrationRefused } from '../domain/live-migration.ts'
 import type { Server, TaskState, VmState } from '../domain/server.ts'
 import { startServer } from '../operations/start-server.ts'
@@ -78,7 +79,7 @@ export function createServerRelocations(options: {
         const passing =
           error instanceof LiveMigrationRefused
             ? error.passing
-            : isHeld || error.code === 'conflict' || error.code === 'unavailable'
+            : isHeld || error.code === 'conflict' || error.code === 'unavailable' || isForRoom(error.message)
         return { reason: messageOf(error), passing }
       }
     },

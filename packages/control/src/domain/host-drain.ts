@@ -114,3 +114,6 @@ export const notEmptyReason = (operationId: string): string => `${drainedReason(
 
 export const isDrainedReason = (reason: string | null): boolean =>
   reason !== null && reason.startsWith('drained by operation ')
+
+/** Whether a refusal, in Nova's words, is one of the scheduler: another server may have room soon. */
+export const isForRoom = (reason: string): boolean => reason.includes('No valid host was found')

@@ -5,7 +5,7 @@
  * was against a server is remembered, in the progress: it is tried again later, not at each look.
  */
 import type { RunRecord } from '@volant/saga'
-import type { Task, Way } from '../domain/host-drain.ts'
+import { isForRoom, type Task, type Way } from '../domain/host-drain.ts'
 import type { Against, HostProgress, ServerLine } from '../domain/host-progress.ts'
 import { largestFirst } from '../domain/host-placement.ts'
 import type { OperationEngine } from '../ports/operations.ts'
@@ -131,11 +131,11 @@ export async function lookOnwards(
   now: Date,
 ): Promise<ServerLine[]> {
   const patience = ports.patience ?? hostPatience
-  const earlier = new Map((before?.servers ?? []).map((line) => [line.id, line.against]))
+  const earlier = new Map((before?.servers ?? []).map((line) => [line.id, line]))
   const lines = new Map<string, ServerLine>()
   const ready: Work[] = []
   for (const work of scene.works) {
-    const judged = await judge(ports, work, parts.get(work.id) ?? [], earlier.get(work.id) ?? null, now)
+    const judged = await judge(ports, work, parts.get(work.id) ?? [], earlier.get(work.id), now)
     lines.set(work.id, judged.line)
     if (judged.ready) ready.push(work)
   }
@@ -241,9 +241,10 @@ async function judge(
   ports: HostPartsPorts,
   work: Work,
   parts: readonly RunRecord[],
-  against: Against | null,
+  earlier: ServerLine | undefined,
   now: Date,
 ): Promise<{ line: ServerLine; ready: boolean }> {
+  const against = earlier?.against ?? null
   const patience = ports.patience ?? hostPatience
   const { task } = work
   const [newest] = parts
@@ -264,7 +265,8 @@ async function judge(
   if (isGoing(newest)) {
     const migration = await ports.migrations.find(newest.id)
     const reason = newest.state === 'needs-attention' ? `operation ${newest.id} needs attention` : null
-    return as({ fate: 'moving', to: migration?.destHost ?? null, ...measureOf(newest), reason })
+    const to = migration?.destHost ?? earlier?.to ?? null
+    return as({ fate: 'moving', to, ...measureOf(newest), reason })
   }
   if (task.kind === 'rests') return as({ fate: 'stopped', reason: task.reason, against: null })
   if (task.kind === 'over') return as({ fate: 'moved', reason: task.reason, against: null })
@@ -323,7 +325,8 @@ async function holdFailed(
 }
 
 const isPassing = ({ failure }: RunRecord): boolean =>
-  failure !== null && (failure.class !== 'final' || failure.code === 'unavailable')
+  failure !== null &&
+  (failure.class !== 'final' || failure.code === 'unavailable' || isForRoom(failure.message))
 
 function reasonOf({ id, kind, state, failure }: RunRecord): string {
   if (state === 'cancelled') return `its ${kind} was cancelled (operation ${id})`

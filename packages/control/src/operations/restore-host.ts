@@ -101,7 +101,12 @@ export const restoreHost = operation<RestoreHostInput, RestoreHostPorts>('host.r
     back: {
       every: '1s',
       stallTimeout: '1h',
-      until: ({ op, ports }) => lookBack(ports, op.id),
+      until: async ({ op, input, ports }) => {
+        const look = await lookBack(ports, op.id)
+        const { over } = await restoreWorks(ports, input.host)
+        if (look.done) for (const { taken } of over) await ports.drained.remove(taken.serverId)
+        return look
+      },
     },
   })
 
