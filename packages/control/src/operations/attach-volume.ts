@@ -2,6 +2,7 @@ import { operation } from '@volant/saga'
 import type { Agents } from '../ports/agents.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
+import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import { ensureHead, ensureNoHead, type HeadPorts } from './head.ts'
 import { throughRestart } from './patience.ts'
 
@@ -56,10 +57,14 @@ export const attachVolume = operation<AttachVolumeInput, AttachVolumePorts>('vol
       return { plugged: true }
     },
     undo: async ({ op, input, ports }) => {
-      const compute = ports.agents.compute(input.host)
-      const guest = await compute.guestStatus(input.serverId)
-      if (!guest.diskAttachmentIds.includes(input.attachmentId)) return
-      await compute.ensureNoDisk(callerOf(op), input.serverId, input.attachmentId, 10_000)
+      const { attachmentId, serverId, host } = input
+      const headId = (await ports.attachments.find(attachmentId))?.headId ?? attachmentId
+      await unlessGivenUp(isHeadFenced(ports, headId), async () => {
+        const compute = ports.agents.compute(host)
+        const guest = await compute.guestStatus(serverId)
+        if (!guest.diskAttachmentIds.includes(attachmentId)) return
+        await compute.ensureNoDisk(callerOf(op), serverId, attachmentId, 10_000)
+      })
     },
     retry: throughRestart,
   })

@@ -6,6 +6,7 @@ import { powerStates, type Server, type TaskState, type VmState } from '../domai
 import type { Attachment } from '../domain/volume.ts'
 import type { ServerMigrationRecords, ServerMoves } from '../ports/server-migrations.ts'
 import { callerOf } from './caller.ts'
+import { isBeingEvacuated, unlessGivenUp } from './given-up.ts'
 import { blaming, ensureGuestRuns, ensureHeads, type GuestPorts, type ServerAction } from './guest.ts'
 import { ensureNoHead } from './head.ts'
 import { throughRestart } from './patience.ts'
@@ -91,7 +92,7 @@ export const stopThere = (context: ColdMoveContext): Promise<null> =>
 export async function runAgainThere({ op, input, ports }: ColdMoveContext): Promise<void> {
   const server = await stillThere(ports, input)
   if (server === undefined || !input.ran) return
-  await ensureGuestRuns(ports, op, server)
+  await unlessGivenUp(isBeingEvacuated(ports, input.serverId), () => ensureGuestRuns(ports, op, server))
 }
 
 /** The guest is removed, and every head's access taken away: returns when that is proved. */
@@ -109,7 +110,8 @@ export const leave = (context: ColdMoveContext): Promise<null> =>
 
 /** Undoes that: the heads have their access again. */
 export async function comeBack({ op, input, ports }: ColdMoveContext): Promise<void> {
-  if ((await stillThere(ports, input)) !== undefined) await ensureHeads(ports, op, input.serverId)
+  if ((await stillThere(ports, input)) === undefined) return
+  await unlessGivenUp(isBeingEvacuated(ports, input.serverId), () => ensureHeads(ports, op, input.serverId))
 }
 
 /** The server and its attachments are at the destination, in one transaction with the migration's record. */

@@ -2,6 +2,7 @@ import { operation } from '@volant/saga'
 import type { Agents } from '../ports/agents.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
+import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import { ensureHead, ensureNoHead, type HeadPorts } from './head.ts'
 
 export interface DetachVolumeInput {
@@ -47,10 +48,12 @@ export const detachVolume = operation<DetachVolumeInput, DetachVolumePorts>('vol
       const attachment = await ports.attachments.get(input.attachmentId)
       if (attachment.host === null) return
       const compute = ports.agents.compute(attachment.host)
-      const guest = await compute.guestStatus(input.serverId)
-      if (guest.state === 'absent' || guest.state === 'stopped') return
-      const disk = await ensureHead(ports, callerOf(op), attachment)
-      await compute.ensureDisk(callerOf(op), input.serverId, disk)
+      await unlessGivenUp(isHeadFenced(ports, attachment.headId), async () => {
+        const guest = await compute.guestStatus(input.serverId)
+        if (guest.state === 'absent' || guest.state === 'stopped') return
+        const disk = await ensureHead(ports, callerOf(op), attachment)
+        await compute.ensureDisk(callerOf(op), input.serverId, disk)
+      })
     },
     retry: { attempts: 2, backoff: '1s' },
   })

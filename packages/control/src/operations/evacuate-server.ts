@@ -64,6 +64,8 @@ export const evacuateServer = operation<EvacuateServerInput, EvacuateServerPorts
         const advance = [part.state, part.step]
         return { done: part.endedAt !== null, progress: { phase: part.step ?? part.state }, advance }
       }
+      // A live migration from there may have come to its end.
+      if ((await ports.servers.find(input.serverId))?.host !== input.from) return { done: true, advance: null }
       const volumeIds = (await ports.attachments.ofServer(input.serverId)).map(({ volumeId }) => volumeId)
       const inTheWay = await workOn(ports, input.serverId, volumeIds)
       if (inTheWay.length === 0) return begin(ports, op.id, input, volumeIds)
@@ -90,7 +92,8 @@ export const evacuateServer = operation<EvacuateServerInput, EvacuateServerPorts
   .step('finish', {
     do: async ({ op, input, ports, now }) => {
       const [part] = await ports.engine.partsOf(op.id)
-      if (part?.state !== 'succeeded') {
+      const server = await ports.servers.find(input.serverId)
+      if (part?.state !== 'succeeded' && server?.host === input.from) {
         return fail(ports, input, now(), part?.failure?.message ?? 'Its part was cancelled.')
       }
       await record(ports, input, now(), null)

@@ -6,6 +6,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, type GuestDisk } from '@volant/contract'
 import { final } from '@volant/saga'
 import { callerOf } from './caller.ts'
+import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import { ensureHead } from './head.ts'
 import type { LiveMigrateServerInput, LiveMigrateServerPorts, MovingDisk } from './live-migrate-server.ts'
 import { sideBySide } from './side-by-side.ts'
@@ -220,7 +221,12 @@ export async function goBack(
   const moving = new Set(disks.map(({ attachmentId }) => attachmentId))
   const attachments = (await ports.attachments.ofServer(serverId)).filter(({ id }) => moving.has(id))
   await unlessAway(context, ports.policy.awayMs, async () => {
-    await sideBySide(attachments, (attachment) => ensureHead(ports, callerOf(op), attachment))
+    // One that is fenced gets nothing: its server is being evacuated.
+    await sideBySide(attachments, (attachment) =>
+      unlessGivenUp(isHeadFenced(ports, attachment.headId), () =>
+        ensureHead(ports, callerOf(op), attachment),
+      ),
+    )
     await ports.agents.compute(source).ensureMigrationAbandoned(callerOf(op), serverId, op.id)
   })
   await incoming

@@ -9,6 +9,7 @@ import {
 import { final, retryable } from '@volant/saga'
 import { newConvergence, type Convergence } from '../domain/convergence.ts'
 import { callerOf } from './caller.ts'
+import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import { ensureHead } from './head.ts'
 import type { Relocation, RelocationPorts } from './relocation.ts'
 
@@ -105,6 +106,15 @@ export async function closeMover(
  * again, for nobody else may: see "Nobody starts a holder" in the protocol.
  */
 export async function endCopy(
+  ports: RelocationPorts,
+  op: Op,
+  { holderId, machine, isHead }: Holder,
+): Promise<void> {
+  // The head's host may have been given up: then nothing of it reaches either image any more.
+  await unlessGivenUp(isHeadFenced(ports, holderId), () => endMirror(ports, op, { holderId, machine, isHead }))
+}
+
+async function endMirror(
   ports: RelocationPorts,
   op: Op,
   { holderId, machine, isHead }: Holder,

@@ -1,6 +1,7 @@
 import { operation } from '@volant/saga'
 import { powerStates } from '../domain/server.ts'
 import { callerOf } from './caller.ts'
+import { isBeingEvacuated, unlessGivenUp } from './given-up.ts'
 import {
   blaming,
   computeOf,
@@ -31,7 +32,9 @@ export const pauseServer = operation<PauseServerInput, GuestPorts>('server.pause
     undo: async ({ op, input, ports, now }) => {
       const server = await ports.servers.find(input.serverId)
       if (server?.host !== null && server !== undefined) {
-        await computeOf(ports, server).ensureGuestPaused(callerOf(op), input.serverId, !input.paused)
+        await unlessGivenUp(isBeingEvacuated(ports, input.serverId), () =>
+          computeOf(ports, server).ensureGuestPaused(callerOf(op), input.serverId, !input.paused),
+        )
       }
       await recordUnchanged(ports, input, now())
     },

@@ -18,6 +18,7 @@ import type { Backend } from '../ports/backend.ts'
 import type { Places } from '../ports/places.ts'
 import type { AttachmentRecords, CopyRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
+import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import type { HeadPorts } from './head.ts'
 import {
   carryOut,
@@ -226,12 +227,16 @@ export async function settleOnTarget(
 ): Promise<{ movedBytes: number }> {
   const { holderId, machine, isHead } = holder
   if (!(await isRecorded(ports, input))) await recordTruth(ports, op, input, retainedUntil)
-  // A crash came between the commit and the answer: what was decided is carried out.
-  if (!wasAnswered) await carryOut(ports, op, input, holder)
   if (isHead) {
-    await openHolder(ports, op, input.volumeId, input.targetImageId)
-    await ports.agents.holders(machine).ensureLimits(callerOf(op), holderId, {})
+    // A head whose host was given up is not told: the next one comes up on the target.
+    await unlessGivenUp(isHeadFenced(ports, holderId), async () => {
+      // A crash came between the commit and the answer: what was decided is carried out.
+      if (!wasAnswered) await carryOut(ports, op, input, holder)
+      await openHolder(ports, op, input.volumeId, input.targetImageId)
+      await ports.agents.holders(machine).ensureLimits(callerOf(op), holderId, {})
+    })
   } else {
+    if (!wasAnswered) await carryOut(ports, op, input, holder)
     await closeMover(ports, op, machine, input.sourceImageId, input.targetImageId)
   }
   // What the target occupies is what was moved: a mirror counts the holes that it skips as done, too.

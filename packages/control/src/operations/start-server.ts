@@ -1,6 +1,7 @@
 import { operation } from '@volant/saga'
 import { powerStates } from '../domain/server.ts'
 import { callerOf } from './caller.ts'
+import { isBeingEvacuated, unlessGivenUp } from './given-up.ts'
 import {
   blaming,
   computeOf,
@@ -31,7 +32,9 @@ export const startServer = operation<StartServerInput, GuestPorts>('server.start
     undo: async ({ op, input, ports, now }) => {
       const server = await ports.servers.find(input.serverId)
       if (server !== undefined) {
-        await computeOf(ports, server).ensureGuestStopped(callerOf(op), input.serverId, 0)
+        await unlessGivenUp(isBeingEvacuated(ports, input.serverId), () =>
+          computeOf(ports, server).ensureGuestStopped(callerOf(op), input.serverId, 0),
+        )
       }
       await recordUnchanged(ports, input, now())
     },

@@ -1,6 +1,7 @@
 import { operation } from '@volant/saga'
 import { powerStates } from '../domain/server.ts'
 import { callerOf } from './caller.ts'
+import { isBeingEvacuated, unlessGivenUp } from './given-up.ts'
 import {
   blaming,
   computeOf,
@@ -37,8 +38,13 @@ export const stopServer = operation<StopServerInput, GuestPorts>('server.stop', 
       }),
     happened: async ({ input, ports }) => {
       const server = await ports.servers.get(input.serverId)
-      const guest = await computeOf(ports, server).guestStatus(input.serverId)
-      return guest.state === 'stopped' || guest.state === 'absent'
+      let isOff = true
+      // A host that is given up takes its guest with it: off is what was asked for.
+      await unlessGivenUp(isBeingEvacuated(ports, input.serverId), async () => {
+        const guest = await computeOf(ports, server).guestStatus(input.serverId)
+        isOff = guest.state === 'stopped' || guest.state === 'absent'
+      })
+      return isOff
     },
     backoff: '1s',
   })

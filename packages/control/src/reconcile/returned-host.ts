@@ -20,7 +20,7 @@ export interface ReturnedHostPorts extends HeadPorts {
   servers: Pick<ServerRecords, 'find' | 'onHost' | 'list'>
   services: Pick<ComputeServiceRecords, 'list'>
   attachments: Pick<AttachmentRecords, 'ofVolume'>
-  fencedHeads: Pick<FencedHeadRecords, 'ofHost' | 'remove'>
+  fencedHeads: Pick<FencedHeadRecords, 'formerHeadsOf' | 'ofHost' | 'remove'>
   agents: Pick<Agents, 'holders' | 'compute'>
   engine: Pick<OperationEngine, 'holderOf'>
   log: Logger
@@ -58,6 +58,9 @@ async function endZombies(
     const { state } = await compute.guestStatus(serverId)
     if (state === 'absent') continue
     await compute.ensureNoGuest(caller, serverId)
+    for (const head of await ports.fencedHeads.formerHeadsOf(serverId)) {
+      await removeHead(ports, caller, host, head)
+    }
     ended += 1
     ports.log.warn({ host, server: serverId, state, where }, 'a guest that is at another host now was ended')
   }
@@ -86,11 +89,7 @@ async function settleHead(ports: ReturnedHostPorts, caller: Caller, head: Fenced
   const { headId, volumeId, serverId, host } = head
   const own = (await ports.attachments.ofVolume(volumeId)).find((one) => one.headId === headId)
   if (own === undefined) {
-    const machine = ports.places.machineOfHost(host)
-    await ports.agents.holders(machine).ensureNoHolder(caller, headId)
-    for (const copy of await ports.copies.ofVolume(volumeId)) {
-      await ports.backend.revoke(caller, copy, machine, headId)
-    }
+    await removeHead(ports, caller, host, head)
     await ports.fencedHeads.remove(head)
     return
   }
@@ -106,6 +105,20 @@ async function settleHead(ports: ReturnedHostPorts, caller: Caller, head: Fenced
       'the head could not be brought back yet',
     )
   })
+}
+
+/** With what access it may still have. */
+async function removeHead(
+  ports: ReturnedHostPorts,
+  caller: Caller,
+  host: string,
+  { headId, volumeId }: Pick<FencedHead, 'headId' | 'volumeId'>,
+): Promise<void> {
+  const machine = ports.places.machineOfHost(host)
+  await ports.agents.holders(machine).ensureNoHolder(caller, headId)
+  for (const copy of await ports.copies.ofVolume(volumeId)) {
+    await ports.backend.revoke(caller, copy, machine, headId)
+  }
 }
 
 async function isForcedDown({ services }: ReturnedHostPorts, host: string): Promise<boolean> {

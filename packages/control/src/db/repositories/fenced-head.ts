@@ -25,6 +25,16 @@ export function fencedHeadRecords(db: Kysely<Database>): FencedHeadRecords {
         .executeTakeFirst()
       return row !== undefined
     },
+    async formerHeadsOf(serverId) {
+      const rows = await db
+        .selectFrom('tombstones')
+        .select(['id', 'volume_id'])
+        .where('kind', '=', 'attachment')
+        .where('server_id', '=', serverId)
+        .where('id', 'not in', (eb) => eb.selectFrom('attachments').select('head_id'))
+        .execute()
+      return rows.map((row) => ({ headId: row.id, volumeId: row.volume_id }))
+    },
     async ofHost(host) {
       const rows = await db.selectFrom('fenced_heads').selectAll().where('host', '=', host).execute()
       return rows.map((row) => ({
