@@ -2,7 +2,7 @@ import { DomainError, type HypervisorFacts } from '@volant/contract'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import { instanceName, powerStates, type Server } from '../domain/server.ts'
-import type { Topology } from '../domain/topology.ts'
+import { memoryOf, type Topology } from '../domain/topology.ts'
 import type { HostViews } from '../ports/hosts.ts'
 import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { ServerRecords } from '../ports/servers.ts'
@@ -77,7 +77,7 @@ export function createHypervisors(options: {
         facts,
         address: addressOf(definition?.agent),
         vcpus: definition?.vcpus ?? facts?.vcpus ?? 0,
-        memoryMib: definition?.memoryMiB ?? facts?.memoryMiB ?? 0,
+        memoryMib: definition === undefined ? 0 : memoryOf(topology, definition, facts?.memoryMiB),
         used: plus(useOf(there), reserved.get(service.host) ?? {}),
         projects: new Map([...projects].map(([project, theirs]) => [project, useOf(theirs)])),
         servers: there.map(({ id, number }) => ({ id, name: instanceName(number) })),

@@ -8,7 +8,7 @@ import {
   type HostCapacity,
 } from '../domain/placement-compute.ts'
 import type { Server } from '../domain/server.ts'
-import { zoneOf, type Topology } from '../domain/topology.ts'
+import { memoryOf, zoneOf, type Topology } from '../domain/topology.ts'
 import type { Candidate, DestinationRequest, Destinations } from '../ports/destinations.ts'
 import type { HostViews } from '../ports/hosts.ts'
 import type { ServerGroupRecords } from '../ports/server-groups.ts'
@@ -43,7 +43,7 @@ export function createScheduler(options: {
     const reserved = await options.migrations.reservedByHost()
     const services = await options.services.list()
     return options.topology.computeHosts.map((host) => {
-      const { name, vcpus, memoryMiB } = host
+      const { name, vcpus } = host
       const view = options.hosts.find(name)
       const service = services.find((s) => s.binary === 'nova-compute' && s.host === name)
       const used = usage.get(name)
@@ -58,7 +58,7 @@ export function createScheduler(options: {
           up: service !== undefined && isUp(service, view, options.now()),
         },
         vcpus: vcpus ?? view?.facts?.vcpus ?? 0,
-        memoryMib: memoryMiB ?? view?.facts?.memoryMiB ?? 0,
+        memoryMib: memoryOf(options.topology, host, view?.facts?.memoryMiB),
         usedVcpus: (used?.vcpus ?? 0) + (held?.vcpus ?? 0),
         usedMemoryMib: (used?.memoryMib ?? 0) + (held?.memoryMib ?? 0),
       }

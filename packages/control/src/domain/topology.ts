@@ -80,6 +80,22 @@ export const zoneOf = (
   host: Pick<ComputeHost, 'availabilityZone'> | undefined,
 ): string => host?.availabilityZone ?? topology.availabilityZone
 
+/**
+ * MiB that the servers of a compute host may have: what the configuration says; else, of what the machine has, an equal
+ * share with its other hosts that say nothing either, so that no memory is promised twice. Absent `machineMib`: not known.
+ */
+export function memoryOf(
+  topology: Pick<Topology, 'computeHosts'>,
+  host: Pick<ComputeHost, 'machine' | 'memoryMiB'>,
+  machineMib: number | undefined,
+): number {
+  if (host.memoryMiB !== undefined) return host.memoryMiB
+  const there = topology.computeHosts.filter(({ machine }) => machine === host.machine)
+  const promised = there.reduce((sum, { memoryMiB = 0 }) => sum + memoryMiB, 0)
+  const sharing = there.filter(({ memoryMiB }) => memoryMiB === undefined).length
+  return Math.max(0, Math.floor(((machineMib ?? 0) - promised) / Math.max(1, sharing)))
+}
+
 /** The zone of what is no compute host, Nova's `internal_service_availability_zone`. */
 export const internalZone = 'internal'
 
