@@ -12,12 +12,31 @@ import type {
   MigrationPhase,
   MigrationStatus,
 } from '@volant/contract'
+import { isDomainError } from '@volant/contract'
 import { createTlsAuthority } from '@volant/qemu/tls/authority.ts'
 import { parseConsole } from '../../probe/console.ts'
 import { verifyImage } from '../../probe/verify.ts'
 import { openGuestRig, until } from './guest-rig.ts'
 import type { GuestRig } from './guest-rig.ts'
 import { caller, MiB, openRig } from './rig.ts'
+
+export const refused =
+  (code: string) =>
+  (error: unknown): boolean =>
+    isDomainError(error) && error.code === code
+
+/** Bytes per second: the guest's memory is still being copied when something happens to it. */
+export const slow = 2 * MiB
+
+export const stateAt = async ({ serverId }: MigrationRig, { guests }: Place): Promise<string> =>
+  (await guests.agent().guestStatus(serverId)).state
+
+/** SIGKILL for the server's QEMU at one of both hosts. */
+export const kill = async ({ serverId }: MigrationRig, { guests }: Place): Promise<void> => {
+  const { pid } = await guests.agent().guestStatus(serverId)
+  assert.ok(pid !== undefined, 'there is a process to kill')
+  process.kill(pid, 'SIGKILL')
+}
 
 /** A compute host of a machine of its own, with that machine's heads. */
 export interface Place {
@@ -286,5 +305,3 @@ export async function openMigrationRig(t: TestContext, netns?: string): Promise<
   }
   return world
 }
-
-export { MiB }

@@ -71,3 +71,21 @@ test('the firmware gets a boot order, a kernel of its own needs none', () => {
   assert.equal(after(direct, '-device', 'rootdisk').bootindex, undefined)
   assert.equal(direct[direct.indexOf('-append') + 1], 'console=ttyS0, quiet')
 })
+
+test('a guest that is received has its devices where it had them, and a tap of another name than where it comes from', () => {
+  const { device } = diskNames(attachmentId)
+  const nics = [{ bridge: 'br0', mac: 'fa:16:3e:00:00:01' }]
+  const paths = guestPaths('/state', '/run', spec.serverId)
+  const pciAddresses = { [device]: '5.0', nic0: '3.0' }
+  const incoming = { machine: 'pc-i440fx-7.1', accelerator: 'tcg', pciAddresses } as const
+  const words = qemuArguments({ ...spec, nics }, paths, { ...choice, tapSalt: 'm', incoming })
+  assert.equal(after(words, '-device', device).addr, '5.0')
+  assert.equal(after(words, '-device', 'nic0').addr, '3.0')
+  assert.equal(words[words.indexOf('-machine') + 1], 'pc-i440fx-7.1')
+  assert.deepEqual(words.slice(-3), ['-S', '-incoming', 'defer'])
+  const tapOf = (all: string[]): string | undefined => all.find((word) => word.startsWith('tap,'))
+  assert.notEqual(tapOf(words), tapOf(qemuArguments({ ...spec, nics }, paths, choice)))
+  const strange = { ...incoming, pciAddresses: { nic0: '3.0' } }
+  const started = () => qemuArguments({ ...spec, nics }, paths, { ...choice, incoming: strange })
+  assert.throws(started, { code: 'invalid' })
+})

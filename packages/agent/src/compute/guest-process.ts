@@ -108,18 +108,13 @@ export class GuestProcess {
     return found
   }
 
-  write(change: Partial<GuestRecord>): void {
+  /** Durably; `without` are parts that end. */
+  write(change: Partial<GuestRecord>, ...without: ('incoming' | 'outgoing')[]): void {
     if (this.#record === undefined) return
-    this.#record = { ...this.#record, ...change }
-    writeGuestRecord(this.paths.record, this.#record)
-  }
-
-  /** Removes a part of the record. */
-  forget(part: 'incoming' | 'outgoing'): void {
-    if (this.#record === undefined) return
-    const { [part]: _gone, ...rest } = this.#record
-    this.#record = rest
-    writeGuestRecord(this.paths.record, this.#record)
+    const record = { ...this.#record, ...change }
+    for (const part of without) delete record[part]
+    this.#record = record
+    writeGuestRecord(this.paths.record, record)
   }
 
   /** Runs with no other change of the run state (pause, continue) beside it. */

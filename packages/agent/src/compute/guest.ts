@@ -50,9 +50,9 @@ export class Guest {
       },
     })
     const { migration, log, accelerator } = context
-    const { clientTlsFolder, serverTlsFolder, dataAddress, machine: tlsHostname } = migration
-    this.outgoing = new OutgoingMigration(this.#process, { serverId, log, clientTlsFolder })
-    const ends = { dataAddress, tlsHostname, serverTlsFolder }
+    const { clientTlsFolder, serverTlsFolder, dataAddress, machine } = migration
+    this.outgoing = new OutgoingMigration(this.#process, { serverId, log, machine, clientTlsFolder })
+    const ends = { dataAddress, tlsHostname: machine, serverTlsFolder }
     this.incoming = new IncomingMigration(this.#process, { serverId, accelerator, ...ends })
   }
 

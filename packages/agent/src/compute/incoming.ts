@@ -170,8 +170,7 @@ export class IncomingMigration {
       if (earlierConsole !== undefined && tailOfConsole(console, 1) === '') {
         appendFileSync(console, earlierConsole)
       }
-      this.#process.write({ phase: 'started', arrivedBy: migrationId, pausedByUser: paused })
-      this.#process.forget('incoming')
+      this.#process.write({ phase: 'started', arrivedBy: migrationId, pausedByUser: paused }, 'incoming')
       this.#changes.announce()
     }
     await resume(connection)

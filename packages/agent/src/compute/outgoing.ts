@@ -26,7 +26,8 @@ const giveUpPauseMs = 200
 export interface OutgoingContext {
   serverId: string
   log: Log
-  /** Of the certificate that this machine shows. */
+  /** Name in the certificates of this machine. */
+  machine: string
   clientTlsFolder(): Promise<string>
 }
 
@@ -109,7 +110,7 @@ export class OutgoingMigration {
       }
     } catch (error) {
       if (!(error instanceof QmpError) && !(error instanceof DomainError)) throw error
-      this.#process.forget('outgoing')
+      this.#process.write({}, 'outgoing')
       throw new DomainError(
         'unavailable',
         `Server ${this.#context.serverId} cannot be migrated: ${messageOf(error)}`,
@@ -165,7 +166,9 @@ export class OutgoingMigration {
     const { record } = this
     if (record?.request.migrationId !== migrationId) return { ...base, phase: 'absent' }
     const phase = phaseOf(record, info)
-    if (phase === 'failed' && record.failure === undefined) this.#write({ failure: failureOf(info) })
+    if (phase === 'failed' && record.failure === undefined) {
+      this.#write({ failure: failureOf(info) + this.#advice(record) })
+    }
     if (phase === 'pre-switchover') this.#arm()
     const error = this.record?.failure
     const { ram } = info
@@ -182,6 +185,12 @@ export class OutgoingMigration {
       ...(downtimeMs === undefined ? {} : { downtimeMs }),
       ...(error === undefined ? {} : { error }),
     }
+  }
+
+  /** A compute host of another machine that has no address of its own in the configuration has the default one. */
+  #advice({ request: { to } }: OutgoingRecord): string {
+    const isNowhere = to.host === '127.0.0.1' && to.tlsHostname !== this.#context.machine
+    return isNowhere ? `; its destination has no data_address that another machine can reach` : ''
   }
 
   async awaitOther(
@@ -311,7 +320,7 @@ export class OutgoingMigration {
       // The destination's QEMU announces itself when it has all, before it is told to go on.
       if (record.switching) await connection.qmp.execute('announce-self', announcement)
     }
-    this.#process.forget('outgoing')
+    this.#process.write({}, 'outgoing')
     this.#changes.announce()
   }
 
