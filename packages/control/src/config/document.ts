@@ -84,7 +84,7 @@ export function configDocument(config: VolantConfig): string {
     'clusters:',
     ...topology.clusters.flatMap(clusterText),
     '',
-    '# Hosts that run servers. data_address: where guests come in that migrate from another machine. vcpus and memory: what servers may have in all; without them what the machine has.',
+    '# Hosts that run servers. data_address: where guests come in that migrate from another machine. vcpus and memory: what servers may have in all; without them what the machine has, memory in equal shares.',
     topology.computeHosts.length === 0 ? 'compute_hosts: []' : 'compute_hosts:',
     ...topology.computeHosts.flatMap(computeHostText),
     '',
