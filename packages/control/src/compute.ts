@@ -105,6 +105,8 @@ export interface Compute {
   start(): void
   stop(): Promise<void>
   serverName(serverId: string): Promise<string | null>
+  /** From where to where an operation takes a server; null: it takes none to another host. */
+  serverHosts(operationId: string): Promise<{ source: string; target: string | null } | null>
 }
 
 /** The Compute service and all that is behind it. */
@@ -131,6 +133,10 @@ export function createCompute(options: ComputeOptions): Compute {
       await recovery.recover()
     },
     serverName: async (serverId) => (await servers.find(serverId))?.name ?? null,
+    async serverHosts(operationId) {
+      const migration = await parts.serverMigrations.find(operationId)
+      return migration === undefined ? null : { source: migration.sourceHost, target: migration.destHost }
+    },
     refresh: watch.refresh,
     start: watch.start,
     stop: watch.stop,
