@@ -96,12 +96,11 @@ async function closeCopy(
 ): Promise<void> {
   if (places.machineOfNode(copy.node) === machine) {
     // Where the machine's agent is silent the image itself tells; a head that came back later would find it locked.
-    await agents
-      .holders(machine)
-      .ensureNoHolder(caller, headId)
-      .catch((error: unknown) => {
-        if (!isDomainError(error) || error.code !== 'unavailable') throw error
-      })
+    try {
+      await agents.holders(machine).ensureNoHolder(caller, headId)
+    } catch (error) {
+      if (!isDomainError(error) || error.code !== 'unavailable') throw error
+    }
     if (!(await backend.isOpen(copy))) return
     throw new DomainError(
       'unavailable',

@@ -7,7 +7,7 @@ import { powerStates, type Server } from '../domain/server.ts'
 import { ensureGuestRuns } from '../operations/guest.ts'
 import type { TakeOverServerInput } from '../operations/take-over-server.ts'
 import { systemClock } from '../ports/clock.ts'
-import { settleReturnedHost } from '../reconcile/returned-host.ts'
+import { settleReturnedHost, type ReturnedHostPorts } from '../reconcile/returned-host.ts'
 import { buildingServer, serverPorts } from './servers.ts'
 import { attachmentOf, makeVolume, openWorld, type Machines } from './world.ts'
 
@@ -116,10 +116,10 @@ export async function openEvacuation(
     guestAt: async (host: string) => (await world.agents.compute(host).guestStatus(server.id)).state,
     headsOn: (machine: string) => [...(world.holders.get(machine)?.holders.keys() ?? [])],
     /** The old host answers, and is looked at. */
-    async comesBack(caller: Caller = { fence: 1_000_000 }) {
+    async comesBack(engine: ReturnedHostPorts['engine'] = ports.engine, caller: Caller = { fence: 1_000_000 }) {
       silent.is = false
       return settleReturnedHost(
-        { ...ports, services, log },
+        { ...ports, engine, services, log },
         caller,
         'compute-1',
         await world.agents.compute('compute-1').listGuests(),
