@@ -275,7 +275,7 @@ test('a cancel begins nothing more; what is under way goes back, what has left s
   const { drain, ended, until, engine } = await planes(t, rig)
   const id = await drain()
   await until('one has left', () => rig.on('compute-1').length < 6)
-  rig.looks = 1000
+  rig.looks = 1e9
   await until('others are under way', () => rig.parts.some(({ endedAt }) => endedAt === null))
   await engine().cancel(id)
   assert.equal((await ended(id)).state, 'cancelled')
@@ -301,7 +301,7 @@ test('what somebody cancels by itself stays; the others go', async (t) => {
 
 test('pause, resume and rate reach the parts; while it is paused nothing is begun', async (t) => {
   const rig = hostRig()
-  rig.looks = 1000
+  rig.looks = 1e9
   for (const name of ['a', 'b', 'c']) rig.add(name)
   const { drain, ended, until, engine, progress } = await planes(t, rig)
   const id = await drain()
@@ -394,7 +394,7 @@ test('a cancelled restore: who has come home stays there, the others where they 
   await ended(drained)
   const id = await restore({ parallel: 1 })
   await until('one is home', () => rig.on('compute-1').length > 0)
-  rig.looks = 1000
+  rig.looks = 1e9
   await engine().cancel(id)
   assert.equal((await ended(id)).state, 'cancelled')
   assert.equal(rig.services.get('compute-1')?.disabledReason, drainedReason(drained))
