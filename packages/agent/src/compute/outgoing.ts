@@ -328,7 +328,8 @@ export class OutgoingMigration {
   async adopt(): Promise<void> {
     const { record } = this
     if (record === undefined || this.#process.identity() === undefined) return
-    if (record.failure !== undefined) await this.#giveUp()
+    // Not waited for: a QEMU that hangs must not keep the agent from its other guests.
+    if (record.failure !== undefined) void this.#giveUp()
     else await this.status(record.request.migrationId)
   }
 
