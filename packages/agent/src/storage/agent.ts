@@ -21,17 +21,14 @@ import { asDomainError } from '../daemon/errors.ts'
 import { isOpenInQemu } from '../daemon/file-locks.ts'
 import { silentLog } from '../daemon/log.ts'
 import type { Log } from '../daemon/log.ts'
-import { requireSafeId, requireShortRunDir, requireSize, requireUuid } from '../daemon/names.ts'
+import { requireShortRunDir, requireSize, requireUuid } from '../daemon/names.ts'
 import { createSerial } from '../daemon/serial.ts'
-import { endUnrecorded } from '../daemon/supervised-daemon.ts'
 import { createFenceGuard, onSuperseded } from '../fence-guard.ts'
 import type { FenceGuard } from '../fence-guard.ts'
 import { Aggregates } from './aggregates.ts'
 import { createImageFrom } from './convert.ts'
 import type { SourceImage } from './convert.ts'
 import { usageOf } from './copier.ts'
-import { exportIds, exportPaths, removeExportLog, ImageExport, readExportRecord } from './exports.ts'
-import type { ExportContext } from './exports.ts'
 import {
   cloneImage,
   createImage,
@@ -45,6 +42,7 @@ import type { Aggregate, FlexVolRef } from './images.ts'
 import { ImageCopies, partOf } from './image-copies.ts'
 import { findStrayExport, removeStrayImage, storageInventory } from './inventory.ts'
 import type { StoragePlaces } from './inventory.ts'
+import { NodeExports } from './node-exports.ts'
 import { mountedFirst } from './mounted-first.ts'
 import { removeParts } from '../inventory/daemons.ts'
 import { neverRemoved } from '../inventory/unclaimed.ts'
@@ -79,13 +77,6 @@ export interface LocalStorageAgent extends StorageAgent {
   detach(): void
 }
 
-/** A revoked export whose daemon is still on its way out. */
-interface Ending {
-  id: string
-  imageId: string
-  ended: Promise<void>
-}
-
 /** A storage node on this machine: images as thin files, exports as storage daemons that outlive this process. */
 export function createStorageAgent(options: StorageAgentOptions): LocalStorageAgent {
   const { node, stateDir, log = silentLog } = options
@@ -97,12 +88,11 @@ class StorageNode implements LocalStorageAgent {
   readonly node: string
   readonly #aggregates: Aggregates
   readonly #folders: ImageFolders
-  readonly #context: ExportContext
+  readonly #log: Log
   readonly #places: StoragePlaces
   readonly #guard: FenceGuard
   readonly #copies: ImageCopies
-  readonly #exports = new Map<string, ImageExport>()
-  readonly #endings = new Set<Ending>()
+  readonly #exports: NodeExports
   readonly #serial = createSerial()
 
   constructor(options: StorageAgentOptions, aggregates: Aggregates) {
@@ -118,7 +108,8 @@ class StorageNode implements LocalStorageAgent {
     onSuperseded(guard, () => this.detach())
     const noTls = (): Promise<string> =>
       Promise.reject(new DomainError('unavailable', `Node ${node} has no certificate to serve images with.`))
-    this.#context = {
+    this.#log = log
+    this.#exports = new NodeExports(node, {
       stateDir,
       runDir,
       logDir,
@@ -128,7 +119,7 @@ class StorageNode implements LocalStorageAgent {
       tlsHostname: options.tlsHostname ?? node,
       ...(netns === undefined ? {} : { netns }),
       serverTlsFolder: options.serverTlsFolder ?? noTls,
-    }
+    })
     this.#copies = new ImageCopies({
       log,
       path: (image) => this.#folders.path(image),
@@ -240,7 +231,7 @@ class StorageNode implements LocalStorageAgent {
     return this.#change(caller, image.imageId, async () => {
       const path = this.#folders.path(image)
       await this.#copies.forget(image.imageId)
-      await this.#ended(({ imageId }) => imageId === image.imageId)
+      await this.#exports.imageEnded(image.imageId)
       const exported = (await this.listExports()).some((one) => one.imageId === image.imageId)
       if (exported || (await isOpenInQemu(path))) {
         throw new DomainError(
@@ -279,12 +270,9 @@ class StorageNode implements LocalStorageAgent {
     image: ImageRef,
     clientHost?: string,
   ): Promise<NbdAccess> {
-    return this.#change(caller, `export ${exportId}`, async () => {
-      await this.#ended(({ id }) => id === exportId)
-      const { one, sizeBytes } = await this.#exportOf(exportId, image, clientHost)
-      await one.serve(sizeBytes)
-      return one.access
-    })
+    return this.#change(caller, `export ${exportId}`, async () =>
+      this.#exports.ensure(await this.#wanted(exportId, image, clientHost)),
+    )
   }
 
   async ensureExportStandby(
@@ -293,69 +281,23 @@ class StorageNode implements LocalStorageAgent {
     image: ImageRef,
     clientHost?: string,
   ): Promise<{ host: string; port: number }> {
-    return this.#change(caller, `export ${exportId}`, async () => {
-      await this.#ended(({ id }) => id === exportId)
-      const { one } = await this.#exportOf(exportId, image, clientHost)
-      if (one.record.isStandby !== true) {
-        throw new DomainError('conflict', `Export ${exportId} serves its image; revoke it first.`)
-      }
-      await one.daemon.ensureRunning()
-      const { host, port } = one.access
-      return { host, port }
-    })
+    return this.#change(caller, `export ${exportId}`, async () =>
+      this.#exports.ensureStandby(await this.#wanted(exportId, image, clientHost)),
+    )
   }
 
-  /** The export that is there, or a new one in standby; and the image's size. */
-  async #exportOf(exportId: string, image: ImageRef, clientHost: string | undefined) {
+  async #wanted(exportId: string, image: ImageRef, clientHost: string | undefined) {
     const { imageId, sizeBytes } = await this.#require(image)
-    const found = this.#findExport(exportId)
-    if (found && found.record.imageId !== imageId) {
-      throw new DomainError(
-        'conflict',
-        `Export ${exportId} serves image ${found.record.imageId}, not ${imageId}.`,
-      )
-    }
-    if (found?.record.isStandby === true && found.record.clientHost !== clientHost) {
-      throw new DomainError(
-        'conflict',
-        `Export ${exportId} is in standby for ${found.record.clientHost}, not ${clientHost}.`,
-      )
-    }
-    const client = clientHost === undefined ? {} : { clientHost }
-    const place = { exportId, imageId, path: this.#folders.path(image), sizeBytes }
-    const one = found ?? ImageExport.create(this.#context, { ...place, ...client })
-    this.#exports.set(exportId, one)
-    return { one, sizeBytes }
+    return { exportId, imageId, path: this.#folders.path(image), sizeBytes, clientHost }
   }
 
   async ensureExportSize(caller: Caller, exportId: string, sizeBytes: number): Promise<NbdAccess> {
     requireSize(sizeBytes)
-    return this.#change(caller, `export ${exportId}`, async () => {
-      const found = this.#findExport(exportId)
-      if (!found) throw new DomainError('notFound', `There is no export ${exportId} on node ${this.node}.`)
-      await found.grow(sizeBytes)
-      return found.access
-    })
+    return this.#change(caller, `export ${exportId}`, () => this.#exports.ensureSize(exportId, sizeBytes))
   }
 
   async ensureNoExport(caller: Caller, exportId: string): Promise<void> {
-    return this.#change(caller, `export ${exportId}`, () => this.#revoke(exportId))
-  }
-
-  async #revoke(exportId: string): Promise<void> {
-    const found = this.#findExport(exportId)
-    this.#exports.delete(exportId)
-    if (!found) {
-      await this.#ended(({ id }) => id === exportId)
-      await endUnrecorded(exportPaths(this.#context.runDir, exportId))
-      removeExportLog(this.#context, exportId)
-      return
-    }
-    const { ended } = await found.revoke()
-    const ending: Ending = { id: exportId, imageId: found.record.imageId, ended }
-    this.#endings.add(ending)
-    const forget = (): void => void this.#endings.delete(ending)
-    void ended.then(forget, forget)
+    return this.#change(caller, `export ${exportId}`, () => this.#exports.revoke(exportId))
   }
 
   async inventory(): Promise<InventoryItem[]> {
@@ -379,56 +321,29 @@ class StorageNode implements LocalStorageAgent {
     return this.#change(caller, `export ${id.replace(/^export /, '')}`, async () => {
       const parts = await findStrayExport(this.#places, item)
       if (parts === undefined) return
-      if (parts.record !== undefined) return this.#revoke(parts.id)
+      if (parts.record !== undefined) return this.#exports.revoke(parts.id)
       await removeParts(parts)
     })
   }
 
   async listExports(): Promise<ExportStatus[]> {
-    const found = exportIds(this.#context.stateDir).map((exportId) => this.#findExport(exportId))
-    return found
-      .filter((one) => one !== undefined)
-      .map(({ record: { exportId, imageId, clientHost, isStandby = false }, daemon }) => ({
-        exportId,
-        imageId,
-        pid: daemon.pid,
-        ...(clientHost !== undefined && { clientHost }),
-        isStandby,
-      }))
+    return this.#exports.list()
   }
 
   async adopt(): Promise<void> {
     await this.#aggregates.adopt()
-    for (const exportId of exportIds(this.#context.stateDir)) {
+    for (const exportId of this.#exports.ids()) {
       // In turn with the calls about this export: one that is being revoked must not be started again.
-      const adopted = this.#serial(`export ${exportId}`, async () => {
-        const daemon = this.#findExport(exportId)?.daemon
-        if (daemon?.isOfThisBoot === true) await daemon.ensureRunning()
-      })
+      const adopted = this.#serial(`export ${exportId}`, () => this.#exports.adopt(exportId))
       await adopted.catch((error: unknown) => {
-        this.#context.log.warn({ exportId, error }, 'export was not adopted')
+        this.#log.warn({ exportId, error }, 'export was not adopted')
       })
     }
   }
 
   detach(): void {
     void this.#copies.stop()
-    for (const one of this.#exports.values()) one.daemon.detach()
-  }
-
-  #findExport(exportId: string): ImageExport | undefined {
-    const known = this.#exports.get(requireSafeId('export id', exportId))
-    if (known) return known
-    const record = readExportRecord(this.#context.stateDir, exportId)
-    if (!record) return undefined
-    const found = new ImageExport(this.#context, record)
-    this.#exports.set(exportId, found)
-    return found
-  }
-
-  /** Waits for daemons that serve nothing any more and are about to be gone. */
-  async #ended(concerns: (ending: Ending) => boolean): Promise<void> {
-    await Promise.all([...this.#endings].filter(concerns).map(({ ended }) => ended))
+    this.#exports.detach()
   }
 
   async #require(image: ImageRef): Promise<ImageInfo> {
