@@ -62,6 +62,7 @@ import type { Places } from './ports/places.ts'
 import type { AttachmentRecords, CopyRecords, SnapshotRecords, VolumeRecords } from './ports/records.ts'
 import type { VolumeCreator } from './ports/volumes.ts'
 import { createGuestWatch } from './reconcile/guests.ts'
+import { finishLeftMigrations } from './reconcile/left-migrations.ts'
 import { settleReturnedHost } from './reconcile/returned-host.ts'
 import { createServerRecovery } from './reconcile/servers.ts'
 
@@ -173,7 +174,10 @@ function partsOf(options: ComputeOptions) {
     clock,
     log,
     async settle(host, guests) {
-      return late.caller === undefined ? 0 : settleReturnedHost(settling, late.caller, host, guests)
+      if (late.caller === undefined) return 0
+      const zombies = await settleReturnedHost(settling, late.caller, host, guests)
+      await finishLeftMigrations(settling, late.caller, host, guests)
+      return zombies
     },
   })
   const scheduler = createScheduler({
