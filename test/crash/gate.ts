@@ -6,11 +6,12 @@ import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync 
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Around } from '@volant/control/main.ts'
+import { hostPoints } from './host/points.ts'
 import { movePoints } from './move/points.ts'
 import { pointOf, points, type Call, type Part, type Point } from './points.ts'
 import { sharePoints } from './share/points.ts'
 
-const all = [...points, ...movePoints, ...sharePoints]
+const all = [...points, ...movePoints, ...sharePoints, ...hostPoints]
 
 const files = (stateDir: string) => {
   const folder = join(stateDir, 'crash')
@@ -96,7 +97,7 @@ export function gateOf(stateDir: string): Around {
     })
 
   const parts: Record<'agents' | 'records', Partial<Record<string, Part>>> = {
-    agents: { holders: 'holders', storage: 'storage', shares: 'shareAgents' },
+    agents: { holders: 'holders', storage: 'storage', shares: 'shareAgents', compute: 'compute' },
     records: {
       copies: 'copies',
       volumes: 'volumes',

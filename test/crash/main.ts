@@ -1,7 +1,7 @@
 /**
  * The whole matrix: `npm run crash`, or a part of it by name: `npm run crash -- remote/attached/pending head`, or
- * `npm run crash -- move`, or `npm run crash -- share`. Each cell is one migration, one move of a FlexVol, or one
- * operation on a share, with one crash; the tables of all outcomes are written to test/crash/results/.
+ * `npm run crash -- move`, `npm run crash -- share`, or `npm run crash -- host`. Each cell is one migration, one move of a
+ * FlexVol, one operation on a share, or one live migration of a server, with one crash; the tables of all outcomes are written to test/crash/results/.
  */
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { cp } from 'node:fs/promises'
@@ -9,6 +9,8 @@ import { join } from 'node:path'
 import { messageOf } from '@volant/contract/errors.ts'
 import { nameOf, runCell, victims, type Cell } from './cell.ts'
 import { allCells, selected } from './matrix.ts'
+import { selectedHostCells } from './host/matrix.ts'
+import { runHostCells } from './host/run.ts'
 import { selectedMoveCells } from './move/matrix.ts'
 import { runMoveCells } from './move/run.ts'
 import { selectedShareCells } from './share/matrix.ts'
@@ -20,7 +22,8 @@ const results = join(import.meta.dirname, 'results')
 const all = selected(allCells(victims), process.argv.slice(2))
 const moves = selectedMoveCells(process.argv.slice(2))
 const shares = selectedShareCells(process.argv.slice(2))
-if (all.length + moves.length + shares.length === 0)
+const hosts = selectedHostCells(process.argv.slice(2))
+if (all.length + moves.length + shares.length + hosts.length === 0)
   throw new Error(`no cell matches ${process.argv.slice(2).join(' ')}`)
 mkdirSync(results, { recursive: true })
 
@@ -85,11 +88,15 @@ for (const cell of all) {
 await world?.close()
 const moved = await runMoveCells(moves, results, () => endRequested)
 const shared = await runShareCells(shares, results, () => endRequested)
+const hosted = await runHostCells(hosts, results, () => endRequested)
 const failed = [
   ...ran.filter((row) => row.failure !== undefined).map(({ cell }) => nameOf(cell)),
   ...moved.failed,
   ...shared.failed,
+  ...hosted.failed,
 ]
-console.log(`\n${ran.length + moved.count + shared.count - failed.length} passed, ${failed.length} failed`)
+console.log(
+  `\n${ran.length + moved.count + shared.count + hosted.count - failed.length} passed, ${failed.length} failed`,
+)
 for (const name of failed) console.log(`  npm run crash -- ${name}`)
 process.exitCode = failed.length === 0 ? 0 : 1

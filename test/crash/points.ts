@@ -9,6 +9,7 @@ export type Part =
   | 'holders'
   | 'storage'
   | 'shareAgents'
+  | 'compute'
   | 'copies'
   | 'volumes'
   | 'flexvols'
