@@ -69,7 +69,8 @@ test('storage that does not answer: it is refused, says so, and the server is wh
   assert.deepEqual(it.headsOn('m3'), [], 'nothing was opened at the destination')
   const [migration] = await it.ports.serverMigrations.list({})
   assert.deepEqual([migration?.status, migration?.reserves], ['failed', null])
-  ;(node?.pendingFaults as unknown[]).length = 0
+  assert.ok(node)
+  ;(node.pendingFaults as unknown[]).length = 0
   await it.ports.serverMigrations.update('evacuation-1', { status: 'accepted' })
   await it.ports.servers.update(server.id, { taskState: 'rebuilding' })
   assert.equal((await evacuate()).state, 'succeeded')
