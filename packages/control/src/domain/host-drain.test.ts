@@ -6,6 +6,7 @@ import type { TaskState, VmState } from './server.ts'
 const server = (vmState: VmState, own?: string, taskState: TaskState | null = null) => ({
   vmState,
   taskState,
+  boot: {},
   metadata: own === undefined ? ({} as Record<string, string>) : { 'volant:drain': own },
 })
 const told = (task: ReturnType<typeof drainTask>): string => (task.kind === 'go' ? task.way : task.kind)
@@ -35,6 +36,11 @@ test('what a drain does with a server: by its own policy, else by the default', 
     assert.equal(told(drainTask(server(vmState, own), fallback)), expected, what)
   }
   assert.equal(told(drainTask(server('active', undefined, 'rebooting'), 'live')), 'busy')
+  const own = { boot: { rootDisk: { format: 'raw' as const, sizeBytes: 1 } } }
+  for (const state of ['active', 'paused', 'stopped'] as const) {
+    assert.equal(told(drainTask({ ...server(state), ...own }, 'live')), 'stays', 'its disk can not follow')
+  }
+  assert.equal(told(drainTask({ ...server('active', 'stop'), ...own }, 'live')), 'stop')
   assert.equal(told(drainTask(server('active', 'hold', 'rebooting'), 'live')), 'stays')
 })
 

@@ -22,7 +22,7 @@ export type Task =
   /** Of a restore: it is nothing to be brought back any more. */
   | { kind: 'over'; reason: string }
 
-type Facts = Pick<Server, 'vmState' | 'taskState' | 'metadata'>
+type Facts = Pick<Server, 'vmState' | 'taskState' | 'metadata' | 'boot'>
 
 /** The server's own policy; undefined: it has none. `invalid`: one that does not exist, with its words. */
 export function ownPolicy({
@@ -65,10 +65,16 @@ export function drainTask(server: Facts, fallback: DrainPolicy): Task {
   if (policy === 'hold') return { kind: 'stays', reason: 'its policy is hold' }
   const hindered = hindrance(server)
   if (hindered !== undefined) return hindered
-  if (server.vmState === 'stopped') {
-    return policy === 'stop' ? { kind: 'rests', reason: 'it is stopped' } : { kind: 'go', way: 'cold' }
+  const isStopped = server.vmState === 'stopped'
+  if (isStopped && policy === 'stop') return { kind: 'rests', reason: 'it is stopped' }
+  const way = isStopped ? 'cold' : server.vmState === 'paused' ? 'live' : policy
+  if (way !== 'stop' && server.boot.rootDisk !== undefined) {
+    return {
+      kind: 'stays',
+      reason: `its root disk is a file on its host and stays there; with ${drainPolicyKey}=stop it may stay, stopped`,
+    }
   }
-  return { kind: 'go', way: server.vmState === 'paused' ? 'live' : policy }
+  return { kind: 'go', way }
 }
 
 /** What a drain has recorded of a server that it took away. */

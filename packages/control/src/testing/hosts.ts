@@ -77,6 +77,7 @@ export function hostRig(names: readonly string[] = ['compute-1', 'compute-2', 'c
         vmState: 'active',
         taskState: null,
         powerState: 1,
+        boot: {},
         host: names[0] ?? null,
         flavor: { ...base.flavor, memoryMib },
         ...rest,
