@@ -259,9 +259,9 @@ function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
       memoryCopies: new Map(),
       monotonic: () => performance.now(),
     }),
-    bind(resizeServer, ports),
+    bind(resizeServer, evacuating),
     bind(confirmResize, ports),
-    bind(revertResize, ports),
+    bind(revertResize, evacuating),
   ]
 }
 

@@ -84,7 +84,8 @@ export async function verifyVolume(
 
 async function writesNow(client: VolantClient, placement: VolumePlacement): Promise<boolean> {
   if (placement.server_id === null) return false
-  return (await client.compute.show(placement.server_id)).status === 'ACTIVE'
+  const { status, 'OS-EXT-STS:power_state': power } = await client.compute.show(placement.server_id)
+  return status === 'ACTIVE' || (status === 'VERIFY_RESIZE' && power === 1)
 }
 
 export function addProbe(program: Command): void {

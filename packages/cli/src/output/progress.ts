@@ -84,6 +84,8 @@ function deedOf({ kind, resource, target }: Operation): string[] {
   const share = `share ${resource.name ?? resource.id}`
   const deeds: Record<string, string> = {
     'server.live-migrate': `${resource.name ?? resource.id} runs on ${target ?? 'its destination'}`,
+    'server.resize': `${resource.name ?? resource.id} is on ${target ?? 'its destination'}`,
+    'server.revert-resize': `${resource.name ?? resource.id} is back, with the flavor that it had`,
     'share.create': `${share} is served; who may mount it, its access rules say`,
     'share.delete': `${share} is gone`,
     'share.extend': `${share} is larger, for its clients, too`,

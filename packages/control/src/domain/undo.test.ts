@@ -77,6 +77,12 @@ test('what undoing means, by the state of the operation', () => {
     [run('succeeded', { kind: 'volume.create' }), [], 'refuse', /cinder delete v/],
     [run('succeeded', { kind: 'volume.extend' }), [], 'refuse', /cannot shrink/],
     [run('succeeded', { kind: 'volume.delete' }), [], 'refuse', /is gone/],
+    [
+      run('succeeded', { kind: 'server.resize', input: { serverId: 's' } }),
+      [],
+      'refuse',
+      /nova resize-revert s/,
+    ],
     [run('succeeded', { kind: 'server.stop', input: { serverId: 's' } }), [], 'refuse', /nova start s/],
     [
       run('succeeded', { kind: 'server.reboot', input: { serverId: 's' } }),

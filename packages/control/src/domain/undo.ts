@@ -117,6 +117,10 @@ function insteadOf(run: RunRecord): string {
     'server.create': `nova delete ${server}`,
     'server.start': `nova stop ${server}`,
     'server.stop': `nova start ${server}`,
+    'server.resize':
+      input['confirm'] === true
+        ? `nova migrate --host ${String(input['from'])} ${server}`
+        : `nova resize-revert ${server}`,
     'server.pause': input['paused'] === false ? `nova pause ${server}` : `nova unpause ${server}`,
   }
   const command = commands[run.kind]

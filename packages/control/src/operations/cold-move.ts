@@ -5,7 +5,9 @@ import type { ServerMigration } from '../domain/server-migration.ts'
 import { powerStates, type Server, type TaskState, type VmState } from '../domain/server.ts'
 import type { Attachment } from '../domain/volume.ts'
 import type { ServerMigrationRecords, ServerMoves } from '../ports/server-migrations.ts'
+import { unlessAway } from './away.ts'
 import { callerOf } from './caller.ts'
+import { fenceServer, type FencePorts } from './fence.ts'
 import { isBeingEvacuated, unlessGivenUp } from './given-up.ts'
 import { blaming, ensureGuestRuns, ensureHeads, type GuestPorts, type ServerAction } from './guest.ts'
 import { ensureNoHead } from './head.ts'
@@ -15,9 +17,14 @@ import { throughRestart } from './patience.ts'
  * A powered-off server's way from one compute host to another, and back: of the operations that resize a server and that
  * revert it. Nobody has its volumes open while it arrives, so that which host may write is one record.
  */
-export interface ColdMovePorts extends GuestPorts {
+export interface ColdMovePorts extends GuestPorts, Omit<FencePorts, 'agents'> {
+  attachments: GuestPorts['attachments']
+  copies: GuestPorts['copies']
+  backend: GuestPorts['backend'] & FencePorts['backend']
   serverMigrations: Pick<ServerMigrationRecords, 'get' | 'update' | 'updateIf'>
   moves: ServerMoves
+  /** How long a destination that does not answer is waited for before it is fenced. Milliseconds; absent: 30 s. */
+  destinationPatienceMs?: number
 }
 
 /** An attachment of the server, with the head that it has and the one that it gets. */
@@ -155,16 +162,24 @@ export const settleThere = (context: ColdMoveContext): Promise<null> =>
     return null
   })
 
-/** Undoes that: no guest, and no access to the volumes, is left at the destination. */
-export async function leaveAgain({ op, input, ports }: ColdMoveContext): Promise<void> {
-  await ports.agents.compute(input.to).ensureNoGuest(callerOf(op), input.serverId)
-  for (const attachment of await ports.attachments.ofServer(input.serverId)) {
-    const head = input.heads.find(({ attachmentId }) => attachmentId === attachment.id)
-    if (head !== undefined) {
+/**
+ * Undoes that: no guest, and no access to the volumes, is left at the destination. Where that does not answer, a guest may
+ * run there: the storage proves that it can't write, and it is ended when its host answers (reconcile/returned-host.ts).
+ */
+export async function leaveAgain(context: ColdMoveContext): Promise<void> {
+  const { op, input, ports } = context
+  const caller = callerOf(op)
+  const patienceMs = ports.destinationPatienceMs ?? 30_000
+  const reached = await unlessAway(context, patienceMs, async () => {
+    await ports.agents.compute(input.to).ensureNoGuest(caller, input.serverId)
+    for (const attachment of await ports.attachments.ofServer(input.serverId)) {
+      const head = input.heads.find(({ attachmentId }) => attachmentId === attachment.id)
+      if (head === undefined) continue
       const there: Attachment = { ...attachment, host: input.to, headId: head.to }
-      await ensureNoHead(ports, callerOf(op), there)
+      await ensureNoHead(ports, caller, there)
     }
-  }
+  })
+  if (!reached) await fenceServer(ports, caller, input.serverId, context.now())
 }
 
 /** What a server shows whose guest runs, or does not. */
