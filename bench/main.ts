@@ -12,7 +12,10 @@ import { copySpeed } from './cases/copy-speed.ts'
 import { create } from './cases/create.ts'
 import { cutoverPause } from './cases/cutover-pause.ts'
 import { durableStep } from './cases/durable-step.ts'
+import { fence } from './cases/fence.ts'
+import { hostDrain } from './cases/host-drain.ts'
 import { journal } from './cases/journal.ts'
+import { liveMigration } from './cases/live-migration.ts'
 import { memory } from './cases/memory.ts'
 import { moveFlexVol } from './cases/move.ts'
 import { restart } from './cases/restart.ts'
@@ -43,6 +46,9 @@ const cases: BenchCase[] = [
   shareCutover,
   shareCreate,
   shareMany,
+  liveMigration,
+  hostDrain,
+  fence,
 ]
 
 const usage = `npm run bench [-- [--quick] [--output FOLDER] [NAME…]]

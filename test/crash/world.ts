@@ -80,16 +80,20 @@ export async function openWorld(where: Where): Promise<World> {
 }
 
 /** The probe guest with a small load: hundreds of migrations of a volume that has grown to its full size take long. */
-export async function registerQuietProbe(plane: Plane): Promise<string> {
+export async function registerQuietProbe(
+  plane: Plane,
+  name = 'quiet-probe',
+  load = 'probe.iops=250 probe.span=24M',
+): Promise<string> {
   const { session, image } = plane.client
   const { kernel_id, ramdisk_id, os_command_line } = await image.named('volant-probe')
   const body = {
-    name: 'quiet-probe',
+    name,
     disk_format: 'raw',
     container_format: 'bare',
     kernel_id,
     ramdisk_id,
-    os_command_line: `${String(os_command_line)} probe.iops=250 probe.span=24M`,
+    os_command_line: `${String(os_command_line)} ${load}`,
   }
   const { id } = (await session.json('POST', '/image/v2/images', { body })) as { id: string }
   const answer = await fetch(`${session.url}/image/v2/images/${id}/file`, {

@@ -7,6 +7,7 @@ import { openGate } from '../crash/gate.ts'
 import { processesOf } from '../crash/processes.ts'
 import { registerQuietProbe } from '../crash/world.ts'
 import { until } from '../migration/plane.ts'
+import { forceDown } from './evacuation.ts'
 import { assertSweptClean, assertRunsOnlyAt } from './invariants.ts'
 import { skipHosts } from './network.ts'
 import { arrivedSince, writesOfSession } from './old-writes.ts'
@@ -15,7 +16,6 @@ import {
   act,
   assertNothingLost,
   bootWriter,
-  call,
   hostOf,
   operationOn,
   progressOf,
@@ -24,13 +24,6 @@ import {
 } from './writers.ts'
 
 const program = join(import.meta.dirname, '../crash/serve.ts')
-
-/** Says that the host is dead; an operator may be wrong. */
-async function forceDown({ plane }: HostRig, host: string, isDown: boolean): Promise<void> {
-  const path = '/os-services'
-  const { services } = (await call(plane, 'GET', `${path}?host=${host}`)) as { services: { id: string }[] }
-  await call(plane, 'PUT', `${path}/${services[0]?.id}`, { forced_down: isDown })
-}
 
 describe('split brain: a host that is cut off, and whose guest writes on', { skip: skipHosts }, () => {
   let rig: HostRig
@@ -53,14 +46,14 @@ describe('split brain: a host that is cut off, and whose guest writes on', { ski
 
     lost.cut('control')
     await writesOn(rig, writer)
-    await forceDown(rig, lost.name, true)
+    await forceDown(plane, lost.name, true)
     gate.arm('evacuate.fenced')
     await evacuate()
     const operation = await operationOn(plane, writer.serverId, 'server.evacuate')
     await until('the host is fenced', 60_000, async () => gate.isReached())
 
     // From here on the old guest runs, and what it writes must not arrive.
-    assert.ok(await isRunning(rig, lost.stateDir), 'the old guest lives')
+    assert.ok(await isRunning(lost.stateDir), 'the old guest lives')
     const sessions = writer.volumeIds.map((id) => progressOf(rig, writer, id)?.id ?? '')
     const images = await Promise.all(
       writer.volumeIds.map(async (id) => String((await plane.client.ndo.placement(id)).path)),
@@ -80,15 +73,15 @@ describe('split brain: a host that is cut off, and whose guest writes on', { ski
     const { state, error } = await operation.end()
     assert.equal(state, 'succeeded', error?.reason ?? '')
     assert.equal(await hostOf(plane, writer), 'compute-2')
-    assert.ok(await isRunning(rig, lost.stateDir), 'the old guest lives on, cut off')
+    assert.ok(await isRunning(lost.stateDir), 'the old guest lives on, cut off')
     await writesOn(rig, writer)
     await assertNoneArrived('while both guests run')
     await assertNothingLost(rig, writer)
 
     lost.heal('control')
-    await until('the old guest is ended', 60_000, async () => !(await isRunning(rig, lost.stateDir)))
+    await until('the old guest is ended', 60_000, async () => !(await isRunning(lost.stateDir)))
     await assertNoneArrived('after the end of the old guest')
-    await forceDown(rig, lost.name, false)
+    await forceDown(plane, lost.name, false)
     await writesOn(rig, writer)
     const reports = await assertNothingLost(rig, writer)
     await assertRunsOnlyAt(rig, writer, 'compute-2')
@@ -97,5 +90,5 @@ describe('split brain: a host that is cut off, and whose guest writes on', { ski
   })
 })
 
-const isRunning = async (_rig: HostRig, folder: string): Promise<boolean> =>
+const isRunning = async (folder: string): Promise<boolean> =>
   (await processesOf(folder)).some(({ kind }) => kind === 'guest')

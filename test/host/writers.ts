@@ -76,11 +76,15 @@ export async function bootWriter(rig: HostRig, options: WriterOptions): Promise<
 
 async function flavorOf(plane: Plane, memoryMiB: number): Promise<string> {
   const name = `writer-${memoryMiB}`
-  const { flavors } = (await call(plane, 'GET', '/flavors')) as { flavors: { id: string; name: string }[] }
-  const found = flavors.find((flavor) => flavor.name === name)
-  if (found !== undefined) return found.id
+  const find = async (): Promise<string | undefined> => {
+    const { flavors } = (await call(plane, 'GET', '/flavors')) as { flavors: { id: string; name: string }[] }
+    return flavors.find((flavor) => flavor.name === name)?.id
+  }
   const flavor = { name, ram: memoryMiB, vcpus: 1, disk: 0 }
-  return ((await call(plane, 'POST', '/flavors', { flavor })) as { flavor: { id: string } }).flavor.id
+  const make = async (): Promise<string> =>
+    ((await call(plane, 'POST', '/flavors', { flavor })) as { flavor: { id: string } }).flavor.id
+  // Of two that make it at once, one finds it there.
+  return (await find()) ?? make().catch(async (error: unknown) => (await find()) ?? Promise.reject(error))
 }
 
 function macsOf({ stateDir }: Plane, serverId: string): string[] {

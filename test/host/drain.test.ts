@@ -1,0 +1,38 @@
+import assert from 'node:assert/strict'
+import { after, before, describe, test } from 'node:test'
+import { registerQuietProbe } from '../crash/world.ts'
+import { carryOut } from './drain.ts'
+import { assertSweptClean, placeProblems, settled } from './invariants.ts'
+import { skipHosts } from './network.ts'
+import { openHostRig, type HostRig } from './rig.ts'
+import { assertNothingLost, bootWriter, hostOf, writesOn, type Writer } from './writers.ts'
+
+describe('a compute host is emptied, and filled again, while its guests write', { skip: skipHosts }, () => {
+  let rig: HostRig
+  let writers: Writer[]
+
+  before(async () => {
+    rig = await openHostRig({ hosts: 2 })
+    await registerQuietProbe(rig.plane)
+    writers = await Promise.all(['one', 'other'].map((name) => bootWriter(rig, { name, host: 'compute-1' })))
+  })
+  after(() => rig?.close())
+
+  for (const [kind, to] of [
+    ['drain', 'compute-2'],
+    ['restore', 'compute-1'],
+  ] as const) {
+    test(`${kind}, the control plane killed: it ends by itself, and nothing is lost`, async (t) => {
+      const { ms, pauses, kills } = await carryOut(rig, kind, 'compute-1', { kills: 2, parallel: 1 })
+      assert.ok(kills > 0, 'the control plane was killed')
+      for (const writer of writers) {
+        assert.equal(await hostOf(rig.plane, writer), to)
+        await writesOn(rig, writer)
+        await assertNothingLost(rig, writer)
+      }
+      await settled(() => placeProblems(rig, writers))
+      await assertSweptClean(rig)
+      t.diagnostic(`${Math.round(ms)} ms, ${kills} kills, guests stood still for ${pauses.join(', ')} ms`)
+    })
+  }
+})
