@@ -61,11 +61,15 @@ import type { OperationEngine } from './ports/operations.ts'
 import type { Places } from './ports/places.ts'
 import type { AttachmentRecords, CopyRecords, SnapshotRecords, VolumeRecords } from './ports/records.ts'
 import type { VolumeCreator } from './ports/volumes.ts'
+import { giveUpSilentHosts } from './reconcile/automatic-evacuation.ts'
+import { every } from './reconcile/every.ts'
 import { createGuestWatch } from './reconcile/guests.ts'
 import { finishLeftMigrations } from './reconcile/left-migrations.ts'
 import { settleReturnedHost } from './reconcile/returned-host.ts'
 import { createServerRecovery } from './reconcile/servers.ts'
 
+/** Between two looks for hosts that are silent. Milliseconds. */
+const givingUpEveryMs = 5_000
 /** How long a start waits for the compute hosts' first answers. Milliseconds. */
 const firstLookMs = 1000
 
@@ -122,6 +126,8 @@ export function createCompute(options: ComputeOptions): Compute {
     migrations: serverMigrations,
     destinations: scheduler,
   })
+  const givingUp = { ...options, ...parts, ...evacuationOf(options.topology), hosts: watch }
+  let endGivingUp: (() => Promise<void>) | undefined
   return {
     operations: [...operationsOf(options, parts), ...hosts.operations],
     plans: hosts.plans,
@@ -139,8 +145,27 @@ export function createCompute(options: ComputeOptions): Compute {
       return migration === undefined ? null : { source: migration.sourceHost, target: migration.destHost }
     },
     refresh: watch.refresh,
-    start: watch.start,
-    stop: watch.stop,
+    start() {
+      watch.start()
+      endGivingUp ??= every(givingUpEveryMs, () => giveUpSilentHosts(givingUp))
+    },
+    async stop() {
+      await endGivingUp?.()
+      await watch.stop()
+    },
+  }
+}
+
+/** What automatic evacuation goes by; with no groups it gives nobody up. */
+function evacuationOf({ evacuation = [], computeHosts }: Topology) {
+  return {
+    evacuating: evacuation,
+    addressOf(name: string): { host: string; port: number } | undefined {
+      const agent = computeHosts.find((host) => host.name === name)?.agent
+      if (agent === undefined) return undefined
+      const { hostname, port } = new URL(agent)
+      return { host: hostname.replace(/^\[|\]$/g, ''), port: Number(port) }
+    },
   }
 }
 
@@ -217,6 +242,7 @@ function partsOf(options: ComputeOptions) {
     remover,
     liveMigrations: createLiveMigrations({ ...moving, agents, topology }),
     services,
+    evacuations: createEvacuations({ ...moving, migrations: serverMigrations, services, topology }),
     coldMigrations: createColdMoves({ ...moving, migrations: serverMigrations, services }),
     recovery: createServerRecovery({ ...moving, ...records, serverMigrations, remover, log }),
   }
@@ -289,16 +315,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
     }),
     actions: createServerActions({ ...shared, agents }),
     liveMigrations: parts.liveMigrations,
-    evacuations: createEvacuations({
-      servers,
-      services,
-      destinations: parts.scheduler,
-      migrations: parts.serverMigrations,
-      actions,
-      engine,
-      topology,
-      clock,
-    }),
+    evacuations: parts.evacuations,
     resizes: createServerResizes({
       ...moving,
       flavors,

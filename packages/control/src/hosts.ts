@@ -11,8 +11,10 @@ import { drainedServerRecords } from './db/repositories/drained-server.ts'
 import type { Database } from './db/schema.ts'
 import type { Topology } from './domain/topology.ts'
 import { drainHost } from './operations/drain-host.ts'
+import { evacuateHost } from './operations/evacuate-host.ts'
 import { restoreHost } from './operations/restore-host.ts'
 import type { Agents } from './ports/agents.ts'
+import type { Evacuations } from './ports/evacuations.ts'
 import type { HostViews } from './ports/hosts.ts'
 import type { LiveMigrations } from './ports/live-migrations.ts'
 import type { OperationEngine } from './ports/operations.ts'
@@ -29,6 +31,7 @@ export interface HostsOptions extends Pick<ColdMoveOptions, 'migrations' | 'dest
   groups: ServerGroupRecords
   services: ComputeServices
   liveMigrations: LiveMigrations
+  evacuations: Evacuations
   watch: HostViews
   agents: Agents
   places: Places
@@ -52,12 +55,13 @@ export function createHosts(options: HostsOptions): { operations: BoundOperation
     occupants: createHostOccupants(options),
   }
   return {
-    operations: [bind(drainHost, running), bind(restoreHost, running)],
+    operations: [bind(drainHost, running), bind(restoreHost, running), bind(evacuateHost, running)],
     plans: createHostPlans({
       ports,
       relocations,
       engine,
       services,
+      evacuation: options,
       hypervisors: createHypervisors({
         services,
         servers,

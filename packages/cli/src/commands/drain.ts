@@ -29,6 +29,7 @@ interface DrainOptions extends PlanOptions {
 const wayText = ({ way, to, from }: PlannedServer): string => {
   if (way === null) return 'is looked at again'
   if (way === 'stop') return 'is stopped'
+  if (way === 'evacuate') return 'is fenced, and started elsewhere'
   if (way === 'start') return `is started on ${from}`
   return `${way} to ${to ?? '?'}`
 }
@@ -42,7 +43,7 @@ export function hostPlanText(plan: HostPlan): string {
     : 'assumed, for none was measured yet'
   return [
     ...(moves.length === 0
-      ? [kind === 'drain' ? `Nothing is to leave ${host}.` : `Nothing is to come back to ${host}.`]
+      ? [kind !== 'restore' ? `Nothing is to leave ${host}.` : `Nothing is to come back to ${host}.`]
       : [
           formatTable(
             ['Server', 'Status', 'How', 'Memory', 'Time', 'Remark'],
@@ -64,7 +65,7 @@ export function hostPlanText(plan: HostPlan): string {
             hosts.map((one) => [one.host, formatBytes(one.free_bytes), formatBytes(one.free_after_bytes)]),
           ),
         ]),
-    ...(moves.length === 0
+    ...(moves.length === 0 || kind === 'evacuate'
       ? []
       : [
           `About ${formatBytes(estimate.bytes)} of memory in ${formatClock(estimate.seconds)}, ` +
@@ -147,6 +148,18 @@ async function restore(host: string, options: PlanOptions): Promise<void> {
   await carryOut(ndo, wish, options, `Restore ${host}?`)
 }
 
+async function evacuate(host: string, options: Omit<PlanOptions, 'rate'>): Promise<void> {
+  const { ndo } = await clientFor(options)
+  const { parallel } = options
+  const wish: PlanWish = { kind: 'evacuate', host, ...(parallel !== undefined && { parallel }) }
+  await carryOut(
+    ndo,
+    wish,
+    options,
+    `Evacuate ${host}? Its access to storage is closed, whether it is dead or not.`,
+  )
+}
+
 const withPlanOptions = (command: Command): Command =>
   command
     .option('--dry-run', 'show who would go where, and who would stay and why; change nothing')
@@ -199,5 +212,23 @@ export function addDrain(program: Command): void {
       '\nServers that somebody moved elsewhere since, and those that were deleted, are not brought back. What can not come\nback stays where it is, and the reason is told.',
     )
     .action(restore)
+  const evacuations = program
+    .command('evacuate <host>')
+    .description('start the servers of a compute host that is down elsewhere, behind a fence at the storage')
+    .option('--dry-run', 'show who would go, and who would stay and why; change nothing')
+    .option('--yes', 'do not ask')
+    .option('--parallel <n>', 'servers under way at once (default: 2)', integerArgument(1, 32))
+    .addHelpText(
+      'after',
+      [
+        '',
+        'The host must be down, or have been forced down: nova service-force-down HOST. A server goes only when the storage has',
+        'proved that the host can not write to any of its volumes; where it can not, the server stays, and the reason is told.',
+        'The service stays disabled and forced down. When the host is back, what is left of its servers there is ended first;',
+        'then: nova service-force-down --unset HOST; nova service-enable HOST.',
+      ].join('\n'),
+    )
+    .action(evacuate)
+  withCommonOptions(evacuations, ['volant evacuate compute-1 --dry-run', 'volant evacuate compute-1 --yes'])
   withCommonOptions(restores, ['volant restore compute-1 --dry-run', 'volant restore compute-1 --yes'])
 }

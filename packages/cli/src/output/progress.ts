@@ -83,6 +83,7 @@ export function progressLine(operation: Operation, columns: number): string {
 function deedOf({ kind, resource, target }: Operation): string[] {
   const share = `share ${resource.name ?? resource.id}`
   const deeds: Record<string, string> = {
+    'server.evacuate': `${resource.name ?? resource.id} is on ${target ?? 'another host'}, and the old host has no access to its volumes`,
     'server.live-migrate': `${resource.name ?? resource.id} runs on ${target ?? 'its destination'}`,
     'server.resize': `${resource.name ?? resource.id} is on ${target ?? 'its destination'}`,
     'server.revert-resize': `${resource.name ?? resource.id} is back, with the flavor that it had`,
@@ -110,7 +111,7 @@ function hostOutcome(
   }
   if (state !== 'cancelled')
     return [`${state}: ${error?.reason ?? 'no reason was given'}`, ...next].join('\n')
-  const stay = kind === 'host.drain' ? 'have left, and stay where they are' : 'have come back, and stay'
+  const stay = kind === 'host.restore' ? 'have come back, and stay' : 'have left, and stay where they are'
   return [`cancelled: ${dealt} ${stay}; ${resource.id} is in use as before`, ...next].join('\n')
 }
 

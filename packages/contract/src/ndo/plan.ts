@@ -1,14 +1,14 @@
 import { Type, type Static } from 'typebox'
 import { Rate, type Operation } from './operation.ts'
 
-/** Wire shapes of `/ndo/v1/plans`: a compute host is emptied for maintenance, and filled again; and of `/ndo/v1/hosts`. */
+/** Wire shapes of `/ndo/v1/plans`: a compute host is emptied for maintenance, and filled again, or evacuated where it is down; and of `/ndo/v1/hosts`. */
 
 const nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 const bytes = Type.Integer({ minimum: 0 })
 const seconds = Type.Number({ minimum: 0 })
 const name = Type.String({ minLength: 1, maxLength: 255 })
 
-export const planKinds = ['drain', 'restore'] as const
+export const planKinds = ['drain', 'restore', 'evacuate'] as const
 export type PlanKind = (typeof planKinds)[number]
 
 /** What is done with a server that has no `volant:drain` in its metadata. */
@@ -46,7 +46,7 @@ export const PlannedServer = Type.Object({
   name: Type.String(),
   /** As the Compute API has it: ACTIVE, SHUTOFF, PAUSED… */
   status: Type.String(),
-  /** live, cold, stop or start; null: nothing is done with it. */
+  /** live, cold, stop, start or evacuate; null: nothing is done with it. */
   way: nullable(Type.String()),
   from: Type.String(),
   /** Null where it stays on its host. */

@@ -20,6 +20,7 @@ import type { OperationEngine } from '../ports/operations.ts'
 import type { ServerRelocations } from '../ports/server-relocations.ts'
 import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { ComputeServices, ShownService } from './compute-service.ts'
+import { planHostEvacuation, startHostEvacuation, type HostEvacuationOptions } from './host-evacuation.ts'
 import type { Hypervisor, Hypervisors } from './hypervisor.ts'
 
 /** Compute hosts are emptied for maintenance, and filled again, for administrators. */
@@ -42,6 +43,7 @@ export interface HostPlanOptions {
   services: Pick<ComputeServices, 'all'>
   hypervisors: Pick<Hypervisors, 'list'>
   machineOf: (host: string) => string
+  evacuation: HostEvacuationOptions
 }
 
 const defaultParallel = 2
@@ -71,12 +73,13 @@ export function createHostPlans(options: HostPlanOptions): HostPlans {
       )
     }
     await requireIdle(engine, request.host)
-    if (!service.up) throw isDown(request)
+    if (!service.up && request.kind !== 'evacuate') throw isDown(request)
     return { request, service, services }
   }
 
   async function plan(request: PlanRequest): Promise<HostPlan> {
     const wish = await wishOf(request)
+    if (request.kind === 'evacuate') return planHostEvacuation(options.evacuation, request, wish.service)
     return request.kind === 'drain' ? planDrain(options, wish) : planRestore(options, wish)
   }
 
@@ -89,6 +92,10 @@ export function createHostPlans(options: HostPlanOptions): HostPlans {
       enforce(principal, 'ndo:plans', 'admin')
       const planned = await plan(request)
       const by = { userId: principal.userId, projectId: principal.projectId ?? '' }
+      if (request.kind === 'evacuate') {
+        const { id } = await startHostEvacuation(options.evacuation, request, by)
+        return { operationId: id, plan: planned }
+      }
       const { host, policy = 'live', parallel = defaultParallel, to = null, rate = 0 } = request
       const wishes = { rate: rate === 0 ? null : rate }
       const common = { host, parallel, by }
@@ -112,7 +119,11 @@ const unknownHost = (host: string, known: readonly string[]): DomainError =>
 async function requireIdle(engine: Pick<OperationEngine, 'holderOf'>, host: string): Promise<void> {
   const holder = await engine.holderOf(hostKey(host))
   if (holder === undefined) return
-  const doing = { 'host.drain': 'drained', 'host.restore': 'restored' }[holder.kind] ?? 'worked on'
+  const doing = {
+    'host.drain': 'drained',
+    'host.restore': 'restored',
+    'host.evacuate': 'evacuated',
+  }[holder.kind] ?? 'worked on'
   throw new DomainError(
     'conflict',
     `Compute host ${host} is being ${doing} by operation ${holder.id} already. Wait for its end, or cancel it.`,
@@ -123,7 +134,7 @@ function isDown({ kind, host }: PlanRequest): DomainError {
   return new DomainError(
     'conflict',
     kind === 'drain'
-      ? `Compute host ${host} is down: nothing can leave it by itself. Evacuate it instead: nova host-evacuate ${host}`
+      ? `Compute host ${host} is down: nothing can leave it by itself. Evacuate it instead: volant evacuate ${host}`
       : `Compute host ${host} is down. Bring it back first.`,
   )
 }

@@ -184,6 +184,7 @@ const hasParts: ReadonlySet<string> = new Set([
   'aggregate.vacate',
   'share.migrate',
   'host.drain',
+  'host.evacuate',
   'host.restore',
 ])
 

@@ -1,4 +1,4 @@
-import type { Cluster, ComputeHost } from '../domain/topology.ts'
+import type { Cluster, ComputeHost, Topology } from '../domain/topology.ts'
 import type { VolantConfig } from './config.ts'
 
 const size = (bytes: number): string => (bytes % 1024 ** 3 === 0 ? `${bytes / 1024 ** 3}GiB` : String(bytes))
@@ -63,6 +63,23 @@ const computeHostText = (host: ComputeHost): string[] => [
   host.memoryMiB === undefined ? '    # memory: 8GiB' : `    memory: ${host.memoryMiB}MiB`,
 ]
 
+const evacuationText = (groups: Topology['evacuation']): string[] => [
+  '# Hosts that are given up by themselves: silent for so long, and other hosts (witnesses) can not reach them either.',
+  ...(groups === undefined
+    ? ['# evacuation:', '#   - { name: rack1, hosts: [compute-1, compute-2, compute-3], after: 120s, witnesses: 2, at_once: 1 }']
+    : [
+        'evacuation:',
+        ...groups.flatMap((group) => [
+          `  - name: ${group.name}`,
+          `    hosts: [${group.hosts.join(', ')}]`,
+          `    after: ${group.afterSeconds}s`,
+          `    witnesses: ${group.witnesses}`,
+          `    at_once: ${group.atOnce}`,
+        ]),
+      ]),
+  '',
+]
+
 /** A commented `volant.yaml` that says the same as `config`. */
 export function configDocument(config: VolantConfig): string {
   const { topology, settings } = config
@@ -88,6 +105,7 @@ export function configDocument(config: VolantConfig): string {
     topology.computeHosts.length === 0 ? 'compute_hosts: []' : 'compute_hosts:',
     ...topology.computeHosts.flatMap(computeHostText),
     '',
+    ...evacuationText(topology.evacuation),
     'migration:',
     '  # For a migration that asks for no other rate; 0: unlimited. Changeable while it runs.',
     `  rate: ${settings.migration.rateBytesPerSecond}`,

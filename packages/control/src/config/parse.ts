@@ -1,3 +1,4 @@
+import { defaultSilenceSeconds, type EvacuationGroup } from '../domain/automatic-evacuation.ts'
 import { LineCounter, parseDocument } from 'yaml'
 import { shareBackendOf, type Aggregate, type ShareService, type Topology } from '../domain/topology.ts'
 import { defaultSettings, type Settings, type VolantConfig } from './config.ts'
@@ -76,6 +77,9 @@ function topologyOf(file: ConfigFile, hostname: string, quantity: ReadQuantity):
     host,
     availabilityZone: file.availability_zone ?? 'nova',
     ...(file.agents === 'processes' ? { agents: 'processes' } : {}),
+    ...(file.evacuation === undefined
+      ? {}
+      : { evacuation: file.evacuation.map((group, g) => evacuationOf(group, ['evacuation', g], quantity)) }),
     clusters: file.clusters.map((cluster, c) => ({
       name: cluster.name,
       ...(cluster.management === undefined ? {} : { management: addressOf(cluster.management) }),
@@ -153,6 +157,17 @@ function aggregateOf(
   if (size === undefined) return { name, path, filesystem }
   const bytes = quantity(readSize, size, [...at, 'size'], xfsBounds)
   return { name, path, filesystem, sizeBytes: Math.floor(bytes / blockBytes) * blockBytes }
+}
+
+function evacuationOf(
+  { name, hosts, after, witnesses = 1, at_once: atOnce = 1 }: NonNullable<ConfigFile['evacuation']>[number],
+  at: ConfigPath,
+  quantity: ReadQuantity,
+): EvacuationGroup {
+  const bounds = { min: 10, max: 3600, range: 'between 10s and 1h' }
+  const afterSeconds =
+    after === undefined ? defaultSilenceSeconds : quantity(readDuration, after, [...at, 'after'], bounds)
+  return { name, hosts, afterSeconds, witnesses, atOnce }
 }
 
 const memoryOf = (input: unknown, path: ConfigPath, quantity: ReadQuantity): number =>

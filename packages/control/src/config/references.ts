@@ -113,6 +113,7 @@ export function checkTopology(topology: Topology, problems: ProblemCollector): v
   }
   checkZones(topology, problems)
   checkAgents(topology, problems)
+  checkEvacuation(topology, problems)
 }
 
 /** Each cluster's REST API has an address of its own, which no other machine can reach. */
@@ -144,6 +145,34 @@ function checkZones(topology: Topology, problems: ProblemCollector): void {
   check(topology.availabilityZone, ['availability_zone'])
   for (const [index, host] of topology.computeHosts.entries())
     check(host.availabilityZone, ['compute_hosts', index, 'availability_zone'])
+}
+
+/** A host is in one group at the most, and witnesses must have an address to try. */
+function checkEvacuation({ evacuation = [], computeHosts }: Topology, problems: ProblemCollector): void {
+  const names = unique(problems, 'evacuation group', 'in the file')
+  const members = unique(problems, 'compute host', 'in all evacuation groups')
+  for (const [g, group] of evacuation.entries()) {
+    names(group.name, ['evacuation', g, 'name'])
+    for (const [h, name] of group.hosts.entries()) {
+      const path = ['evacuation', g, 'hosts', h]
+      members(name, path)
+      const host = computeHosts.find((one) => one.name === name)
+      if (host === undefined) {
+        const known = computeHosts.map((one) => one.name).join(', ')
+        problems.add(path, `there is no compute host '${name}', but ${known}`)
+      } else if (host.agent === undefined) {
+        problems.add(
+          path,
+          `'${name}' has no 'agent' of its own: other hosts could not try whether it is there, and it would end with the control plane`,
+        )
+      }
+    }
+    if (group.witnesses < computeHosts.length) continue
+    problems.add(
+      ['evacuation', g, 'witnesses'],
+      `there are ${computeHosts.length - 1} other compute hosts at the most, so ${group.witnesses} witnesses can never agree`,
+    )
+  }
 }
 
 /** The storage nodes of a machine are one process of agents, and so are its compute hosts. */

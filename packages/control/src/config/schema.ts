@@ -88,6 +88,17 @@ const ComputeHost = Type.Object(
   strict,
 )
 
+const EvacuationGroup = Type.Object(
+  {
+    name: Name,
+    hosts: Type.Array(Name, { minItems: 1 }),
+    after: Type.Optional(Type.Unknown()),
+    witnesses: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+    at_once: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+  },
+  strict,
+)
+
 export const ConfigFile = Type.Object(
   {
     host: Type.Optional(Name),
@@ -97,6 +108,7 @@ export const ConfigFile = Type.Object(
     ),
     clusters: Type.Array(Cluster, { minItems: 1 }),
     compute_hosts: Type.Array(ComputeHost),
+    evacuation: Type.Optional(Type.Array(EvacuationGroup)),
     migration: Type.Optional(
       Type.Object(
         {

@@ -44,7 +44,7 @@ export interface Against {
 
 /** The progress of `host.drain` and `host.restore`: of all servers together. Bytes are of their memory. */
 export interface HostProgress {
-  phase: 'draining' | 'restoring' | 'paused'
+  phase: 'draining' | 'restoring' | 'evacuating' | 'paused'
   doneBytes: number
   totalBytes: number
   leftBytes: number
@@ -70,7 +70,7 @@ export const countsOf = (servers: readonly ServerLine[]): ServerCounts => ({
 })
 
 export function hostProgress(
-  phase: 'draining' | 'restoring',
+  phase: 'draining' | 'restoring' | 'evacuating',
   servers: readonly ServerLine[],
   brought: HostProgress['brought'],
   note: string | null = null,

@@ -1,3 +1,4 @@
+import type { EvacuationGroup } from './automatic-evacuation.ts'
 import type { AggregateDefinition } from '@volant/contract'
 
 /**
@@ -11,6 +12,8 @@ export interface Topology {
   availabilityZone: string
   clusters: Cluster[]
   computeHosts: ComputeHost[]
+  /** Hosts that are given up, and evacuated, without anybody's word; absent: none. */
+  evacuation?: EvacuationGroup[]
   /** How agents without an address of their own run; absent: inside the control plane's process. */
   agents?: 'processes'
 }

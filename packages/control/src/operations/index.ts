@@ -17,6 +17,7 @@ import { deleteSnapshot } from './delete-snapshot.ts'
 import { deleteVolume } from './delete-volume.ts'
 import { detachVolume } from './detach-volume.ts'
 import { drainHost } from './drain-host.ts'
+import { evacuateHost } from './evacuate-host.ts'
 import { evacuateServer } from './evacuate-server.ts'
 import { extendShare } from './extend-share.ts'
 import { extendVolume } from './extend-volume.ts'
@@ -63,6 +64,7 @@ export const declaredOperations: readonly Operation<never, never>[] = [
   deleteVolume,
   detachVolume,
   drainHost,
+  evacuateHost,
   evacuateServer,
   extendShare,
   extendVolume,
