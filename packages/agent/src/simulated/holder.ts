@@ -17,7 +17,7 @@ import { simulatedInventory, simulatedItem } from './inventory.ts'
 import type { Planted } from './inventory.ts'
 import { endPointCopy, isCopyingPoint, pointCopyItem, simulatedPointCopies } from './point-copies.ts'
 import type { SimulatedPointCopy } from './point-copies.ts'
-import { imageOf, requireTakes, simulatedStandby } from './standby.ts'
+import { imageOf, requireNoWriter, requireTakes, simulatedStandby } from './standby.ts'
 
 export interface SimulatedMirror extends MirrorStatus {
   jobId: string
@@ -227,6 +227,7 @@ export function createSimulatedHolderAgent(
       else if (holder.dead === true) decide(holder, 'abandoned')
       else if (holder.cutover?.decision === 'committed') decide(holder, 'abandoned')
       requireTakes(holder, spec.image)
+      requireNoWriter(holders, spec.holderId, spec.image)
       if (holder.image && holder.image.imageId !== spec.image.imageId) {
         const { mirror } = holder
         const decided = mirror?.phase === 'pending' && mirror.target.imageId === spec.image.imageId

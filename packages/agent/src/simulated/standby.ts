@@ -26,6 +26,19 @@ export function requireTakes(
   }
 }
 
+/** No two holders of one machine have one file open for writing. */
+export function requireNoWriter(
+  holders: ReadonlyMap<string, SimulatedHolder>,
+  holderId: string,
+  given: ImageAccess,
+): void {
+  for (const [id, { image }] of holders) {
+    if (id === holderId || image?.kind !== 'file' || given.kind !== 'file') continue
+    if (image.imageId !== given.imageId) continue
+    throw new DomainError('conflict', `Image ${given.imageId} is open for writing in holder ${id}.`)
+  }
+}
+
 /** Heads in standby, and the way back there. */
 export function simulatedStandby(given: {
   holders: Map<string, SimulatedHolder>

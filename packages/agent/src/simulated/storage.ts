@@ -127,6 +127,13 @@ export function createSimulatedStorageAgent(
     return image
   }
 
+  /** Of the same node; a head that has the file open is not seen here. */
+  const requireNoWriter = (exportId: string, imageId: string): void => {
+    for (const [id, { access, isStandby }] of exports) {
+      if (id === exportId || isStandby || access.imageId !== imageId) continue
+      throw new DomainError('conflict', `Image ${imageId} is open for writing in export ${id}.`)
+    }
+  }
   /** The export as it is there, or a new one, in standby. */
   const exportOf = (exportId: string, ref: ImageRef, clientHost: string | undefined): SimulatedExport => {
     const { imageId, sizeBytes } = existing(ref.imageId)
@@ -303,6 +310,7 @@ export function createSimulatedStorageAgent(
     },
     async ensureExport(caller, exportId, ref, clientHost) {
       guard.admit(caller)
+      requireNoWriter(exportId, ref.imageId)
       const found = exportOf(exportId, ref, clientHost)
       found.isStandby = false
       return found.access
