@@ -107,7 +107,7 @@ export const liveMigrateServer = operation<LiveMigrateServerInput, LiveMigrateSe
         const { op, input, out, ports } = context
         return { disks: await standBy(ports, op, input.disks, out.reserve.host) }
       }),
-    undo: (context) => endStandBy(context.ports, context, context.input.disks, context.out.reserve.host),
+    undo: (context) => endStandBy(context.ports, context, context.input, context.out.reserve.host),
     retry: throughRestart,
   })
 

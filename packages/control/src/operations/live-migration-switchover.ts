@@ -63,14 +63,17 @@ export async function standBy(
 export async function endStandBy(
   ports: LiveMigrateServerPorts,
   context: { op: Op; signal: AbortSignal },
-  disks: readonly MovingDisk[],
+  { serverId, disks }: LiveMigrateServerInput,
   host: string,
 ): Promise<void> {
   await closeDestination(ports, context.op, disks, host)
   const holders = ports.agents.holders(ports.places.machineOfHost(host))
-  await unlessAway(context, ports.policy.awayMs, () =>
+  const removed = await unlessAway(context, ports.policy.awayMs, () =>
     sideBySide(disks, ({ toHeadId }) => holders.ensureNoHolder(callerOf(context.op), toHeadId)),
   )
+  // Removed when the host answers again: whose they were must be known then.
+  const heads = disks.map(({ toHeadId, volumeId }) => ({ headId: toHeadId, volumeId }))
+  if (!removed) await ports.moves.bury(serverId, heads)
 }
 
 /** THE FENCE. The source's heads can write to no volume any more: proved at the storage, or by the head's own process. */

@@ -46,6 +46,8 @@ export interface ServerMigrationRecords {
 
 /** A server and its attachments, which change their host in one transaction. */
 export interface ServerMoves {
+  /** Heads that were made for a move that did not come to pass, and could not be removed: they are known as the server's. */
+  bury(serverId: string, heads: readonly { headId: string; volumeId: string }[]): Promise<void>
   /**
    * The server and each of its attachments are at `host` now, with the heads of `heads` (by the attachment's id); repeated
    * it changes nothing. The old heads' ids go to the tombstones, so that what is left of them is known as theirs. With

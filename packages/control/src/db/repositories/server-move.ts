@@ -10,6 +10,13 @@ import { buryHead } from './tombstone.ts'
 
 export function serverMoves(db: Kysely<Database>): ServerMoves {
   return {
+    bury: (serverId, heads) =>
+      together(db, async (trx) => {
+        for (const { headId, volumeId } of heads) {
+          const head = { head_id: headId, volume_id: volumeId, server_id: serverId, status: 'attaching' as const }
+          await buryHead(trx, head)
+        }
+      }),
     arrive: (serverId, { from, host, heads, fence }, fields = {}, migration = undefined) =>
       together(db, async (trx) => {
         if (fence !== undefined) await checkFence(trx, fence)

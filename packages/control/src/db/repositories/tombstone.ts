@@ -67,7 +67,12 @@ export const buryShare = (db: Db, id: string, state: string): Promise<void> =>
 /** Notes that an attachment had a head of this id: another one has its place. */
 export const buryHead = (
   db: Db,
-  { head_id, volume_id, server_id, status }: Selectable<AttachmentTable>,
+  {
+    head_id,
+    volume_id,
+    server_id,
+    status,
+  }: Pick<Selectable<AttachmentTable>, 'head_id' | 'volume_id' | 'server_id' | 'status'>,
 ): Promise<void> =>
   bury(db, [
     {
