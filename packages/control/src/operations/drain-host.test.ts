@@ -269,6 +269,22 @@ test('servers that come, go, are deleted or moved by somebody meanwhile are seen
   assert.deepEqual(begun, ['a', 'b', 'busy', 'new'])
 })
 
+test('a server that is deleted between two questions of one look costs the drain nothing', async (t) => {
+  const rig = hostRig()
+  for (const name of ['a', 'b']) rig.add(name)
+  const { onHost } = rig.ports.servers
+  let deleted = false
+  rig.ports.servers.onHost = async (host) => {
+    const found = await onHost(host)
+    if (!deleted && host === 'compute-1') rig.set('a', { deletedAt: '2026-11-22T11:00:00.000Z' })
+    deleted = true
+    return found
+  }
+  const { drain, ended } = await planes(t, rig)
+  assert.equal((await ended(await drain())).state, 'succeeded')
+  assert.deepEqual(rig.on('compute-1'), [])
+})
+
 test('a cancel begins nothing more; what is under way goes back, what has left stays, the host is in use again', async (t) => {
   const rig = hostRig()
   for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) rig.add(name)

@@ -1,9 +1,10 @@
 /** What a drain and a restore look at, each time anew: which servers there are, where they may go, where there is room. */
+import { isDomainError } from '@volant/contract'
 import { drainTask, restoreTask, type DrainPolicy } from '../domain/host-drain.ts'
 import { largestFirst, seat, type Passenger, type Room } from '../domain/host-placement.ts'
 import { unfinishedMigrations } from '../domain/server-migration.ts'
 import type { Server } from '../domain/server.ts'
-import type { Destinations } from '../ports/destinations.ts'
+import type { Candidate, DestinationRequest, Destinations } from '../ports/destinations.ts'
 import type {
   DrainedServer,
   DrainedServerRecords,
@@ -74,11 +75,12 @@ export async function drainPlaces(
   const rooms = new Map<string, Room>()
   const passengers: Passenger[] = []
   for (const work of ready.filter(leaves)) {
-    const candidates = await ports.destinations.candidates({
+    const candidates = await candidatesFor(ports, {
       serverId: work.id,
       ...(wish.to !== null && { among: wish.to }),
       ...(wish.supposing !== undefined && { supposing: wish.supposing }),
     })
+    if (candidates === undefined) continue
     const against = except(work.id)
     const { id, name, memoryMib, vcpus } = work
     const refusals = new Map(candidates.map((one) => [one.host, against[one.host] ?? one.refusal]))
@@ -91,10 +93,25 @@ export async function drainPlaces(
   const places: Places = new Map()
   for (const work of ready) {
     const to = leaves(work) ? seating.to.get(work.id) : null
-    const reason = seating.stuck.get(work.id) ?? 'no host can take it'
+    const reason = seating.stuck.get(work.id) ?? goneReason
     places.set(work.id, to === undefined ? { reason } : { to })
   }
   return places
+}
+
+const goneReason = 'it is just being deleted'
+
+/** Undefined: the server was deleted since it was listed. */
+async function candidatesFor(
+  { destinations }: Pick<HostFactsPorts, 'destinations'>,
+  request: DestinationRequest,
+): Promise<Candidate[] | undefined> {
+  try {
+    return await destinations.candidates(request)
+  } catch (error) {
+    if (isDomainError(error) && error.code === 'notFound') return undefined
+    throw error
+  }
 }
 
 /** What binds servers that leave together to each other; to those elsewhere the scheduler does. */
@@ -129,11 +146,15 @@ export async function restorePlaces(
       places.set(work.id, { to: null })
       continue
     }
-    const candidates = await ports.destinations.candidates({
+    const candidates = await candidatesFor(ports, {
       serverId: work.id,
       host: home,
       ...(supposing !== undefined && { supposing }),
     })
+    if (candidates === undefined) {
+      places.set(work.id, { reason: goneReason })
+      continue
+    }
     const found = candidates.find(({ host }) => host === home)
     const freeMib = (found?.freeMemoryMib ?? 0) - takenMib
     const refusal =

@@ -212,7 +212,10 @@ export function hostRig(names: readonly string[] = ['compute-1', 'compute-2', 'c
     },
     destinations: {
       candidates: async ({ serverId, among, host, supposing }) => {
-        const server = servers.get(serverId) as Server
+        const server = alive().find(({ id }) => id === serverId)
+        if (server === undefined) {
+          throw new DomainError('notFound', `Instance ${serverId} could not be found.`)
+        }
         const all = capacities(supposing)
         const group = placesFor(serverId)
         const asked = {
