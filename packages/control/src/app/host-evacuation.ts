@@ -25,7 +25,10 @@ export async function planHostEvacuation(
   service: ShownService,
 ): Promise<HostPlan> {
   if (policy !== undefined || to !== undefined || rate !== undefined) {
-    throw new DomainError('invalid', "An evacuation has no 'policy', 'to' or 'rate': its servers are started anew.")
+    throw new DomainError(
+      'invalid',
+      "An evacuation has no 'policy', 'to' or 'rate': its servers are started anew.",
+    )
   }
   if (service.up) {
     throw new DomainError(
@@ -75,7 +78,14 @@ async function reasonAgainst(
 }
 
 const shown = (server: Server, changes: Partial<PlannedServer>): PlannedServer => ({
-  ...{ id: server.id, name: server.name, status: statusOf(server), way: null, from: server.host ?? '', to: null },
+  ...{
+    id: server.id,
+    name: server.name,
+    status: statusOf(server),
+    way: null,
+    from: server.host ?? '',
+    to: null,
+  },
   ...{ memory_bytes: server.flavor.memoryMib * mib, bytes: 0, seconds: 0, reason: null },
   ...changes,
 })

@@ -119,11 +119,12 @@ const unknownHost = (host: string, known: readonly string[]): DomainError =>
 async function requireIdle(engine: Pick<OperationEngine, 'holderOf'>, host: string): Promise<void> {
   const holder = await engine.holderOf(hostKey(host))
   if (holder === undefined) return
-  const doing = {
-    'host.drain': 'drained',
-    'host.restore': 'restored',
-    'host.evacuate': 'evacuated',
-  }[holder.kind] ?? 'worked on'
+  const doing =
+    {
+      'host.drain': 'drained',
+      'host.restore': 'restored',
+      'host.evacuate': 'evacuated',
+    }[holder.kind] ?? 'worked on'
   throw new DomainError(
     'conflict',
     `Compute host ${host} is being ${doing} by operation ${holder.id} already. Wait for its end, or cancel it.`,

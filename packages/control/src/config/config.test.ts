@@ -139,6 +139,27 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
       /divide host strings/,
       'a:b',
     ],
+    [
+      'an evacuation of a host without an agent',
+      'migration:',
+      'evacuation: [{ name: rack1, hosts: [compute-1] }]\nmigration:',
+      /'compute-1' has no 'agent' of its own/,
+      'compute-1] }]',
+    ],
+    [
+      'an evacuation of nobody',
+      'migration:',
+      'evacuation: [{ name: rack1, hosts: [compute-9] }]\nmigration:',
+      /no compute host 'compute-9', but compute-1, compute-2/,
+      'compute-9',
+    ],
+    [
+      'more witnesses than hosts',
+      'migration:',
+      'evacuation: [{ name: rack1, hosts: [compute-1], witnesses: 2 }]\nmigration:',
+      /2 witnesses can never agree/,
+      '2 }]',
+    ],
     ['an unknown node', 'node: lma-01', 'node: lma-02', /has no node 'lma-02', but lma-01/, 'lma-02'],
     ['an unknown aggregate', 'aggregate: aggr1', 'aggregate: aggr9', /but aggr1, aggr2/, 'aggr9'],
     [

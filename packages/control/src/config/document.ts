@@ -66,7 +66,10 @@ const computeHostText = (host: ComputeHost): string[] => [
 const evacuationText = (groups: Topology['evacuation']): string[] => [
   '# Hosts that are given up by themselves: silent for so long, and other hosts (witnesses) can not reach them either.',
   ...(groups === undefined
-    ? ['# evacuation:', '#   - { name: rack1, hosts: [compute-1, compute-2, compute-3], after: 120s, witnesses: 2, at_once: 1 }']
+    ? [
+        '# evacuation:',
+        '#   - { name: rack1, hosts: [compute-1, compute-2, compute-3], after: 120s, witnesses: 2, at_once: 1 }',
+      ]
     : [
         'evacuation:',
         ...groups.flatMap((group) => [

@@ -1,6 +1,12 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { suspects, verdict, type EvacuationGroup, type SeenHost, type Suspect } from './automatic-evacuation.ts'
+import {
+  suspects,
+  verdict,
+  type EvacuationGroup,
+  type SeenHost,
+  type Suspect,
+} from './automatic-evacuation.ts'
 
 const now = new Date('2026-11-22T10:10:00Z')
 const group = (fields: Partial<EvacuationGroup> = {}): EvacuationGroup => ({
@@ -21,7 +27,9 @@ const names = (groups: EvacuationGroup[], hosts: SeenHost[]) =>
   suspects(groups, hosts, now).suspects.map((one) => one.host)
 const rest = (...silent: SeenHost[]): SeenHost[] => [
   ...silent,
-  ...['a', 'b', 'c', 'd', 'e'].filter((name) => !silent.some((one) => one.host === name)).map((name) => host(name, null)),
+  ...['a', 'b', 'c', 'd', 'e']
+    .filter((name) => !silent.some((one) => one.host === name))
+    .map((name) => host(name, null)),
 ]
 
 test('off without groups, for hosts of no group, and before its time', () => {

@@ -21,7 +21,9 @@ async function openHost() {
   const services = computeServiceRecords(world.db)
   const ids = ['a', 'b', 'c'].map((letter) => `5e4e4e4e-0000-4000-8000-00000000000${letter}`)
   await servers.create(
-    ids.map((id) => buildingServer({ id, name: id.slice(-1), vmState: 'active', taskState: null, host: 'compute-1' })),
+    ids.map((id) =>
+      buildingServer({ id, name: id.slice(-1), vmState: 'active', taskState: null, host: 'compute-1' }),
+    ),
   )
   await services.ensure({
     ...{ id: 'service-1', host: 'compute-1', binary: 'nova-compute', hypervisorId: 'h-1', createdAt: at },
@@ -42,7 +44,13 @@ async function openHost() {
         const id = crypto.randomUUID()
         runs.set(id, {
           ...{ id, kind: 'server.evacuate', version: 1, steps: [], keys: [], input: { serverId }, looks: 0 },
-          ...{ parentId: parent ?? null, state: 'running', step: 'takenOver', cancellable: true, progress: null },
+          ...{
+            parentId: parent ?? null,
+            state: 'running',
+            step: 'takenOver',
+            cancellable: true,
+            progress: null,
+          },
           control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
           ...{ failure: null, owner: 'o', fence: 1, createdAt: at, updatedAt: at, endedAt: null },
         })
@@ -83,7 +91,8 @@ everyStep<EvacuateHostInput, EvacuateHostPorts>(evacuateHost, {
       ports: it.ports,
       invariants: async ({ run }) => {
         const [service] = await it.services.list()
-        if (run.state === 'cancelled') assert.deepEqual([service?.forcedDown, service?.disabledReason], [false, null])
+        if (run.state === 'cancelled')
+          assert.deepEqual([service?.forcedDown, service?.disabledReason], [false, null])
         if (run.state === 'succeeded') {
           assert.deepEqual([service?.forcedDown, service?.disabledReason], [true, 'it was down'])
         }
@@ -139,12 +148,18 @@ test('a silent host is given up with its reason when its witnesses can not reach
   assert.deepEqual(await look([]), [], 'it is off')
   assert.deepEqual(asked, [])
   assert.deepEqual(await look([group]), [], 'compute-3 reaches it')
-  assert.deepEqual(asked.toSorted(), ['compute-2', 'compute-3', 'compute-4'].map((m) => `${m} 10.0.0.1:8781`))
+  assert.deepEqual(
+    asked.toSorted(),
+    ['compute-2', 'compute-3', 'compute-4'].map((m) => `${m} 10.0.0.1:8781`),
+  )
   reaching.clear()
   assert.deepEqual(await look([group]), ['compute-1'])
   const [[kind, of]] = started as [[string, EvacuateHostInput]]
   assert.equal(kind, 'host.evacuate')
-  assert.match(of.reason, /^compute-1 was silent for 61 s; compute-2, compute-3, compute-4 can't reach it either$/)
+  assert.match(
+    of.reason,
+    /^compute-1 was silent for 61 s; compute-2, compute-3, compute-4 can't reach it either$/,
+  )
   await it.services.update('service-1', { forcedDown: true })
   assert.deepEqual(await look([group]), [], 'it was given up already')
   await it.world.db.destroy()

@@ -108,7 +108,10 @@ async function look(
   input: EvacuateHostInput,
   now: Date,
 ): Promise<ServerLine[]> {
-  const parts = Map.groupBy(await ports.engine.partsOf(op.id), ({ input: of }) => (of as { serverId: string }).serverId)
+  const parts = Map.groupBy(
+    await ports.engine.partsOf(op.id),
+    ({ input: of }) => (of as { serverId: string }).serverId,
+  )
   const here = (await ports.servers.onHost(input.host)).filter(({ vmState }) => vmState !== 'building')
   let going = [...parts.values()].flat().filter(({ endedAt }) => endedAt === null).length
   const lines: ServerLine[] = []

@@ -1,11 +1,6 @@
 import { messageOf } from '@volant/contract'
 import type { Logger } from 'pino'
-import {
-  suspects,
-  verdict,
-  type EvacuationGroup,
-  type Suspect,
-} from '../domain/automatic-evacuation.ts'
+import { suspects, verdict, type EvacuationGroup, type Suspect } from '../domain/automatic-evacuation.ts'
 import { evacuateHost } from '../operations/evacuate-host.ts'
 import { hostKey } from '../operations/drain-host.ts'
 import type { Agents } from '../ports/agents.ts'
@@ -78,7 +73,10 @@ async function hear(ports: AutomaticEvacuationPorts, suspect: Suspect): Promise<
   const reason = verdict(suspect, testimonies)
   if (reason === null) {
     const reaching = testimonies.filter(({ reaches }) => reaches).map(({ witness }) => witness)
-    ports.log.warn({ host: suspect.host, reaching, asked: suspect.witnesses }, 'a silent host is not given up')
+    ports.log.warn(
+      { host: suspect.host, reaching, asked: suspect.witnesses },
+      'a silent host is not given up',
+    )
   }
   return reason
 }
