@@ -124,6 +124,7 @@ test('a resize gives another flavor; a stopped server stays stopped; a revert gi
   assert.equal(ramOf(resized), 2048)
   assert.equal(resized?.['OS-EXT-STS:power_state'], 4)
   assert.equal(await on(there, id), 'absent')
+  await refused(act(id, { 'os-getConsoleOutput': {} }), 409, /is not ready/)
   assert.deepEqual([...(await reserved())], [[source, { vcpus: 1, memoryMib: 512 }]], 'of the old flavor')
   assert.equal((await act(id, { revertResize: null }, { as: 'member' })).status, 202)
   const back = await rig.settle(id, 'SHUTOFF')
@@ -239,6 +240,29 @@ test('what a stop of the control plane left of a migration gets its end at the n
   assert.equal(await statuses(young), 'pre-migrating', 'one that an operation has just begun')
   assert.equal((await act(id, { revertResize: null })).status, 202)
   await rig.settle(id, 'ACTIVE')
+})
+
+test('a server is deleted on its way: it comes back first, and then all of it is gone', async () => {
+  const { id, volumes } = await bootFromVolume()
+  const source = (await show(id))['OS-EXT-SRV-ATTR:host'] as string
+  let release = (): void => {}
+  const held = new Promise<void>((resolve) => {
+    release = resolve
+  })
+  rig.faults.before = (call, host) => (call === 'ensureGuest' && host !== source ? held : undefined)
+  assert.equal((await act(id, { migrate: null })).status, 202)
+  await rig.until('it is there', async () => (await show(id))['OS-EXT-STS:task_state'] === 'resize_finish')
+  assert.equal((await show(id)).status, 'RESIZE')
+  assert.equal((await rig.call('DELETE', `/servers/${id}`)).status, 204)
+  await rig.until('deleting', async () => (await show(id))['OS-EXT-STS:task_state'] === 'deleting')
+  release()
+  await rig.until('gone', async () => (await rig.call('GET', `/servers/${id}`)).status === 404)
+  for (const volume of volumes) {
+    assert.equal((await rig.world.records.volumes.get(volume)).status, 'available')
+  }
+  assert.equal((await reserved()).size, 0)
+  assert.equal((await list())[0].status, 'error')
+  await assertWorldSound(rig.world)
 })
 
 test('each refusal has its reason, and changes nothing', async () => {

@@ -1,4 +1,4 @@
-import { DomainError, messageOf } from '@volant/contract'
+import { DomainError, isDomainError, messageOf } from '@volant/contract'
 import type { Operation } from '@volant/saga'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
@@ -157,7 +157,13 @@ export function createServerActions(
         throw new DomainError('conflict', `Instance ${serverId} is not ready`)
       }
       const wanted = Math.min(lines ?? mostConsoleLines, mostConsoleLines)
-      return agents.compute(server.host).consoleOutput(serverId, wanted)
+      try {
+        return await agents.compute(server.host).consoleOutput(serverId, wanted)
+      } catch (error) {
+        // It came to this host stopped, and has said nothing here.
+        if (!isDomainError(error) || error.code !== 'notFound') throw error
+        throw new DomainError('conflict', `Instance ${serverId} is not ready`)
+      }
     },
   }
 }
