@@ -77,7 +77,7 @@ export async function waitUntilUnwritten(path: string, timeoutMs = 5000): Promis
  * The same after a fence, whose proof is that no request of the last writer is under way: only what processes have open
  * counts. Locks are slow to read, and a client waits here.
  */
-export async function waitUntilNoWriter(path: string, timeoutMs = 1000): Promise<void> {
+export async function waitUntilNoWriter(path: string, timeoutMs = 2000): Promise<void> {
   const place = lockPlace(await stat(path))
   for (const end = performance.now() + timeoutMs; (await placesWrittenNow()).has(place); await sleep(2)) {
     if (performance.now() > end) throw stillWritten(path)

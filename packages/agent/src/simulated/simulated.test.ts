@@ -46,6 +46,30 @@ async function simulatedHolder(options: Parameters<typeof createSimulatedHolderA
   return { holders, open, access }
 }
 
+test('a simulated head stands by, stands on its image and lets go of it; no image has two writers', async () => {
+  const holders = createSimulatedHolderAgent()
+  const file = (imageId: string) => ({ kind: 'file', imageId, path: `/${imageId}`, sizeBytes: 4096 }) as const
+  const on = (holderId: string, imageId: string) => ({
+    ...{ holderId, volumeId: 'v', serves: true },
+    image: file(imageId),
+  })
+  const standby = { holderId: 'b', volumeId: 'v', sizeBytes: 4096 }
+  await holders.ensureHolder(caller, on('a', 'x'))
+  await assert.rejects(holders.ensureStandby(caller, { ...standby, holderId: 'a' }), refused('conflict'))
+  assert.equal((await holders.ensureStandby(caller, standby)).imageId, null)
+  await assert.rejects(holders.ensureHolder(caller, on('b', 'x')), refused('conflict'))
+  await holders.ensureReleased(caller, 'a')
+  assert.equal((await holders.ensureHolder(caller, on('b', 'x'))).imageId, 'x')
+  await assert.rejects(holders.ensureHolder(caller, on('a', 'y')), refused('conflict'))
+  await assert.rejects(
+    holders.ensureMirror(caller, { holderId: 'a', jobId: 'j', target: file('y'), rate: 0 }),
+    refused('conflict'),
+  )
+  holders.unreachableAddresses.add('10.0.0.1')
+  assert.match((await holders.unreachable('10.0.0.1', 10809)) ?? '', /no route/)
+  assert.equal(await holders.unreachable('10.0.0.2', 10809), null)
+})
+
 test('a simulated mirror of changes only begins at rest, and is ready when it goes on', async () => {
   const { holders, open, access } = await simulatedHolder()
   const request = { holderId: 'h', jobId: 'j', target: access('b'), rate: 0, changesOnly: true }
