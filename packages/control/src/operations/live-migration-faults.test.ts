@@ -4,6 +4,7 @@ import type { Faults } from '@volant/agent/simulated/faults.ts'
 import { DomainError } from '@volant/contract'
 import { bind, Executor, MemoryStore, type RunRecord } from '@volant/saga'
 import { hurriedPolicy } from '@volant/saga/testing/every-step.ts'
+import { fencedHeadRecords } from '../db/repositories/fenced-head.ts'
 import {
   apart,
   assertAtOnePlace,
@@ -326,5 +327,33 @@ test('the commit of a control plane that was replaced changes nothing', async ()
   const late = it.ports.moves.arrive(it.server.id, { from: 'compute-1', host: 'compute-2', heads, fence: 8 })
   await assert.rejects(late, { code: 'staleFence' })
   assert.equal((await it.ports.servers.get(it.server.id)).host, 'compute-1')
+  await it.close()
+})
+
+test('a destination that stays away after a failure keeps nobody; whose its heads were is known', async () => {
+  const it = await openLiveMigration(apart)
+  it.destination.ensureIncoming = async () => {
+    throw new DomainError('conflict', 'injected')
+  }
+  const holders = holdersOf(it, 'compute-2')
+  const { ensureNoHolder } = holders
+  holders.ensureNoHolder = async () => {
+    throw broken()
+  }
+  it.destination.ensureNoIncoming = async () => {
+    throw broken()
+  }
+  const run = await carriedOut(it)
+  assert.equal(run.state, 'failed')
+  assert.equal((await it.source.guestStatus(it.server.id)).state, 'running')
+  assert.deepEqual(
+    [...storageOf(it).exports.values()].filter(({ isStandby }) => isStandby),
+    [],
+  )
+  const former = await fencedHeadRecords(it.world.db).formerHeadsOf(it.server.id)
+  const expected = it.input.disks.map(({ toHeadId }) => toHeadId).toSorted()
+  assert.deepEqual(former.map(({ headId }) => headId).toSorted(), expected)
+  for (const { headId } of former) await ensureNoHolder({ fence: 9 }, headId)
+  await assertAtOnePlace(it, 'source')
   await it.close()
 })
