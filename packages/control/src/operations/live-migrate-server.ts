@@ -37,7 +37,7 @@ import { unlessAway } from './away.ts'
 import { callerOf } from './caller.ts'
 import { computeOf, finishAction, guestSpecOf, type GuestPorts, type ServerAction } from './guest.ts'
 import { chooseDestination, guestSourceOf } from './live-migration-destination.ts'
-import { endStandBy, goBack, standBy, switchOver } from './live-migration-switchover.ts'
+import { endedEarly, endStandBy, goBack, standBy, switchOver } from './live-migration-switchover.ts'
 import { throughRestart } from './patience.ts'
 import { sideBySide } from './side-by-side.ts'
 
@@ -311,7 +311,7 @@ async function lookAtMemory({ op, input, ports, signal }: StepContext) {
     return { done: true, advance: phase }
   }
   if (phase !== 'copying') {
-    throw final(`The guest's memory could not be copied: ${error ?? 'its QEMU at the source has ended'}`)
+    throw endedEarly(`The guest's memory could not be copied: ${error ?? 'its QEMU at the source has ended'}`)
   }
   const { memoryMib, forced = false } = await ports.serverMigrations.get(op.id)
   const { copy, isOverdue } = judgeMemoryCopy(before, status, {

@@ -36,6 +36,9 @@ const truthOf = async (ports: LiveMigrateServerPorts, volumeId: string) => {
   return ports.copies.get(imageId)
 }
 
+/** This attempt is over, and the guest goes on at the source; another one may well succeed, there, too. */
+export const endedEarly = (message: string) => final(message, new DomainError('unavailable', message))
+
 /** At the storage and at the destination everything waits, with access to nothing. Tells where the disks are. */
 export async function standBy(
   ports: LiveMigrateServerPorts,
@@ -162,13 +165,13 @@ export async function switchOver(
   if (sending.status === 'rejected') throw sending.reason
   const sent = sending.value
   if (sent.status.phase !== 'completed') {
-    throw final(
+    throw endedEarly(
       `The rest of the guest's memory could not be sent: ${sent.status.error ?? `it is ${sent.status.phase}`}`,
     )
   }
   const there = await watch.part('arrive', to.awaitIncoming(serverId, op.id, arrivesWithinMs))
   if (there.phase !== 'arrived') {
-    throw final(`The guest did not arrive at ${host}: ${there.error ?? there.phase}`)
+    throw endedEarly(`The guest did not arrive at ${host}: ${there.error ?? there.phase}`)
   }
   const heads = Object.fromEntries(disks.map(({ attachmentId, toHeadId }) => [attachmentId, toHeadId]))
   await watch.part(
