@@ -3,7 +3,7 @@
  * one place access to a volume, and whoever had it before has provably lost it.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
-import { DomainError, type GuestDisk } from '@volant/contract'
+import { DomainError, isDomainError, type GuestDisk } from '@volant/contract'
 import { final } from '@volant/saga'
 import { callerOf } from './caller.ts'
 import { isHeadFenced, unlessGivenUp } from './given-up.ts'
@@ -148,7 +148,7 @@ export async function switchOver(
   const from = ports.agents.compute(source)
   const to = ports.agents.compute(host)
   const watch = stopwatch(ports.monotonic)
-  await watch.part('begin', from.beginSwitchover(callerOf(op), serverId, op.id))
+  await watch.part('begin', begun(from.beginSwitchover(callerOf(op), serverId, op.id)))
   // The guest stands still: it prints nothing more there. Nice to have, so nothing fails or waits for it.
   const console = from.consoleOutput(serverId).catch(() => undefined)
   await watch.part('fence', closeSource(ports, op, input))
@@ -190,6 +190,12 @@ export async function switchOver(
   const pauseMs = downtimeMs === undefined || wasPaused ? null : downtimeMs + ports.monotonic() - sent.at
   return { pauseMs, parts: watch.parts }
 }
+
+/** Where the agent has given it up: this came too late, which the next attempt need not. */
+const begun = (begin: Promise<void>): Promise<void> =>
+  begin.catch((error: unknown) => {
+    throw isDomainError(error) && error.code === 'conflict' ? endedEarly(error.message) : error
+  })
 
 function stopwatch(now: () => number) {
   const parts = { begin: 0, fence: 0, give: 0, send: 0, arrive: 0, commit: 0, resume: 0 }
