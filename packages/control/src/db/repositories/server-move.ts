@@ -13,7 +13,12 @@ export function serverMoves(db: Kysely<Database>): ServerMoves {
     bury: (serverId, heads) =>
       together(db, async (trx) => {
         for (const { headId, volumeId } of heads) {
-          const head = { head_id: headId, volume_id: volumeId, server_id: serverId, status: 'attaching' as const }
+          const head = {
+            head_id: headId,
+            volume_id: volumeId,
+            server_id: serverId,
+            status: 'attaching' as const,
+          }
           await buryHead(trx, head)
         }
       }),
