@@ -222,10 +222,10 @@ export function addDrain(program: Command): void {
       'after',
       [
         '',
-        'The host must be down, or have been forced down: nova service-force-down HOST. A server goes only when the storage has',
+        'The host must be down, or have been forced down: nova service-force-down UUID. A server goes only when the storage has',
         'proved that the host can not write to any of its volumes; where it can not, the server stays, and the reason is told.',
         'The service stays disabled and forced down. When the host is back, what is left of its servers there is ended first;',
-        'then: nova service-force-down --unset HOST; nova service-enable HOST.',
+        'then, with the UUID of `nova service-list`: nova service-force-down --unset UUID; nova service-enable UUID.',
       ].join('\n'),
     )
     .action(evacuate)

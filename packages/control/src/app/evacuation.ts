@@ -128,12 +128,16 @@ async function required(
   requireState(server, 'evacuate', evacuable, inTheWay.includes(server.taskState) ? [] : [server.taskState])
   const from = server.host
   if (from === null) {
-    throw new DomainError('conflict', `Instance ${serverId} has no compute host: its build failed. Delete it.`)
+    throw new DomainError(
+      'conflict',
+      `Instance ${serverId} has no compute host: its build failed. Delete it.`,
+    )
   }
-  if ((await services.ofHost(from))?.up === true) {
+  const service = await services.ofHost(from)
+  if (service?.up === true) {
     throw new DomainError(
       'invalid',
-      `Compute service of ${from} is still in use. Where the host is dead for sure: nova service-force-down ${from}`,
+      `Compute service of ${from} is still in use. Where the host is dead for sure: nova service-force-down ${service.id}`,
     )
   }
   if (server.boot.rootDisk !== undefined) {
