@@ -54,7 +54,11 @@ export interface ColdMoveInput extends ServerAction {
 
 /** What every step of such an operation has. */
 export interface ColdMoveContext {
-  readonly op: { readonly id: string; readonly fence: number }
+  readonly op: {
+    readonly id: string
+    readonly fence: number
+    readonly control: { readonly cancelRequested: boolean }
+  }
   readonly input: ColdMoveInput
   readonly ports: ColdMovePorts
   readonly signal: AbortSignal
@@ -181,6 +185,12 @@ export async function leaveAgain(context: ColdMoveContext): Promise<void> {
   })
   if (!reached) await fenceServer(ports, caller, input.serverId, context.now())
 }
+
+/** What the migration's record and the server's list of actions say of one that was undone. */
+export const whyNot = ({ op }: ColdMoveContext, server: Pick<Server, 'fault'> | undefined): string =>
+  op.control.cancelRequested
+    ? 'The operation was cancelled.'
+    : (server?.fault?.message ?? 'The operation failed.')
 
 /** What a server shows whose guest runs, or does not. */
 export const restingFields = (runs: boolean): { vmState: VmState; powerState: Server['powerState'] } =>

@@ -15,6 +15,7 @@ import {
   settleThere,
   showTask,
   stopThere,
+  whyNot,
   type ColdMoveInput,
   type ColdMovePorts,
 } from './cold-move.ts'
@@ -43,10 +44,11 @@ export const resizeServer = operation<ResizeServerInput, ColdMovePorts>('server.
         return null
       }),
     // The last to be undone.
-    undo: async ({ input, ports, now }) => {
+    undo: async (context) => {
+      const { input, ports, now } = context
       const { serverId, migrationId } = input
       const server = await ports.servers.find(serverId)
-      const message = server?.fault?.message ?? 'The operation was cancelled.'
+      const message = whyNot(context, server)
       await ports.serverMigrations.update(migrationId, { status: 'error', reserves: null, message })
       if (server === undefined) return
       await ports.servers.update(serverId, restingFields(input.ran))

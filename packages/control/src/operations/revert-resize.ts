@@ -13,6 +13,7 @@ import {
   runAgainThere,
   settleThere,
   stopThere,
+  whyNot,
   type ColdMoveInput,
   type ColdMovePorts,
 } from './cold-move.ts'
@@ -32,7 +33,8 @@ export const revertResize = operation<ColdMoveInput, ColdMovePorts>('server.reve
         return null
       }),
     // The last to be undone: it is to be confirmed, or reverted, as before.
-    undo: async ({ input, ports, now }) => {
+    undo: async (context) => {
+      const { input, ports, now } = context
       const { serverId, migrationId } = input
       await ports.serverMigrations.updateIf(migrationId, ['reverting', 'reverted'], { status: 'finished' })
       const server = await ports.servers.find(serverId)
@@ -40,7 +42,7 @@ export const revertResize = operation<ColdMoveInput, ColdMovePorts>('server.reve
       const { powerState } = restingFields(input.ran)
       await ports.servers.update(serverId, { vmState: 'resized', powerState })
       await ports.servers.updateIf(serverId, { taskStates: moveTasks }, { taskState: null })
-      await finishAction(ports, input, now(), server.fault?.message ?? 'The operation was cancelled.')
+      await finishAction(ports, input, now(), whyNot(context, server))
     },
   })
 
