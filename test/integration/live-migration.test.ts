@@ -41,7 +41,7 @@ const bootFromVolume = (fields: Record<string, unknown> = {}): Promise<string> =
     'admin',
   )
 
-const show = async (id: string): Promise<Record<string, any>> =>
+const show = async (id: string): Promise<Record<string, unknown>> =>
   (await rig.call('GET', `/servers/${id}`, { as: 'admin' })).body.server
 
 const migrate = (
