@@ -285,6 +285,20 @@ test('a server that is deleted between two questions of one look costs the drain
   assert.deepEqual(rig.on('compute-1'), [])
 })
 
+test('of two drains that begin at the same moment none leaves its servers without a refuge', async (t) => {
+  const rig = hostRig(['compute-1', 'compute-2'])
+  rig.add('a')
+  rig.disable('compute-2', drainedReason('the other'))
+  const { drain, ended } = await planes(t, rig)
+  const run = await ended(await drain())
+  assert.equal(run.state, 'failed')
+  assert.match(run.failure?.message ?? '', /every other one has been disabled meanwhile/)
+  assert.deepEqual([rig.started.length, rig.services.get('compute-1')?.disabled], [0, false])
+  rig.set('a', { metadata: { 'volant:drain': 'stop' } })
+  const again = await planes(t, rig)
+  assert.equal((await again.ended(await again.drain())).state, 'succeeded', 'it needs none')
+})
+
 test('a cancel begins nothing more; what is under way goes back, what has left stays, the host is in use again', async (t) => {
   const rig = hostRig()
   for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) rig.add(name)

@@ -18,7 +18,7 @@ import { drainedReason, notEmptyReason, type DrainPolicy, type Way } from '../do
 import { hostProgress, stayReasons, type ServerLine } from '../domain/host-progress.ts'
 import type { HostOccupants } from '../ports/server-relocations.ts'
 import type { ComputeServiceRecords } from '../ports/servers.ts'
-import { comingTo, drainPlaces, drainWorks, serversById, type HostFactsPorts } from './host-facts.ts'
+import { comingTo, drainPlaces, drainWorks, leaves, serversById, type HostFactsPorts } from './host-facts.ts'
 import {
   arrived,
   bringWishes,
@@ -71,6 +71,7 @@ export const drainHost = operation<DrainHostInput, DrainHostPorts>('host.drain',
       const { id } = await computeServiceOf(ports, input.host)
       const fields = { disabled: true, disabledReason: drainedReason(op.id) }
       await ports.services.update(id, { ...fields, updatedAt: now().toISOString() })
+      await requireOthers(ports, input)
       return null
     },
     undo: async ({ op, input, ports, now }) => {
@@ -158,6 +159,20 @@ export const drainHost = operation<DrainHostInput, DrainHostPorts>('host.drain',
     },
     undo: nothingToUndo,
   })
+
+/** Of two drains that begin at the same moment each may have taken the other's host for a refuge. */
+async function requireOthers(ports: DrainHostPorts, { host, policy, to }: DrainHostInput): Promise<void> {
+  const open = (await ports.services.list()).some(
+    (one) =>
+      one.binary === 'nova-compute' &&
+      one.host !== host &&
+      !one.disabled &&
+      !one.forcedDown &&
+      (to === null || to.includes(one.host)),
+  )
+  if (open || !(await drainWorks(ports, host, policy)).some(leaves)) return
+  throw final(`Servers can't leave compute host ${host}: every other one has been disabled meanwhile.`)
+}
 
 const isHeld = (parts: Parts): boolean =>
   [...parts.values()].flat().some((part) => isGoing(part) && part.control.paused)
