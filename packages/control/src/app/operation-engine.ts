@@ -1,6 +1,7 @@
 import { isDomainError } from '@volant/contract'
 import type { Executor, HeldDetail, RunRecord, SagaStore } from '@volant/saga'
 import { givesWay } from '../domain/giving-way.ts'
+import { requirePausable } from '../domain/unpausable.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 
 /** How long the start of an operation may wait in all for those that give way to it. Milliseconds. */
@@ -40,6 +41,7 @@ export function operationEngine(
       await executorOf().cancel(operationId)
     },
     async pause(operationId) {
+      requirePausable(await executorOf().get(operationId))
       await executorOf().pause(operationId)
     },
     async resume(operationId) {

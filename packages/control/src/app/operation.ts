@@ -13,6 +13,7 @@ import {
   type Possible,
 } from '../domain/operation-view.ts'
 import { enforce } from '../domain/policy.ts'
+import { isPausable, requirePausable } from '../domain/unpausable.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { FlexVolMoveRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import type { ShareRecords } from '../ports/shares.ts'
@@ -79,7 +80,7 @@ export function createOperations(options: {
   }
   const possible = (run: RunRecord): Possible => {
     const { wishes, skip } = executor.possible(run.id)
-    return { wishes: unpausable.has(run.kind) ? wishes.filter((wish) => wish !== 'pause') : wishes, skip }
+    return { wishes: isPausable(run.kind) ? wishes : wishes.filter((wish) => wish !== 'pause'), skip }
   }
   const view = async (run: RunRecord): Promise<Operation> =>
     operationView(run, await executor.history(run.id), await namesOf(run), possible(run))
@@ -163,20 +164,6 @@ export function createOperations(options: {
 }
 
 type Sources = Parameters<typeof createOperations>[0]
-
-/**
- * Kinds that can't be paused: the end of a live migration is QEMU's to say, and a guest that stands still then waits for
- * nobody.
- */
-const unpausable: ReadonlySet<string> = new Set(['server.live-migrate'])
-
-function requirePausable({ id, kind }: RunRecord): void {
-  if (!unpausable.has(kind)) return
-  throw new DomainError(
-    'conflict',
-    `A live migration can't be paused. Slow it: volant operations rate ${id} 10M; or cancel it: volant operations cancel ${id}`,
-  )
-}
 
 /** Kinds of operations that are carried out by others. */
 const hasParts: ReadonlySet<string> = new Set([

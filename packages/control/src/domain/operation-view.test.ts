@@ -56,3 +56,35 @@ test('what waits for its cutovers to be let through says first who lets them thr
   const ended = { state: 'succeeded' as const, endedAt: '2026-11-22T10:01:00.000Z' }
   assert.deepEqual(commandsOf(runOf('share.migrate', migration, ended)), [])
 })
+
+test('a live migration tells how much memory is there, and at its end for how long the guest stood still', () => {
+  const memory = {
+    phase: 'copying',
+    doneBytes: 620,
+    totalBytes: 1000,
+    leftBytes: 380,
+    rateBps: 100,
+    etaSeconds: 4,
+    dirtyBps: 5,
+    downtimeLimitMs: 50,
+    throttlePercent: 0,
+  }
+  const names = { resourceName: 'web-1', source: 'compute-1', target: 'compute-2', parts: 0, undoUntil: null }
+  const show = (more: object, log: object[] = []) =>
+    operationView(
+      runOf('server.live-migrate', { serverId: 's' }, { progress: memory, step: 'copied', ...more } as never),
+      log as never,
+      names,
+      { wishes: ['cancel'], skip: null },
+    )
+  const copying = show({})
+  assert.deepEqual([copying.phase, copying.resource.id], ['copying', 's'])
+  assert.deepEqual([copying.progress.percent, copying.progress.dirty_bytes], [62, 380])
+  assert.equal(show({ step: 'switchover', state: 'running' }).phase, 'switchover')
+  const log = [{ event: 'done', step: 'switchover', output: { pauseMs: 41.238 } }]
+  const ended = show({ state: 'succeeded', step: null, endedAt: '2026-11-22T10:00:10.000Z' }, log)
+  assert.deepEqual(
+    [ended.client_pause_ms, ended.progress.done_bytes, ended.progress.percent],
+    [41.24, 1000, 100],
+  )
+})

@@ -19,6 +19,7 @@ export interface OperationEngine {
       id?: string
     },
   ): Promise<{ id: string }>
+  /** Throws `conflict` where it has ended, or is of a kind that can't be paused (domain/unpausable.ts). */
   pause(operationId: string): Promise<void>
   resume(operationId: string): Promise<void>
   /** Bytes per second; null: unlimited. */
