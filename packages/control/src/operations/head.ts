@@ -74,8 +74,28 @@ export async function ensureNoHead(ports: HeadPorts, caller: Caller, attachment:
     const isAway = isDomainError(error) && error.code === 'unavailable'
     if (!isAway || !(await ports.backend.isFenced(attachment.headId))) throw error
   }
-  for (const copy of await ports.copies.ofVolume(attachment.volumeId)) {
-    await ports.backend.revoke(caller, copy, machine, attachment.headId)
+  await closeToHead(ports, caller, attachment.volumeId, machine, attachment.headId)
+}
+
+/**
+ * Takes the head's access to every copy of the volume away at the storage. A source that is kept after a migration is closed
+ * where its node answers: what is written there reaches no truth, and its node may be gone for good. What is left then the
+ * sweep removes.
+ */
+export async function closeToHead(
+  ports: Pick<HeadPorts, 'copies'> & { backend: Pick<Backend, 'revoke'> },
+  caller: Caller,
+  volumeId: string,
+  machine: string,
+  headId: string,
+): Promise<void> {
+  for (const copy of await ports.copies.ofVolume(volumeId)) {
+    try {
+      await ports.backend.revoke(caller, copy, machine, headId)
+    } catch (error) {
+      const isAway = isDomainError(error) && error.code === 'unavailable'
+      if (!isAway || copy.state !== 'retained') throw error
+    }
   }
 }
 

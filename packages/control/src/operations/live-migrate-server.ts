@@ -36,6 +36,7 @@ import type { ServerMigrationRecords, ServerMoves } from '../ports/server-migrat
 import { unlessAway } from './away.ts'
 import { callerOf } from './caller.ts'
 import { computeOf, finishAction, guestSpecOf, type GuestPorts, type ServerAction } from './guest.ts'
+import { closeToHead } from './head.ts'
 import { chooseDestination, guestSourceOf } from './live-migration-destination.ts'
 import { endedEarly, endStandBy, goBack, standBy, switchOver } from './live-migration-switchover.ts'
 import { throughRestart } from './patience.ts'
@@ -192,11 +193,9 @@ export const liveMigrateServer = operation<LiveMigrateServerInput, LiveMigrateSe
         await ports.agents.compute(input.source).ensureNoGuest(callerOf(op), input.serverId)
         await sideBySide(input.disks, ({ fromHeadId }) => holders.ensureNoHolder(callerOf(op), fromHeadId))
       })
-      await sideBySide(input.disks, async ({ volumeId, fromHeadId }) => {
-        for (const copy of await ports.copies.ofVolume(volumeId)) {
-          await ports.backend.revoke(callerOf(op), copy, machine, fromHeadId)
-        }
-      })
+      await sideBySide(input.disks, ({ volumeId, fromHeadId }) =>
+        closeToHead(ports, callerOf(op), volumeId, machine, fromHeadId),
+      )
       return { retired }
     },
   })

@@ -127,6 +127,8 @@ async function closeDestination(
   await sideBySide(disks, async ({ volumeId, toHeadId }) => {
     let isLocal = false
     for (const copy of await ports.copies.ofVolume(volumeId)) {
+      // It never had access to the source that is kept after a volume's migration, whose node may be gone.
+      if (copy.state === 'retained') continue
       if (!(await ports.backend.revoke(callerOf(op), copy, machine, toHeadId))) isLocal = true
     }
     if (isLocal) await ports.agents.holders(machine).ensureNoHolder(callerOf(op), toHeadId)

@@ -9,7 +9,7 @@
  */
 import { messageOf, type Caller, type GuestStatus } from '@volant/contract'
 import type { Logger } from 'pino'
-import { ensureHead, type HeadPorts } from '../operations/head.ts'
+import { closeToHead, ensureHead, type HeadPorts } from '../operations/head.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { FencedHead, FencedHeadRecords } from '../ports/fenced-heads.ts'
 import type { OperationEngine } from '../ports/operations.ts'
@@ -116,9 +116,7 @@ async function removeHead(
 ): Promise<void> {
   const machine = ports.places.machineOfHost(host)
   await ports.agents.holders(machine).ensureNoHolder(caller, headId)
-  for (const copy of await ports.copies.ofVolume(volumeId)) {
-    await ports.backend.revoke(caller, copy, machine, headId)
-  }
+  await closeToHead(ports, caller, volumeId, machine, headId)
 }
 
 async function isForcedDown({ services }: ReturnedHostPorts, host: string): Promise<boolean> {
