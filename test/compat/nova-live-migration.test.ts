@@ -81,6 +81,12 @@ async function slowMigration(): Promise<{ operationId: string; number: string }>
   })
   await plane.client.ndo.setRate(operationId, 1024 * 1024)
   await until('it copies', 60_000, async () => (await newest())?.progress.total_bytes !== null)
+  const shownNow = await newest()
+  assert.deepEqual(
+    [shownNow?.phase, shownNow?.commands.some((one) => / pause /.test(one))],
+    ['copying', false],
+  )
+  await assert.rejects(plane.client.ndo.pause(operationId), /can't be paused/)
   const [row] = rowsOf(await ok('nova', 'server-migration-list', 'ubuntu-instance'))
   assert.equal(row?.['Status'], 'running')
   assert.ok(Number(row['Total Memory Bytes']) > 0)

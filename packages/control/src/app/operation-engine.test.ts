@@ -31,6 +31,7 @@ const named = (kind: string) =>
     .step('do', { do: async ({ ports }) => void (await ports['do']?.()), undo: nothingToUndo })
 const attach = named('volume.attach')
 const otherPart = named('image.relocate')
+const liveMigration = named('server.live-migrate')
 
 async function rig(t: TestContext, options?: { patienceMs: number }) {
   const store = new MemoryStore()
@@ -38,7 +39,7 @@ async function rig(t: TestContext, options?: { patienceMs: number }) {
   const executor = new Executor({
     store,
     owner: 'test',
-    operations: [bind(part, ports), bind(attach, ports), bind(otherPart, ports)],
+    operations: [part, attach, otherPart, liveMigration].map((one) => bind(one, ports)),
     policy: {
       longestBackoff: '1ms',
       longestCheckInterval: '2ms',
@@ -195,4 +196,15 @@ test('all parts that hold keys of what is asked for end, however many they are',
   const { id } = await engine.start(remove, {})
   assert.equal((await executor.ended(id)).state, 'succeeded')
   for (const part of parts) assert.equal((await executor.get(part.id)).state, 'cancelled')
+})
+
+test('a live migration is paused by nobody, nor by what it is a part of', async (t) => {
+  const { executor, engine, ports } = await rig(t)
+  const letGo = Promise.withResolvers<void>()
+  ports['do'] = () => letGo.promise
+  const { id } = await executor.start(liveMigration, {})
+  await assert.rejects(engine.pause(id), refused)
+  assert.equal((await executor.get(id)).control.paused, false)
+  letGo.resolve()
+  assert.equal((await executor.ended(id)).state, 'succeeded')
 })
