@@ -289,6 +289,7 @@ export class Guest {
       pid: identity.pid,
       accelerator: record.accelerator,
       ...(migrationId === undefined ? {} : { migrationId }),
+      ...(record.outgoing === undefined ? {} : { isLeaving: true as const }),
     }
     if (this.incoming.expected !== undefined) return { ...base, state: 'incoming', diskAttachmentIds: ids }
     return this.#runningStatus({ ...base, process: identity }, ids)

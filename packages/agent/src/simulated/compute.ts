@@ -147,6 +147,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
       serverId,
       state: standsStill ? 'paused' : guest.state,
       ...(migrationId === undefined ? {} : { migrationId }),
+      ...(runs(guest) && migrations.isLeaving(serverId) ? { isLeaving: true as const } : {}),
       ...(guest.reason === undefined ? {} : { reason: guest.reason }),
       ...(runs(guest) ? { pid: guest.pid, accelerator: 'tcg' as const } : {}),
       diskAttachmentIds: runs(guest) ? [...guest.disks.keys()] : [],

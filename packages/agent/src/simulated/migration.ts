@@ -170,6 +170,10 @@ export class SimulatedMigrations<G extends MigratingGuest> {
     return (this.#outgoing.get(serverId) ?? this.#incoming.get(serverId))?.request.migrationId
   }
 
+  isLeaving(serverId: string): boolean {
+    return this.#outgoing.has(serverId)
+  }
+
   hardware(serverId: string): GuestHardware {
     const { spec } = this.#host.running(serverId)
     const addresses = spec.disks.map(({ attachmentId }, index) => [attachmentId, `0${index + 4}.0`] as const)
@@ -236,7 +240,8 @@ export class SimulatedMigrations<G extends MigratingGuest> {
         `Server ${serverId} is not on ${this.#host.host} by migration ${migrationId}.`,
       )
     }
-    if (incoming.phase === 'running') return
+    // An agent that ended in between had written it down, and not told QEMU yet.
+    if (incoming.phase === 'running') return this.#goOn(serverId, paused)
     if (incoming.phase === 'waiting') {
       throw new DomainError('conflict', `Server ${serverId} has not arrived; it cannot go on here.`)
     }

@@ -56,6 +56,8 @@ export interface GuestStatus {
   reason?: string
   /** Of the live migration that is under way with it, or that it came by. */
   migrationId?: string
+  /** That migration is one to another host, which nobody has abandoned yet, though QEMU may have given it up. */
+  isLeaving?: true
 }
 
 /** What another host must have the same of for a guest to go on there, as its QEMU says it (`qom-get`, `query-pci`). */

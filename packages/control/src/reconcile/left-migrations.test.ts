@@ -79,3 +79,49 @@ test('a destination that was away since the commit is told to let the guest go o
   await assertAtOnePlace(it, 'destination')
   await it.close()
 })
+
+test('a paused guest that was left in its switchover can be changed again, and stays paused', async () => {
+  const it = await openLiveMigration(apart, { vmState: 'paused', powerState: 3 })
+  const { ensureMigrationAbandoned } = it.source
+  it.source.continueMigration = away
+  it.source.ensureMigrationAbandoned = away
+  assert.equal(await carryOut(it), 'failed')
+  it.source.ensureMigrationAbandoned = ensureMigrationAbandoned
+  await finish(it, 'source')
+  await assertAtOnePlace(it, 'source', 'paused')
+  await it.source.ensureGuestPaused({ fence: 100 }, it.server.id, false)
+  await it.close()
+})
+
+test('a guest that runs on by itself, for its destination has died, can be changed again', async () => {
+  const it = await openLiveMigration(apart)
+  const { ensureMigrationAbandoned } = it.source
+  it.source.continueMigration = async () => {
+    it.source.failMigration(it.server.id, 'Broken pipe')
+    return away()
+  }
+  it.source.ensureMigrationAbandoned = away
+  assert.equal(await carryOut(it), 'failed')
+  const { state, isLeaving } = await it.source.guestStatus(it.server.id)
+  assert.deepEqual([state, isLeaving], ['running', true])
+  it.source.ensureMigrationAbandoned = ensureMigrationAbandoned
+  await finish(it, 'source')
+  assert.equal((await it.source.guestStatus(it.server.id)).isLeaving, undefined)
+  await assertAtOnePlace(it, 'source')
+  await it.close()
+})
+
+test('a destination whose agent ended between writing down the arrival and telling QEMU is told again', async () => {
+  const it = await openLiveMigration(apart)
+  const { ensureArrived } = it.destination
+  it.destination.ensureArrived = async (caller, serverId, migrationId) => {
+    await ensureArrived(caller, serverId, migrationId, true)
+    return away()
+  }
+  assert.equal(await carryOut(it), 'succeeded')
+  it.destination.ensureArrived = ensureArrived
+  assert.equal((await it.destination.guestStatus(it.server.id)).state, 'paused')
+  await finish(it, 'destination')
+  await assertAtOnePlace(it, 'destination')
+  await it.close()
+})

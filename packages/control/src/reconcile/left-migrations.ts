@@ -2,7 +2,8 @@
  * What is left of a live migration that had to end without a host: it did not answer, and the operation kept nobody waiting
  * for it. The records have decided by then, so what is missing is one word:
  *
- * - a guest that stands still where its server is, for its migration was given up: it goes on;
+ * - a guest whose migration from here was given up: it is abandoned. The guest goes on where it stands still, unless its user
+ *   paused it, and may be changed again;
  * - a guest that has arrived where its server is, and was not told to go on: it is told.
  */
 import { messageOf, type Caller, type GuestStatus } from '@volant/contract'
@@ -29,60 +30,62 @@ export async function finishLeftMigrations(
   guests: readonly GuestStatus[],
 ): Promise<void> {
   for (const guest of guests) {
-    const { serverId, migrationId, state } = guest
-    if (migrationId === undefined || (state !== 'incoming' && !standsStill(state))) continue
+    const { serverId, migrationId } = guest
+    if (migrationId === undefined || !isUnfinished(guest)) continue
     const server = await ports.servers.find(serverId)
-    if (server === undefined || server.host !== host || !(await isLeft(ports, server, state))) continue
+    if (server === undefined || server.host !== host || !(await isLeft(ports, server, guest))) continue
     try {
-      await goOn(ports, caller, server, migrationId)
+      if (!(await goOn(ports, caller, server, migrationId))) continue
       ports.log.warn(
         { host, server: serverId, migrationId },
-        'a guest goes on that a live migration had left',
+        'what a live migration had left of a guest was ended',
       )
     } catch (error) {
       // Looked at again in the next round.
       ports.log.warn(
         { host, server: serverId, reason: messageOf(error) },
-        'a guest that a live migration had left could not go on yet',
+        'what a live migration had left of a guest could not be ended yet',
       )
     }
   }
 }
 
-/** Its requests may have failed: it was continued while it had no access. */
-const standsStill = (state: GuestStatus['state']): boolean =>
-  state === 'paused' || state === 'paused-io-error'
+/** The last: its agent ended after it had written down that the guest goes on here. */
+const isUnfinished = ({ isLeaving, state, reason }: GuestStatus): boolean =>
+  isLeaving === true || state === 'incoming' || (state === 'paused' && reason === undefined)
 
 /** Nobody works on it, and nobody paused it. */
 async function isLeft(
   { engine }: LeftMigrationPorts,
   server: Server,
-  state: GuestStatus['state'],
+  { isLeaving, state }: GuestStatus,
 ): Promise<boolean> {
   if (server.taskState !== null) return false
-  if (state !== 'incoming' && server.vmState !== 'active') return false
+  if (isLeaving !== true && state === 'paused' && server.vmState !== 'active') return false
   for (const key of ['server', 'server-delete', 'server-evacuate']) {
     if ((await engine.holderOf(`${key}/${server.id}`)) !== undefined) return false
   }
   return true
 }
 
+/** False where it was ended meanwhile, or its user's pause is what it stands still for. */
 async function goOn(
   ports: LeftMigrationPorts,
   caller: Caller,
   server: Server,
   migrationId: string,
-): Promise<void> {
+): Promise<boolean> {
   const agent = ports.agents.compute(server.host as string)
   // The list is older than the records just read.
-  const { state } = await agent.guestStatus(server.id)
-  if (state !== 'incoming' && !standsStill(state)) return
+  const seen = await agent.guestStatus(server.id)
+  if (seen.migrationId !== migrationId || !isUnfinished(seen)) return false
   for (const attachment of await ports.attachments.ofServer(server.id)) {
     await ensureHead(ports, caller, attachment)
   }
-  if (state === 'incoming') {
-    await agent.ensureArrived(caller, server.id, migrationId, server.vmState === 'paused')
-  } else {
+  if (seen.isLeaving === true) {
     await agent.ensureMigrationAbandoned(caller, server.id, migrationId)
+    return true
   }
+  const { state } = await agent.ensureArrived(caller, server.id, migrationId, server.vmState === 'paused')
+  return state !== seen.state
 }
