@@ -117,7 +117,10 @@ test('once fenced the head gets nothing, whoever asks, until its host answers; t
   assert.equal((await evacuate()).state, 'failed')
   assert.deepEqual(it.clients(), [], 'nobody may write')
   it.setSilent(false)
-  await assert.rejects(ensureHead(it.ports, { fence: 1 }, it.attachment), /gets no access to storage: its host was fenced/)
+  await assert.rejects(
+    ensureHead(it.ports, { fence: 1 }, it.attachment),
+    /gets no access to storage: its host was fenced/,
+  )
   assert.deepEqual(it.clients(), [])
   assert.equal(await it.comesBack(), 0, 'it is no zombie')
   assert.deepEqual(it.clients(), ['m2'])
@@ -217,7 +220,10 @@ test('a volume at its cutover, with its register on the dead host: it is refused
   assert.deepEqual([stuck.state, stuck.step], ['needs-attention', 'cutover'])
   const run = await evacuate(0)
   assert.equal(run.state, 'failed')
-  assert.match(run.failure?.message ?? '', /at its cutover, and which of its images is the truth is known to host compute-1 alone/)
+  assert.match(
+    run.failure?.message ?? '',
+    /at its cutover, and which of its images is the truth is known to host compute-1 alone/,
+  )
   assert.equal((await it.now()).host, 'compute-1')
   assert.deepEqual(it.headsOn('m3'), [])
 })

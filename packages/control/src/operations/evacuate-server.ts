@@ -65,7 +65,8 @@ export const evacuateServer = operation<EvacuateServerInput, EvacuateServerPorts
         return { done: part.endedAt !== null, progress: { phase: part.step ?? part.state }, advance }
       }
       // A live migration from there may have come to its end.
-      if ((await ports.servers.find(input.serverId))?.host !== input.from) return { done: true, advance: null }
+      if ((await ports.servers.find(input.serverId))?.host !== input.from)
+        return { done: true, advance: null }
       const volumeIds = (await ports.attachments.ofServer(input.serverId)).map(({ volumeId }) => volumeId)
       const inTheWay = await workOn(ports, input.serverId, volumeIds)
       if (inTheWay.length === 0) return begin(ports, op.id, input, volumeIds)

@@ -111,7 +111,9 @@ export async function endCopy(
   { holderId, machine, isHead }: Holder,
 ): Promise<void> {
   // The head's host may have been given up: then nothing of it reaches either image any more.
-  await unlessGivenUp(isHeadFenced(ports, holderId), () => endMirror(ports, op, { holderId, machine, isHead }))
+  await unlessGivenUp(isHeadFenced(ports, holderId), () =>
+    endMirror(ports, op, { holderId, machine, isHead }),
+  )
 }
 
 async function endMirror(

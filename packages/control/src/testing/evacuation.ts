@@ -116,7 +116,10 @@ export async function openEvacuation(
     guestAt: async (host: string) => (await world.agents.compute(host).guestStatus(server.id)).state,
     headsOn: (machine: string) => [...(world.holders.get(machine)?.holders.keys() ?? [])],
     /** The old host answers, and is looked at. */
-    async comesBack(engine: ReturnedHostPorts['engine'] = ports.engine, caller: Caller = { fence: 1_000_000 }) {
+    async comesBack(
+      engine: ReturnedHostPorts['engine'] = ports.engine,
+      caller: Caller = { fence: 1_000_000 },
+    ) {
       silent.is = false
       return settleReturnedHost(
         { ...ports, engine, services, log },
