@@ -47,8 +47,11 @@ export function createHostOccupants(options: {
         // One that no record knows may be a neighbour's; of a machine of its own all are the host's.
         const isOurs = head === undefined ? alsoThere.length === 0 : head.host === host
         if (!isOurs || (head?.serverId != null && resting.has(head.serverId))) continue
-        const whose = head === undefined ? 'nobody knows' : `volume ${head.volumeId}`
-        left.push(`the head ${holderId} of ${whose} runs there`)
+        left.push(
+          head === undefined
+            ? `the storage daemon ${holderId}, which no record knows, runs there (volant sweep)`
+            : `the head ${holderId} of volume ${head.volumeId} runs there`,
+        )
       }
       return { left, alsoThere }
     },
