@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, readdirSync, rmSync, statSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { test } from 'node:test'
@@ -31,4 +31,14 @@ test('a write that fails is told to its caller, and the next one goes on', async
   const file = new RecordFile<object>(join(folder, 'none', 'r.json'))
   await assert.rejects(file.write({}), { code: 'ENOENT' })
   await assert.rejects(file.write({}), { code: 'ENOENT' })
+})
+
+test('with a record goes what a process that died left of its writing', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'vf-'))
+  t.after(() => rmSync(folder, { recursive: true }))
+  const path = join(folder, 'r.json')
+  writeJsonDurably(path, { n: 0 })
+  writeFileSync(`${path}.new`, '{ "n"')
+  await new RecordFile(path).remove()
+  assert.deepEqual(readdirSync(folder), [])
 })

@@ -2,12 +2,14 @@ import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, wr
 import { open, rename, unlink } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
+const temporaryOf = (path: string): string => `${path}.new`
+
 /**
  * Replaces a file by JSON such that after a crash at any moment, of the machine too, either the old content or
  * the new one is there. Synchronous on purpose: a record is small, and what follows depends on it.
  */
 export function writeJsonDurably(path: string, value: unknown): void {
-  const temporary = `${path}.new`
+  const temporary = temporaryOf(path)
   const fd = openSync(temporary, 'w', 0o600)
   try {
     writeSync(fd, `${JSON.stringify(value, null, 2)}\n`)
@@ -17,6 +19,14 @@ export function writeJsonDurably(path: string, value: unknown): void {
   }
   renameSync(temporary, path)
   syncFolder(dirname(path))
+}
+
+async function unlinkIfThere(path: string): Promise<void> {
+  try {
+    await unlink(path)
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
+  }
 }
 
 /** The file's JSON, or undefined where there is no such file. */
@@ -68,15 +78,13 @@ export class RecordFile<T> {
   async unlink(): Promise<void> {
     this.#removed = true
     await (this.#queued ?? this.#running).catch(() => {})
-    try {
-      await unlink(this.#path)
-    } catch (error) {
-      if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
-    }
+    await unlinkIfThere(this.#path)
+    // Of a process that died as it wrote.
+    await unlinkIfThere(temporaryOf(this.#path))
   }
 
   async #writeNow(): Promise<void> {
-    const temporary = `${this.#path}.new`
+    const temporary = temporaryOf(this.#path)
     const file = await open(temporary, 'w', 0o600)
     try {
       await file.writeFile(`${JSON.stringify(this.#value, null, 2)}\n`)
