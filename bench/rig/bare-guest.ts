@@ -88,9 +88,10 @@ export async function startBareGuest(options: BareGuestOptions): Promise<BareGue
     return { process, qmp, exportName }
   }
   let running = await start()
+  // Asked to quit, one whose disk was taken away would wait for it.
   const end = async ({ process, qmp }: Running): Promise<void> => {
     const gone = once(process, 'exit')
-    await qmp.execute('quit').catch(() => {})
+    process.kill('SIGKILL')
     await gone
     qmp.close()
   }
