@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import type { Faults } from '@volant/agent/simulated/faults.ts'
 import { DomainError } from '@volant/contract'
 import { bind, Executor, MemoryStore, type RunRecord } from '@volant/saga'
@@ -359,3 +360,24 @@ test('a destination that stays away after a failure keeps nobody; whose its head
   await assertAtOnePlace(it, 'source')
   await it.close()
 })
+
+const never = (): Promise<never> => new Promise(() => {})
+
+for (const [what, strike] of [
+  ["the destination's access fails", (it) => void scripted(storageOf(it)).next('ensureExport', 'before')],
+  ['the destination is cut off', (it) => void failOnce(it.destination, 'awaitIncoming', 'before')],
+] satisfies [string, (it: LiveMigrationWorld) => void][]) {
+  test(`${what} while the rest is sent: the guest does not stand still until that ends`, async () => {
+    const it = await openLiveMigration(apart)
+    const begin = it.source.beginSwitchover.bind(it.source)
+    it.source.beginSwitchover = async (...args) => {
+      await begin(...args)
+      strike(it)
+    }
+    it.source.continueMigration = never
+    const run = await Promise.race([carriedOut(it), sleep(20_000, undefined, { ref: false })])
+    assert.equal(run?.state, 'failed', 'it did not go back while the rest was being sent')
+    await assertAtOnePlace(it, 'source')
+    await it.close()
+  })
+}

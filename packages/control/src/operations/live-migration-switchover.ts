@@ -159,19 +159,19 @@ export async function switchOver(
     const call = from.continueMigration(callerOf(op), serverId, op.id, continueWithinMs)
     return { status: await watch.part('send', call), at: ports.monotonic() }
   }
-  const [given, sending] = await Promise.allSettled([
-    watch.part('give', openDestination(ports, op, disks, host)),
-    send(),
-  ])
-  if (given.status === 'rejected') throw given.reason
-  if (sending.status === 'rejected') throw sending.reason
-  const sent = sending.value
+  const sending = send()
+  // Asked for from the beginning: a destination that is cut off tells the source nothing.
+  const arriving = to.awaitIncoming(serverId, op.id, continueWithinMs + arrivesWithinMs)
+  // Each is waited for below; where one fails the others are left, for the way back ends the sending.
+  for (const work of [sending, arriving]) work.catch(() => {})
+  await watch.part('give', openDestination(ports, op, disks, host))
+  const sent = await Promise.race([sending, arriving.then(() => sending)])
   if (sent.status.phase !== 'completed') {
     throw endedEarly(
       `The rest of the guest's memory could not be sent: ${sent.status.error ?? `it is ${sent.status.phase}`}`,
     )
   }
-  const there = await watch.part('arrive', to.awaitIncoming(serverId, op.id, arrivesWithinMs))
+  const there = await watch.part('arrive', arriving)
   if (there.phase !== 'arrived') {
     throw endedEarly(`The guest did not arrive at ${host}: ${there.error ?? there.phase}`)
   }
