@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { until } from './guest-rig.ts'
-import { kill, Migration, openMigrationRig, refused, slow, stateAt } from './live-migration-rig.ts'
+import { cutOff, kill, Migration, openMigrationRig, refused, slow, stateAt } from './live-migration-rig.ts'
 import { caller, MiB } from './rig.ts'
 
 test('whatever ends a migration before its commit, the guest goes on where it was', async (t) => {
@@ -68,6 +69,20 @@ test('whatever ends a migration before its commit, the guest goes on where it wa
     assert.match((await migration.continue()).phase, /failed|completed/)
     const incoming = await migration.destination.awaitIncoming(serverId, migration.migrationId, 10_000)
     assert.equal(incoming.phase, 'failed')
+  })
+  await step('its destination is cut off while most of its memory is sent', async (migration) => {
+    await migration.begin(slow)
+    const unlimited = { downtimeMs: 2_000_000 }
+    await migration.source.setMigrationLimits(caller, serverId, migration.migrationId, unlimited)
+    await migration.toSwitchover()
+    await migration.beginSwitchover()
+    await migration.fence()
+    await cutOff(rig, two)
+    // More than the sockets' buffers hold: QEMU answers nobody until somebody reads it.
+    const sent = migration.continue()
+    await sleep(500)
+    await migration.undo(true)
+    assert.match((await sent).phase, /failed|absent/)
   })
   await step('it is abandoned when all of it is at the destination', async (migration) => {
     await migration.toArrived()

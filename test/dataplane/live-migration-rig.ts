@@ -38,6 +38,13 @@ export const kill = async ({ serverId }: MigrationRig, { guests }: Place): Promi
   process.kill(pid, 'SIGKILL')
 }
 
+/** Its QEMU there reads nothing more, as behind a network that is cut. */
+export const cutOff = async ({ serverId }: MigrationRig, { guests }: Place): Promise<void> => {
+  const { pid } = await guests.agent().guestStatus(serverId)
+  assert.ok(pid !== undefined, 'there is a process to stop')
+  process.kill(pid, 'SIGSTOP')
+}
+
 /** A compute host of a machine of its own, with that machine's heads. */
 export interface Place {
   machine: string
@@ -190,15 +197,17 @@ export class Migration {
     return downtimeMs
   }
 
-  /** Before the commit, from wherever it is. */
-  async undo(): Promise<void> {
+  /** Before the commit, from wherever it is. A destination that is cut off is told last. */
+  async undo(isCutOff = false): Promise<void> {
     const { serverId, volumes } = this.#world
-    await this.destination.ensureNoIncoming(caller, serverId, this.migrationId)
+    const endIncoming = () => this.destination.ensureNoIncoming(caller, serverId, this.migrationId)
+    if (!isCutOff) await endIncoming()
     for (const headId of this.#newHeads) await this.to.holders.ensureNoHolder(caller, headId)
     for (const { headId, volumeId, image } of volumes) {
       await this.from.holders.ensureHolder(caller, { holderId: headId, volumeId, image, serves: true })
     }
     await this.source.ensureMigrationAbandoned(caller, serverId, this.migrationId)
+    if (isCutOff) await endIncoming()
     assert.equal((await this.phaseAfter('copying')).phase, 'absent')
     assert.equal((await this.destination.guestStatus(serverId)).state, 'absent')
   }

@@ -33,8 +33,12 @@ export interface MigrationInfo {
   'socket-address'?: { type: string; host?: string; port?: string }[]
 }
 
-export const queryMigration = async (qmp: QmpClient): Promise<MigrationInfo> =>
-  (await qmp.execute('query-migrate')) as MigrationInfo
+export const queryMigration = async (qmp: QmpClient, timeoutMs?: number): Promise<MigrationInfo> =>
+  (await qmp.execute('query-migrate', {}, timeoutMs)) as MigrationInfo
+
+/** Ends the connection to the destination, whatever QEMU is at; a migration over it fails then. */
+export const yankMigration = (qmp: QmpClient): Promise<unknown> =>
+  qmp.executeOutOfBand('yank', { instances: [{ type: 'migration' }] })
 
 const settleTimeoutMs = 2000
 const settlePauseMs = 2

@@ -10,11 +10,16 @@ import { QmpClient, QmpClosed, QmpError, QmpTimeout } from './qmp.ts'
 
 interface Command {
   execute: string
+  'exec-oob'?: string
   id: number
 }
 
 /** A monitor that greets and answers as told. */
-async function openMonitor(t: TestContext, answer: (command: Command, socket: Socket) => unknown) {
+async function openMonitor(
+  t: TestContext,
+  answer: (command: Command, socket: Socket) => unknown,
+  outOfBand = false,
+) {
   const folder = mkdtempSync(join(tmpdir(), 'vq-'))
   const path = join(folder, 'q')
   const sockets: Socket[] = []
@@ -37,7 +42,7 @@ async function openMonitor(t: TestContext, answer: (command: Command, socket: So
     server.close()
     rmSync(folder, { recursive: true, force: true })
   })
-  const qmp = await QmpClient.connect({ path })
+  const qmp = await QmpClient.connect({ path, outOfBand })
   t.after(() => qmp.close())
   return qmp
 }
@@ -92,4 +97,27 @@ test('connecting has a bound, and ends early where it is of no use', async () =>
   const begun = performance.now()
   await assert.rejects(QmpClient.connect({ path, timeoutMs: 10_000, worthTrying: () => false }), QmpTimeout)
   assert.ok(performance.now() - begun < 5000)
+})
+
+test('a QEMU that comes to no command hears what is said out of band, however many wait', async (t) => {
+  const heard: string[] = []
+  let hangs = true
+  const answer = (command: Command): unknown => {
+    const { execute, 'exec-oob': oob } = command
+    heard.push(oob ?? execute)
+    return oob === undefined && hangs ? undefined : { return: {} }
+  }
+  const qmp = await openMonitor(t, answer, true)
+  const waiting = Array.from({ length: 20 }, () => qmp.execute('query', {}, 50))
+  assert.deepEqual(
+    new Set((await Promise.allSettled(waiting)).map(({ status }) => status)),
+    new Set(['rejected']),
+  )
+  await qmp.executeOutOfBand('yank', {})
+  const before = heard.length
+  assert.ok(before <= 8, `QEMU reads no further than 8: ${before}`)
+  assert.equal(heard.at(-1), 'yank')
+  hangs = false
+  await assert.rejects(qmp.execute('query', {}, 50), QmpTimeout)
+  assert.equal(heard.length, before, 'QEMU was sent no more before it had answered')
 })

@@ -46,6 +46,8 @@ export interface QmpConnectOptions {
   path: string
   /** Bound for connecting and the greeting together; a socket that is not there yet is tried again. */
   timeoutMs?: number
+  /** Commands may overtake others that QEMU does not come to: `executeOutOfBand`. */
+  outOfBand?: boolean
   /** Asked between attempts; false ends them early, e.g. when the process has died. */
   worthTrying?: () => boolean
 }
@@ -62,6 +64,9 @@ interface Watch {
   reject(error: Error): void
 }
 
+/** QEMU reads no further, not even what is to be run out of band, where 8 commands wait (QMP_REQ_QUEUE_LEN_MAX). */
+const mostUnanswered = 5
+
 /** One connection to a QMP monitor: commands with bounds, events, and the end of the process as a promise. */
 export class QmpClient {
   /** Settles when the connection has ended, whoever ended it. */
@@ -70,6 +75,9 @@ export class QmpClient {
   readonly #socket: Socket
   readonly #waiting = new Map<number, Waiting>()
   readonly #watches = new Set<Watch>()
+  readonly #queue: { id: number; line: string }[] = []
+  #unanswered = 0
+  #mostUnanswered = Infinity
   #nextId = 1
   #rest = ''
   #open = true
@@ -92,12 +100,17 @@ export class QmpClient {
     return this.#open
   }
 
-  static async connect({ path, timeoutMs = 5000, worthTrying }: QmpConnectOptions): Promise<QmpClient> {
+  static async connect({
+    path,
+    timeoutMs = 5000,
+    outOfBand = false,
+    worthTrying,
+  }: QmpConnectOptions): Promise<QmpClient> {
     const end = performance.now() + timeoutMs
     let last: unknown
     for (let pause = 2; performance.now() < end; pause = Math.min(pause * 2, 50)) {
       try {
-        return await QmpClient.#attempt(path, end - performance.now())
+        return await QmpClient.#attempt(path, end - performance.now(), outOfBand)
       } catch (error) {
         last = error
         if (worthTrying && !worthTrying()) break
@@ -107,7 +120,7 @@ export class QmpClient {
     throw new QmpTimeout(`No QMP monitor answers at ${path}.`, { cause: last })
   }
 
-  static async #attempt(path: string, timeoutMs: number): Promise<QmpClient> {
+  static async #attempt(path: string, timeoutMs: number, outOfBand: boolean): Promise<QmpClient> {
     const socket = connect({ path })
     const client = new QmpClient(socket)
     const greeting = new Promise<void>((resolve) => (client.#greeted = resolve))
@@ -120,7 +133,8 @@ export class QmpClient {
         ),
         timeout(timeoutMs, `The monitor at ${path} does not greet; is another client connected?`),
       ])
-      await client.execute('qmp_capabilities', {}, timeoutMs)
+      await client.execute('qmp_capabilities', outOfBand ? { enable: ['oob'] } : {}, timeoutMs)
+      if (outOfBand) client.#mostUnanswered = mostUnanswered
       return client
     } catch (error) {
       socket.destroy()
@@ -130,6 +144,21 @@ export class QmpClient {
 
   /** Runs a command. Throws QmpError, QmpTimeout or QmpClosed. */
   execute(command: string, args: Record<string, unknown> = {}, timeoutMs = 10_000): Promise<unknown> {
+    return this.#send(command, timeoutMs, (id) => {
+      this.#queue.push({ id, line: JSON.stringify({ execute: command, arguments: args, id }) })
+      this.#writeQueued()
+    })
+  }
+
+  /** The same, also while QEMU comes to no other; only what QEMU allows (`yank`), and where it was connected for that. */
+  executeOutOfBand(command: string, args: Record<string, unknown>, timeoutMs = 2000): Promise<unknown> {
+    return this.#send(command, timeoutMs, (id) => {
+      this.#unanswered += 1
+      this.#socket.write(`${JSON.stringify({ 'exec-oob': command, arguments: args, id })}\n`)
+    })
+  }
+
+  #send(command: string, timeoutMs: number, write: (id: number) => void): Promise<unknown> {
     if (!this.#open)
       return Promise.reject(new QmpClosed(`The QMP connection has ended; ${command} was not sent.`))
     const id = this.#nextId++
@@ -143,8 +172,19 @@ export class QmpClient {
         resolve: (value) => (clearTimeout(timer), resolve(value)),
         reject: (error) => (clearTimeout(timer), reject(error)),
       })
-      this.#socket.write(`${JSON.stringify({ execute: command, arguments: args, id })}\n`)
+      write(id)
     })
+  }
+
+  #writeQueued(): void {
+    while (this.#unanswered < this.#mostUnanswered) {
+      const next = this.#queue.shift()
+      if (next === undefined) return
+      // Its caller gave up.
+      if (!this.#waiting.has(next.id)) continue
+      this.#unanswered += 1
+      this.#socket.write(`${next.line}\n`)
+    }
   }
 
   /** Watches for an event from now on. Call it before the command that causes the event, or it may be missed. */
@@ -213,6 +253,8 @@ export class QmpClient {
       for (const watch of this.#watches) if (watch.matches(event)) watch.resolve(event)
       return
     }
+    this.#unanswered -= 1
+    this.#writeQueued()
     const waiting = this.#waiting.get(message.id ?? -1)
     if (!waiting) return // its caller gave up
     this.#waiting.delete(message.id ?? -1)

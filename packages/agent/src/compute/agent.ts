@@ -219,8 +219,10 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
     },
     beginSwitchover: (caller, serverId, migrationId) =>
       change(caller, serverId, (one) => one.outgoing.beginSwitchover(migrationId)),
-    continueMigration: (caller, serverId, migrationId, timeoutMs) =>
-      change(caller, serverId, (one) => one.outgoing.continue(migrationId, timeoutMs)),
+    async continueMigration(caller, serverId, migrationId, timeoutMs) {
+      await change(caller, serverId, (one) => one.outgoing.continue(migrationId))
+      return guest(serverId).outgoing.awaitSent(migrationId, timeoutMs)
+    },
     ensureMigrationAbandoned: (caller, serverId, migrationId) =>
       change(caller, serverId, (one) => one.ensureMigrationAbandoned(migrationId)),
     async close() {

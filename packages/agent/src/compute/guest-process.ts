@@ -135,6 +135,7 @@ export class GuestProcess {
     const qmp = await QmpClient.connect({
       path: this.paths.qmp,
       timeoutMs: startTimeoutMs,
+      outOfBand: true,
       worthTrying: () => isAlive(identity) && !this.#closed,
     })
     chmodSync(this.paths.qmp, 0o600)

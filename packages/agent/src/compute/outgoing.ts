@@ -1,13 +1,15 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { DomainError, messageOf } from '@volant/contract'
+import { DomainError, isDomainError, messageOf } from '@volant/contract'
 import type { MigrationLimits, MigrationPhase, MigrationStatus, OutgoingRequest } from '@volant/contract'
 import {
   beginMigration,
   isUnderWay,
   queryMigration,
   QmpError,
+  QmpTimeout,
   querySourceMigration,
   setMigrationParameters,
+  yankMigration,
 } from '@volant/qemu'
 import type { MigrationInfo, QmpClient } from '@volant/qemu'
 import type { Log } from '../daemon/log.ts'
@@ -21,6 +23,8 @@ const switchoverPatienceMs = 3000
 /** Events drive the waiting; one that was missed, because the connection was lost, is made up for by looking. */
 const lookAgainMs = 1000
 const cancelTimeoutMs = 10_000
+/** A QEMU that is to give up and does not answer for so long is writing to a destination that does not read. */
+const hangsAfterMs = 1000
 const giveUpPauseMs = 200
 
 export interface OutgoingContext {
@@ -266,7 +270,7 @@ export class OutgoingMigration {
     const { qmp } = await this.#process.connect()
     for (const end = performance.now() + cancelTimeoutMs; ;) {
       const { count } = this.#changes
-      const info = await queryMigration(qmp)
+      const info = await queryUnhung(qmp)
       if (!isUnderWay(info)) return
       if (performance.now() > end) {
         throw new DomainError('unavailable', `QEMU does not end its migration; it is ${info.status}.`)
@@ -293,18 +297,28 @@ export class OutgoingMigration {
     this.#disarm()
   }
 
-  async continue(migrationId: string, timeoutMs: number): Promise<MigrationStatus> {
+  async continue(migrationId: string): Promise<void> {
     const { switching, failure } = this.#required(migrationId)
     if (!switching && failure === undefined) {
       const { phase } = await this.status(migrationId)
-      if (phase === 'failed') return this.status(migrationId)
+      if (phase === 'failed') return
       throw new DomainError('conflict', `Migration ${migrationId} is ${phase}; beginSwitchover comes first.`)
     }
-    if (failure === undefined && this.#process.identity() !== undefined) {
-      const { qmp } = await this.#process.connect()
-      if ((await queryMigration(qmp)).status === 'pre-switchover') await goOn(qmp)
+    if (failure !== undefined || this.#process.identity() === undefined) return
+    const { qmp } = await this.#process.connect()
+    if ((await queryMigration(qmp)).status === 'pre-switchover') await goOn(qmp)
+  }
+
+  /** Beside other changes: whoever gives the migration up does not wait for it. While QEMU sends the rest it answers nobody. */
+  async awaitSent(migrationId: string, timeoutMs: number): Promise<MigrationStatus> {
+    for (const end = performance.now() + timeoutMs; ;) {
+      try {
+        return await this.awaitOther(migrationId, 'switching', Math.max(0, end - performance.now()))
+      } catch (error) {
+        const hangs = isDomainError(error) && error.cause instanceof QmpTimeout
+        if (!hangs || this.#closed || performance.now() >= end) throw error
+      }
     }
-    return this.awaitOther(migrationId, 'switching', timeoutMs)
   }
 
   /** Ends the migration in whatever phase; `resume` continues the guest. */
@@ -350,6 +364,17 @@ const silent = (serverId: string, error: unknown): DomainError =>
   new DomainError('unavailable', `The QEMU of server ${serverId} does not answer: ${messageOf(error)}`, {
     cause: error,
   })
+
+const queryUnhung = async (qmp: QmpClient): Promise<MigrationInfo> => {
+  try {
+    return await queryMigration(qmp, hangsAfterMs)
+  } catch (error) {
+    if (!(error instanceof QmpTimeout)) throw error
+    // Refused where it hangs for another reason: there is no connection to end.
+    await yankMigration(qmp).catch(() => undefined)
+    return queryMigration(qmp)
+  }
+}
 
 const goOn = (qmp: QmpClient): Promise<unknown> =>
   qmp.execute('migrate-continue', { state: 'pre-switchover' })
