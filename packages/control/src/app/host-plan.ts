@@ -6,6 +6,7 @@ import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import { statusOf, type Server } from '../domain/server.ts'
 import { drainHost, hostKey, type DrainHostInput } from '../operations/drain-host.ts'
+import { hostEvacuationKey } from '../operations/evacuate-host.ts'
 import {
   drainPlaces,
   drainWorks,
@@ -72,7 +73,7 @@ export function createHostPlans(options: HostPlanOptions): HostPlans {
         `Compute host ${request.host} is to be emptied, so nothing can go to it. Name another.`,
       )
     }
-    await requireIdle(engine, request.host)
+    await requireIdle(engine, request)
     if (!service.up && request.kind !== 'evacuate') throw isDown(request)
     return { request, service, services }
   }
@@ -116,8 +117,13 @@ export function createHostPlans(options: HostPlanOptions): HostPlans {
 const unknownHost = (host: string, known: readonly string[]): DomainError =>
   new DomainError('notFound', `Compute host ${host} could not be found. There are: ${known.join(', ')}.`)
 
-async function requireIdle(engine: Pick<OperationEngine, 'holderOf'>, host: string): Promise<void> {
-  const holder = await engine.holderOf(hostKey(host))
+/** A host that dies while it is drained may be evacuated meanwhile. */
+async function requireIdle(
+  engine: Pick<OperationEngine, 'holderOf'>,
+  { kind, host }: Pick<PlanRequest, 'kind' | 'host'>,
+): Promise<void> {
+  const holder =
+    kind === 'evacuate' ? await engine.holderOf(hostEvacuationKey(host)) : await workOn(engine, host)
   if (holder === undefined) return
   const doing =
     {
@@ -130,6 +136,9 @@ async function requireIdle(engine: Pick<OperationEngine, 'holderOf'>, host: stri
     `Compute host ${host} is being ${doing} by operation ${holder.id} already. Wait for its end, or cancel it.`,
   )
 }
+
+const workOn = async (engine: Pick<OperationEngine, 'holderOf'>, host: string) =>
+  (await engine.holderOf(hostEvacuationKey(host))) ?? (await engine.holderOf(hostKey(host)))
 
 function isDown({ kind, host }: PlanRequest): DomainError {
   return new DomainError(
@@ -332,7 +341,7 @@ async function stateOf(
   { service, memoryMib, used, servers, running }: Hypervisor,
 ): Promise<ComputeHostState> {
   const { host } = service
-  const holder = await engine.holderOf(hostKey(host))
+  const holder = await workOn(engine, host)
   const taken = await ports.drained.ofHome(host)
   const away = []
   for (const one of taken) if (isTaken(await ports.servers.find(one.serverId), one)) away.push(one)

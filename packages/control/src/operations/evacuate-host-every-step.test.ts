@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { DomainError } from '@volant/contract'
-import type { RunRecord } from '@volant/saga'
-import { everyStep } from '@volant/saga/testing/every-step.ts'
+import { bind, Executor, MemoryStore, operation, type RunRecord } from '@volant/saga'
+import { everyStep, hurriedPolicy } from '@volant/saga/testing/every-step.ts'
 import { pino } from 'pino'
 import { computeServiceRecords } from '../db/repositories/compute-service.ts'
 import { serverRecords } from '../db/repositories/server.ts'
@@ -10,6 +10,7 @@ import type { EvacuationGroup } from '../domain/automatic-evacuation.ts'
 import { giveUpSilentHosts } from '../reconcile/automatic-evacuation.ts'
 import { buildingServer } from '../testing/servers.ts'
 import { openWorld } from '../testing/world.ts'
+import { hostKey } from './drain-host.ts'
 import { evacuateHost, type EvacuateHostInput, type EvacuateHostPorts } from './evacuate-host.ts'
 
 const at = '2026-11-22T10:00:00.000Z'
@@ -162,5 +163,29 @@ test('a silent host is given up with its reason when its witnesses can not reach
   )
   await it.services.update('service-1', { forcedDown: true })
   assert.deepEqual(await look([group]), [], 'it was given up already')
+  await it.world.db.destroy()
+})
+
+test('a host that dies while it is drained is evacuated all the same', async () => {
+  const it = await openHost()
+  const drain = operation<{ host: string }, null>('host.drain', { version: 1 })
+    .holds(({ host }) => [hostKey(host)])
+    .wait('emptied', {
+      every: 10,
+      stallTimeout: '1h',
+      until: () => ({ done: false, advance: null }),
+      back: { every: 10, stallTimeout: '1h', until: () => ({ done: true, advance: null }) },
+    })
+  const executor = new Executor({
+    store: new MemoryStore(),
+    owner: 'test',
+    operations: [bind(drain, null), bind(evacuateHost, it.ports)],
+    policy: hurriedPolicy,
+  })
+  await executor.begin()
+  await executor.start(drain, { host: 'compute-1' })
+  const { id } = await executor.start(evacuateHost, input)
+  assert.equal((await executor.ended(id)).state, 'succeeded')
+  await executor.stop()
   await it.world.db.destroy()
 })

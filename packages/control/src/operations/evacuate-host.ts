@@ -16,7 +16,6 @@ import type { Server } from '../domain/server.ts'
 import type { Evacuations } from '../ports/evacuations.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { ComputeServiceRecords, ServerRecords } from '../ports/servers.ts'
-import { hostKey } from './drain-host.ts'
 import { computeServiceOf } from './host-service.ts'
 import { unlessOver } from './part-wishes.ts'
 
@@ -41,8 +40,11 @@ const attempts = 4
 const firstPauseMs = 5_000
 const mib = 1024 ** 2
 
+/** Another one than a drain's: a host that dies while it is drained is evacuated, and its servers leave the drain. */
+export const hostEvacuationKey = (host: string): string => `host-evacuate/${host}`
+
 export const evacuateHost = operation<EvacuateHostInput, EvacuateHostPorts>('host.evacuate', { version: 1 })
-  .holds(({ host }) => [hostKey(host)])
+  .holds(({ host }) => [hostEvacuationKey(host)])
 
   .step('observe', {
     do: async ({ input, ports }) => {

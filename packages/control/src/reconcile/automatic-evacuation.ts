@@ -1,8 +1,7 @@
 import { messageOf } from '@volant/contract'
 import type { Logger } from 'pino'
 import { suspects, verdict, type EvacuationGroup, type Suspect } from '../domain/automatic-evacuation.ts'
-import { evacuateHost } from '../operations/evacuate-host.ts'
-import { hostKey } from '../operations/drain-host.ts'
+import { evacuateHost, hostEvacuationKey } from '../operations/evacuate-host.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { HostViews } from '../ports/hosts.ts'
@@ -33,8 +32,8 @@ export async function giveUpSilentHosts(ports: AutomaticEvacuationPorts): Promis
   const seen = await Promise.all(
     ports.hosts.list().map(async ({ host, answers, seenAt }) => {
       const service = services.find((one) => one.binary === 'nova-compute' && one.host === host)
-      const holder = await ports.engine.holderOf(hostKey(host))
-      const isGivenUp = service?.forcedDown === true || holder?.kind === 'host.evacuate'
+      const holder = await ports.engine.holderOf(hostEvacuationKey(host))
+      const isGivenUp = service?.forcedDown === true || holder !== undefined
       return { host, answers, seenAt, isGivenUp }
     }),
   )
