@@ -196,6 +196,9 @@ export class GuestProcess {
     ensurePrivateFolder(this.paths.folder)
     ensurePrivateFolder(this.#context.runDir)
     const { accelerator } = await this.#context.accelerator()
+    // Of one that died while it waited for its guest: those of the next one have other names.
+    const { spec: earlier, tapSalt } = this.#record ?? {}
+    if (earlier !== undefined) await ensureNoTaps(this.#context.netns, earlier, tapSalt)
     this.#starting = true
     try {
       const waiting = incoming && ({ phase: 'incoming', incoming, tapSalt: incoming.migrationId } as const)
