@@ -75,7 +75,7 @@ export function createHypervisors(options: {
       return {
         service,
         facts,
-        address: addressOf(definition?.agent),
+        address: addressOf(definition),
         vcpus: definition?.vcpus ?? facts?.vcpus ?? 0,
         memoryMib: definition === undefined ? 0 : memoryOf(topology, definition, facts?.memoryMiB),
         used: plus(useOf(there), reserved.get(service.host) ?? {}),
@@ -120,6 +120,8 @@ export function createHypervisors(options: {
 const useOf = (servers: readonly Server[]): HostUse =>
   servers.reduce((use, { flavor }) => plus(use, flavor), nothing)
 
-/** An agent without an address of its own is on this machine. */
-const addressOf = (agent: string | undefined): string =>
-  agent === undefined ? '127.0.0.1' : new URL(agent).hostname.replaceAll(/[[\]]/g, '')
+/** Where its agent is; of one without an address of its own, where guests arrive. */
+const addressOf = (host: Topology['computeHosts'][number] | undefined): string =>
+  host?.agent === undefined
+    ? (host?.dataAddress ?? '127.0.0.1')
+    : new URL(host.agent).hostname.replaceAll(/[[\]]/g, '')

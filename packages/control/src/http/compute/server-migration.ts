@@ -111,11 +111,14 @@ const placesOf = (topology: Topology, { sourceHost, destHost }: ServerMigration)
   dest_host: addressOf(topology, destHost),
 })
 
-/** Where the host's agent is; one without an address of its own is on this machine. */
+/** Where the host's agent is; of one without an address of its own, where guests arrive. */
 function addressOf(topology: Topology, host: string | null): string | null {
   if (host === null) return null
-  const agent = topology.computeHosts.find(({ name }) => name === host)?.agent
-  return agent === undefined ? '127.0.0.1' : new URL(agent).hostname.replaceAll(/[[\]]/g, '')
+  const found = topology.computeHosts.find(({ name }) => name === host)
+  const agent = found?.agent
+  return agent === undefined
+    ? (found?.dataAddress ?? '127.0.0.1')
+    : new URL(agent).hostname.replaceAll(/[[\]]/g, '')
 }
 
 const ownersOf = (request: FastifyRequest, { userId, projectId }: ServerMigration) =>
