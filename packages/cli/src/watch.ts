@@ -47,7 +47,8 @@ export async function watchOperation(
       [
         'Stopped watching; the operation goes on.',
         `  watch again:  volant operations watch ${id}`,
-        `  pause it:     volant operations pause ${id}`,
+        // A guest that is about to stand still waits for nobody.
+        ...(last?.kind === 'server.live-migrate' ? [] : [`  pause it:     volant operations pause ${id}`]),
         `  give it up:   volant operations cancel ${id}`,
       ].join('\n'),
     )

@@ -35,12 +35,15 @@ const wayText = ({ way, to, from }: PlannedServer): string => {
 }
 
 /** The plan as a table, with what stays, and what it would come to. */
-export function hostPlanText(plan: HostPlan): string {
+export function hostPlanText(plan: HostPlan, limit = 0): string {
   const { moves, stays, rests, hosts, estimate, kind, host } = plan
   const name = (server: PlannedServer): string => server.name || server.id
-  const measured = estimate.measured
-    ? 'measured by the last live migrations'
-    : 'assumed, for none was measured yet'
+  const measured =
+    limit > 0 && estimate.rate >= limit
+      ? 'as asked for'
+      : estimate.measured
+        ? 'measured by the last live migrations'
+        : 'assumed, for none was measured yet'
   return [
     ...(moves.length === 0
       ? [kind !== 'restore' ? `Nothing is to leave ${host}.` : `Nothing is to come back to ${host}.`]
@@ -68,8 +71,10 @@ export function hostPlanText(plan: HostPlan): string {
     ...(moves.length === 0 || kind === 'evacuate'
       ? []
       : [
-          `About ${formatBytes(estimate.bytes)} of memory in ${formatClock(estimate.seconds)}, ` +
-            `${formatCount(plan.parallel, 'server')} at a time, at ${formatRate(estimate.rate)} (${measured}).`,
+          estimate.bytes === 0
+            ? `About ${formatClock(estimate.seconds)}, ${formatCount(plan.parallel, 'server')} at a time; no memory is copied.`
+            : `About ${formatBytes(estimate.bytes)} of memory in ${formatClock(estimate.seconds)}, ` +
+              `${formatCount(plan.parallel, 'server')} at a time, at ${formatRate(estimate.rate)} (${measured}).`,
         ]),
     ...(rests.length === 0 ? [] : [`Stopped, and stays on ${host}: ${rests.map(name).join(', ')}`]),
     ...(stays.length === 0
@@ -110,11 +115,11 @@ async function carryOut(
     const would = plan.ok
       ? 'It would start. Nothing was changed.'
       : 'It would do what can be done, and end as failed. Nothing was changed.'
-    print(options, plan, () => `${hostPlanText(plan)}\n${would}`)
+    print(options, plan, () => `${hostPlanText(plan, options.rate)}\n${would}`)
     if (!plan.ok) throw new CliError(exitCodes.refused, stayText(plan))
     return
   }
-  if (options.json !== true) process.stdout.write(`${hostPlanText(plan)}\n`)
+  if (options.json !== true) process.stdout.write(`${hostPlanText(plan, options.rate)}\n`)
   if (options.yes !== true && !(await isConfirmed(question))) {
     throw new CliError(exitCodes.refused, 'Nothing was changed. Without a question: --yes')
   }

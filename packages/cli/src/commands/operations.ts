@@ -6,10 +6,13 @@ import { InvalidArgumentError, type Command } from 'commander'
 import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { integerArgument, rateArgument } from '../output/quantity.ts'
+import { serverLine, serversTotal } from '../output/servers.ts'
 import { formatProperties, formatTable } from '../output/table.ts'
 import { formatClock, formatLimit, formatMilliseconds, formatRate } from '../output/units.ts'
 import { watchOperation } from '../watch.ts'
 import { addUndo } from './undo.ts'
+
+type Progress = Operation['progress']
 
 interface ListOptions extends CommonOptions {
   active?: boolean
@@ -145,8 +148,9 @@ export function operationText(operation: Operation): string {
   const { progress, controls, resource, attempts, commands, error, undo_of, attention, ...rest } = operation
   return formatProperties({
     ...rest,
-    resource: `${resource.type} ${resource.id}${resource.name === null ? '' : ` (${resource.name})`}`,
+    resource: `${resource.type} ${resource.id}${resource.name === null || resource.name === resource.id ? '' : ` (${resource.name})`}`,
     ...Object.fromEntries(Object.entries(progress).map(([key, value]) => [`progress.${key}`, value])),
+    'progress.servers': progress.servers === null ? null : serversText(operation, progress.servers),
     paused: controls.paused,
     rate_limit: formatLimit(controls.rate_limit),
     undo_of: undo_of === null ? null : `${undo_of.operation}: ${undo_of.reason}`,
@@ -162,6 +166,13 @@ export function operationText(operation: Operation): string {
           ].join('\n'),
     commands: commands.join('\n'),
   })
+}
+
+/** All of a drain or a restore, and a line for each server: as JSON the row would be too wide for any terminal. */
+function serversText(operation: Operation, { list: lines, note }: NonNullable<Progress['servers']>): string {
+  const width = Math.max(...lines.map(({ name }) => name.length), 0)
+  const each = lines.map((line) => serverLine(line, width))
+  return [serversTotal(operation), ...each, ...(note === null ? [] : [note])].join('\n')
 }
 
 function addAction(

@@ -106,7 +106,7 @@ export function statusText(status: SystemStatus): string {
     formatTable(['Cluster', 'Node', 'Machine', 'State'], nodes),
     formatTable(['Cluster', 'Management URL (access: clusters.json)'], clusters),
     formatTable(
-      ['Compute host', 'Machine', 'State', 'Accelerator', 'vCPUs', 'Free memory', 'Servers'],
+      ['Compute host', 'Machine', 'State', 'Accelerator', 'vCPUs', 'Free memory', 'Running'],
       hosts,
     ),
     formatTable(['Agents', 'Where', 'Pid', 'State', 'Since'], agents),

@@ -66,8 +66,14 @@ export function progressText(operation: Operation): string {
 /** `retireSource` is a name for code; people read `retire-source`. */
 const words = (name: string): string => name.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`)
 
-const stageOf = (operation: Operation): string =>
-  operation.state === 'running' ? words(operation.phase ?? operation.step ?? 'starting') : operation.state
+/** Steps that wait for what their name says: it is not so while they run. */
+const waits: Record<string, string> = { emptied: 'emptying', filled: 'filling' }
+
+function stageOf({ state, phase, step }: Operation): string {
+  if (state !== 'running') return state
+  const name = phase ?? step ?? 'starting'
+  return waits[name] ?? words(name)
+}
 
 /** The line that a terminal shows while the operation runs; never wider than `columns`. */
 export function progressLine(operation: Operation, columns: number): string {
@@ -107,6 +113,10 @@ function hostOutcome(
   const next = commands.map((command) => `  ${command}`)
   if (state === 'succeeded') {
     const back = kind === 'host.drain' ? [`  volant restore ${resource.id}`] : []
+    if (kind === 'host.evacuate') {
+      const went = total === 0 ? 'there was nothing to start elsewhere' : `${dealt} went to other hosts`
+      return [`succeeded: ${note ?? `${went}; ${resource.id} stays disabled`}`, ...next].join('\n')
+    }
     return [`succeeded: ${note ?? dealt}`, ...back, ...next].join('\n')
   }
   if (state !== 'cancelled')

@@ -24,7 +24,7 @@ function stateText({ state, way, from, to, done_bytes, total_bytes, reason, retr
         way === 'live' && done_bytes > 0
           ? ` ${Math.floor((done_bytes / Math.max(1, total_bytes)) * 100)} % of ${formatBytes(total_bytes)}`
           : ''
-      return `moving${share}, ${from} -> ${to ?? '?'}${how}${because}`
+      return `moving${share}, ${to === null ? `from ${from}` : `${from} -> ${to}`}${how}${because}`
     }
     case 'moved':
       return to === null ? `gone${because}` : `moved to ${to}`
