@@ -137,7 +137,7 @@ async function required(
   if (service?.up === true) {
     throw new DomainError(
       'invalid',
-      `Compute service of ${from} is still in use. Where the host is dead for sure: nova service-force-down ${service.id}`,
+      `Compute service of ${from} is still in use. To take it for down at once: nova service-force-down ${service.id}`,
     )
   }
   if (server.boot.rootDisk !== undefined) {

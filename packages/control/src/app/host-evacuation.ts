@@ -33,7 +33,7 @@ export async function planHostEvacuation(
   if (service.up) {
     throw new DomainError(
       'conflict',
-      `Compute host ${host} is up: drain it (volant drain ${host}). Where it is dead for sure: nova service-force-down ${service.id}`,
+      `Compute host ${host} is up: drain it (volant drain ${host}). To take it for down at once: nova service-force-down ${service.id}`,
     )
   }
   const moves: PlannedServer[] = []
