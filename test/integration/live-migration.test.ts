@@ -171,6 +171,15 @@ test('what can not be done is refused with its reason, and changes nothing', asy
   await change({ forced_down: true })
   await refused('down', at(400, /No valid host was found\. \S+ is down/), () => migrate(id, to))
   await change({ forced_down: false })
+  const source = services.find(({ host, binary }) => host !== to && binary === 'nova-compute')?.['id']
+  const changeSource = (body: object) => rig.call('PUT', `/os-services/${source}`, { as: 'admin', body })
+  await changeSource({ forced_down: true })
+  await refused(
+    'its own host down',
+    at(400, /is unavailable at this time\. Its servers can be evacuated/),
+    () => migrate(id, to),
+  )
+  await changeSource({ forced_down: false })
 
   const facts = (name: string, host: SimulatedComputeAgent, changed: object) => {
     const told = host.facts.bind(host)

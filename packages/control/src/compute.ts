@@ -240,7 +240,7 @@ function partsOf(options: ComputeOptions) {
     watch,
     scheduler,
     remover,
-    liveMigrations: createLiveMigrations({ ...moving, agents, topology }),
+    liveMigrations: createLiveMigrations({ ...moving, agents, services, topology }),
     services,
     evacuations: createEvacuations({ ...moving, migrations: serverMigrations, services, topology }),
     coldMigrations: createColdMoves({ ...moving, migrations: serverMigrations, services }),

@@ -18,6 +18,7 @@ import type { OperationEngine } from '../ports/operations.ts'
 import type { AttachmentRecords } from '../ports/records.ts'
 import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { InstanceActionRecords, ServerRecords } from '../ports/servers.ts'
+import type { ComputeServices } from './compute-service.ts'
 import { administeredServer } from './server-access.ts'
 
 /** Live migration as the Compute API has it; returns when the operation is recorded. */
@@ -53,6 +54,7 @@ interface Sources {
   agents: Pick<Agents, 'compute'>
   topology: Topology
   clock: Clock
+  services: Pick<ComputeServices, 'ofHost'>
 }
 
 type Wish = Pick<LiveMigrationRequest, 'serverId' | 'host' | 'except' | 'among'>
@@ -183,14 +185,25 @@ async function movable(sources: Sources, wish: Wish): Promise<Server & { host: s
     throw new LiveMigrationRefused(
       'invalid',
       `Instance ${server.id} is not on shared storage: Shared storage live-migration requires either shared storage ` +
-        'or boot-from-volume with no local disks. Its root disk is a file on its compute host; stop it, or migrate it cold.',
+        'or boot-from-volume with no local disks. Its root disk is a file on its compute host. Boot a server that is to move from a volume.',
       false,
     )
   }
+  await requireSourceUp(sources, server.host)
   requireOtherHost(sources.topology, server, wish.host)
   await requireFree(sources, server)
   await requireDestination(sources, server, wish)
   return { ...server, host: server.host }
+}
+
+/** Of a host that is given up nothing is believed, also where its agent answers: its servers are evacuated. */
+async function requireSourceUp({ services }: Pick<Sources, 'services'>, host: string): Promise<void> {
+  if ((await services.ofHost(host))?.up === true) return
+  throw new LiveMigrationRefused(
+    'invalid',
+    `Compute service of ${host} is unavailable at this time. Its servers can be evacuated, not migrated.`,
+    true,
+  )
 }
 
 function requireMovableState(server: Server): void {
