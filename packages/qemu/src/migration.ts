@@ -22,8 +22,6 @@ export interface MigrationInfo {
     remaining: number
     'dirty-pages-rate'?: number
     'page-size'?: number
-    /** How often QEMU has looked which pages have changed. */
-    'dirty-sync-count'?: number
     /** Megabits per second. */
     mbps?: number
   }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { GuestSpec } from '@volant/contract'
-import { defaultReconnectDelaySeconds, qemuArguments } from './command-line.ts'
+import { defaultReconnectDelaySeconds, isSafelyCopied, qemuArguments } from './command-line.ts'
 import { diskNames, guestPaths } from './names.ts'
 
 const attachmentId = '1f0c2a6e-3f55-4a0c-9a5e-000000000001'
@@ -88,4 +88,17 @@ test('a guest that is received has its devices where it had them, and a tap of a
   const strange = { ...incoming, pciAddresses: { nic0: '3.0' } }
   const started = () => qemuArguments({ ...spec, nics }, paths, { ...choice, incoming: strange })
   assert.throws(started, { code: 'invalid' })
+})
+
+test('the memory of an emulated guest is never one of which QEMU misses writes as it copies it', () => {
+  const memoryOf = (accelerator: 'kvm' | 'tcg'): number => {
+    const words = qemuArguments(spec, guestPaths('/state', '/run', spec.serverId), { ...choice, accelerator })
+    return 1024 * Number(/^size=(\d+)K$/.exec(words[words.indexOf('-m') + 1] ?? '')?.[1])
+  }
+  assert.equal(memoryOf('kvm'), 256 * 2 ** 20)
+  assert.ok(memoryOf('tcg') > 256 * 2 ** 20)
+  for (const accelerator of ['kvm', 'tcg'] as const) {
+    assert.ok(isSafelyCopied(memoryOf(accelerator), accelerator))
+  }
+  assert.ok(!isSafelyCopied(256 * 2 ** 20, 'tcg'))
 })

@@ -19,8 +19,6 @@ export interface OutgoingRecord {
   begun: boolean
   /** `beginSwitchover` was said. */
   switching: boolean
-  /** Its guest, an emulated one, may have been stopped for the end of the copy. */
-  held?: true
   /** Why it was given up; QEMU may still have to be told so. */
   failure?: string
 }

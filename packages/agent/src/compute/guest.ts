@@ -15,7 +15,8 @@ import { pluggedIn, plugIn, resizeDisk, unplug } from './disks.ts'
 import { GuestProcess } from './guest-process.ts'
 import type { Connection, GuestContext } from './guest-process.ts'
 import type { GuestRecord } from './guest-record.ts'
-import { hardwareOf } from './hardware.ts'
+import { isSafelyCopied } from './command-line.ts'
+import { hardwareOf, memoryBytesOf } from './hardware.ts'
 import { IncomingMigration } from './incoming.ts'
 import type { GuestPaths } from './names.ts'
 import { OutgoingMigration } from './outgoing.ts'
@@ -180,7 +181,14 @@ export class Guest {
 
   async hardware(): Promise<GuestHardware> {
     const { qmp } = await this.#running()
-    return hardwareOf(qmp, this.record?.accelerator ?? 'tcg')
+    const accelerator = this.record?.accelerator ?? 'tcg'
+    if (!isSafelyCopied(await memoryBytesOf(qmp), accelerator)) {
+      throw new DomainError(
+        'conflict',
+        `Server ${this.serverId} was started by an older Volant, with a memory that QEMU cannot copy safely while it runs: stop the server, and start it again.`,
+      )
+    }
+    return hardwareOf(qmp, accelerator)
   }
 
   async ensureIncoming(request: IncomingRequest): Promise<IncomingAddress> {

@@ -25,3 +25,11 @@ export const hardwareOf = async (
     ),
   }
 }
+
+/** As the machine was started with. */
+export const memoryBytesOf = async (qmp: QmpClient): Promise<number> => {
+  const { 'base-memory': bytes } = (await qmp.execute('query-memory-size-summary')) as {
+    'base-memory': number
+  }
+  return bytes
+}

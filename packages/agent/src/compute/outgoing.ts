@@ -14,7 +14,6 @@ import {
 import type { MigrationInfo, QmpClient } from '@volant/qemu'
 import type { Log } from '../daemon/log.ts'
 import { Changes } from './changes.ts'
-import { EmulatedCopy, emulatedDowntimeMs, letRun } from './emulated-copy.ts'
 import type { Connection, GuestProcess } from './guest-process.ts'
 import { readGuestRecord } from './guest-record.ts'
 import type { OutgoingRecord } from './guest-record.ts'
@@ -27,8 +26,6 @@ const cancelTimeoutMs = 10_000
 /** A QEMU that is to give up and does not answer for so long is writing to a destination that does not read. */
 const hangsAfterMs = 1000
 const giveUpPauseMs = 200
-/** A downtime limit from which on the end of the copy was asked for. */
-const forcedDowntimeMs = 60_000
 
 export interface OutgoingContext {
   serverId: string
@@ -75,33 +72,12 @@ export class OutgoingMigration {
   readonly #process: GuestProcess
   readonly #context: OutgoingContext
   readonly #changes = new Changes()
-  readonly #emulated: EmulatedCopy
   #timer: NodeJS.Timeout | undefined
-  /** `performance.now()` when an emulated guest's memory was seen to be sent. */
-  #sentAt: number | undefined
   #closed = false
 
   constructor(process: GuestProcess, context: OutgoingContext) {
     this.#process = process
     this.#context = context
-    this.#emulated = new EmulatedCopy({
-      connect: () => process.connect(),
-      isCopying: () => {
-        const { record } = this
-        if (record === undefined || record.failure !== undefined || this.#closed) return false
-        return record.begun && record.held !== true && process.identity() !== undefined
-      },
-      bandwidth: () => this.record?.request.limits.bandwidth ?? 0,
-      noteHeld: () => this.#write({ held: true }),
-      giveUp: (failure) => {
-        this.#write({ failure })
-        void this.#giveUp()
-      },
-    })
-  }
-
-  get #isEmulated(): boolean {
-    return this.#process.record?.accelerator === 'tcg'
   }
 
   get record(): OutgoingRecord | undefined {
@@ -129,17 +105,12 @@ export class OutgoingMigration {
       if (present.begun || present.failure !== undefined) return
     } else if (present !== undefined) await this.#requireOver(present)
     this.#process.write({ outgoing: { request, begun: false, switching: false } })
-    this.#emulated.heldAt = undefined
-    this.#sentAt = undefined
     try {
       // It is ours where an agent ended between telling QEMU and writing that down.
       if (!isUnderWay(await queryMigration(qmp))) {
         const tlsFolder = await this.#context.clientTlsFolder()
-        const { bandwidth, autoConverge } = limits
-        const downtimeMs = this.#isEmulated ? emulatedDowntimeMs : limits.downtimeMs
-        const start = () =>
-          beginMigration(qmp, { ...to, channels, downtimeMs, bandwidth, autoConverge, tlsFolder })
-        await (this.#isEmulated ? this.#emulated.begin(qmp, start) : start())
+        const { downtimeMs, bandwidth, autoConverge } = limits
+        await beginMigration(qmp, { ...to, channels, downtimeMs, bandwidth, autoConverge, tlsFolder })
       }
     } catch (error) {
       if (!(error instanceof QmpError) && !(error instanceof DomainError)) throw error
@@ -151,7 +122,6 @@ export class OutgoingMigration {
       )
     }
     this.#write({ begun: true })
-    if (this.#isEmulated) this.#emulated.watch()
   }
 
   async #requireOver({ request }: OutgoingRecord): Promise<void> {
@@ -172,17 +142,8 @@ export class OutgoingMigration {
       throw new DomainError('conflict', 'Whether processors are slowed is chosen when a migration begins.')
     }
     const { qmp } = await this.#process.connect()
-    if (!this.#isEmulated) await setMigrationParameters(qmp, limits)
-    else if (record.held !== true) await this.#setEmulatedLimits(qmp, limits)
+    await setMigrationParameters(qmp, limits)
     this.#write({ request: { ...record.request, limits: { ...before, ...limits } } })
-  }
-
-  async #setEmulatedLimits(
-    qmp: QmpClient,
-    { bandwidth, downtimeMs = 0 }: Partial<MigrationLimits>,
-  ): Promise<void> {
-    if (bandwidth !== undefined) await setMigrationParameters(qmp, { bandwidth })
-    if (downtimeMs >= forcedDowntimeMs) await this.#emulated.hold(qmp)
   }
 
   #required(migrationId: string): OutgoingRecord {
@@ -215,8 +176,7 @@ export class OutgoingMigration {
     if (phase === 'pre-switchover') this.#arm()
     const error = this.record?.failure
     const { ram } = info
-    if (phase === 'completed') this.#sentAt ??= performance.now()
-    const downtimeMs = phase === 'completed' ? this.#downtimeOf(info) : info['expected-downtime']
+    const downtimeMs = phase === 'completed' ? info.downtime : info['expected-downtime']
     return {
       migrationId,
       phase,
@@ -229,12 +189,6 @@ export class OutgoingMigration {
       ...(downtimeMs === undefined ? {} : { downtimeMs }),
       ...(error === undefined ? {} : { error }),
     }
-  }
-
-  /** QEMU counts from the end of the copy, and an emulated guest was stopped before. */
-  #downtimeOf({ downtime }: MigrationInfo): number | undefined {
-    const { heldAt } = this.#emulated
-    return heldAt === undefined || this.#sentAt === undefined ? downtime : this.#sentAt - heldAt
   }
 
   /** A compute host of another machine that has no address of its own in the configuration has the default one. */
@@ -260,7 +214,6 @@ export class OutgoingMigration {
   /** QEMU told of a new status, or the process ended. */
   note(status: string | undefined): void {
     if (status === 'pre-switchover' && this.record !== undefined) this.#arm()
-    if (status === 'failed' && this.record?.held === true) void this.#giveUp()
     this.#changes.announce()
   }
 
@@ -318,24 +271,13 @@ export class OutgoingMigration {
     for (const end = performance.now() + cancelTimeoutMs; ;) {
       const { count } = this.#changes
       const info = await queryUnhung(qmp)
-      if (!isUnderWay(info)) {
-        await this.#letRun()
-        return
-      }
+      if (!isUnderWay(info)) return
       if (performance.now() > end) {
         throw new DomainError('unavailable', `QEMU does not end its migration; it is ${info.status}.`)
       }
       if (info.status !== 'cancelling') await qmp.execute('migrate_cancel')
       await this.#changes.after(count, 50)
     }
-  }
-
-  /** QEMU continues a guest that it has stopped itself, and not one that was stopped for the end of its copy. */
-  async #letRun(): Promise<void> {
-    if (this.record?.held !== true || this.#process.record?.pausedByUser === true) return
-    if (this.#process.identity() === undefined) return
-    const { qmp } = await this.#process.connect()
-    await letRun(qmp)
   }
 
   async beginSwitchover(migrationId: string): Promise<void> {
@@ -401,19 +343,13 @@ export class OutgoingMigration {
     const { record } = this
     if (record === undefined || this.#process.identity() === undefined) return
     // Not waited for: a QEMU that hangs must not keep the agent from its other guests.
-    if (record.failure !== undefined) {
-      void this.#giveUp()
-      return
-    }
-    const { phase } = await this.status(record.request.migrationId)
-    if (phase === 'failed') void this.#giveUp()
-    else if (this.#isEmulated) this.#emulated.watch()
+    if (record.failure !== undefined) void this.#giveUp()
+    else await this.status(record.request.migrationId)
   }
 
   close(): void {
     this.#closed = true
     this.#disarm()
-    this.#emulated.close()
     this.#changes.announce()
   }
 }
