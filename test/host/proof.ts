@@ -65,6 +65,7 @@ async function emptied(proof: Proof, kills: number): Promise<void> {
       await untilStatus(rig.plane, writer.serverId, 'SHUTOFF')
       continue
     }
+    if (policy === 'cold') writer.boots++
     const host = await hostOf(rig.plane, writer)
     if (host === drained) throw new Error(`server ${writer.serverId} is still on ${drained}`)
     await writesOn(rig, writer)
@@ -75,7 +76,8 @@ async function emptied(proof: Proof, kills: number): Promise<void> {
 async function filled(proof: Proof, kills: number): Promise<void> {
   const { rig, writers } = proof
   await carriedOut(proof, 'restore', kills)
-  for (const writer of writers.values()) {
+  for (const [policy, writer] of writers) {
+    if (policy !== 'live') writer.boots++
     const host = await hostOf(rig.plane, writer)
     if (host !== drained) throw new Error(`server ${writer.serverId} is on ${host}`)
     await untilStatus(rig.plane, writer.serverId, 'ACTIVE')

@@ -73,6 +73,7 @@ describe('split brain: a host that is cut off, and whose guest writes on', { ski
     const { state, error } = await operation.end()
     assert.equal(state, 'succeeded', error?.reason ?? '')
     assert.equal(await hostOf(plane, writer), 'compute-2')
+    writer.boots++
     assert.ok(await isRunning(lost.stateDir), 'the old guest lives on, cut off')
     await writesOn(rig, writer)
     await assertNoneArrived('while both guests run')

@@ -198,6 +198,7 @@ async function startedAgain({ rig: { plane }, writer }: HostWorld): Promise<bool
     }
   })
   await untilStatus(plane, serverId, 'ACTIVE')
+  writer.boots++
   return true
 }
 

@@ -13,7 +13,7 @@ const present: Partial<Record<HostVictim, readonly string[]>> = {
   'destination guest': from('incoming').filter(
     (name) => !['live.waitingEnded', 'live.headEnded'].includes(name),
   ),
-  'source heads': [...upTo('headRetired'), ...back],
+  'source heads': [...upTo('retired'), ...back],
   'destination heads': from('headStandsBy').filter((name) => name !== 'live.headEnded'),
   // What is being undone, or past its commit, can't be cancelled.
   cancel: upTo('sent').filter((name) => name !== 'live.reserved'),
