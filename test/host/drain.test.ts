@@ -18,13 +18,14 @@ describe('a compute host is emptied, and filled again, while its guests write', 
   })
   after(() => rig?.close())
 
-  for (const [kind, to] of [
-    ['drain', 'compute-2'],
-    ['restore', 'compute-1'],
+  // `npm run proof:host` does this ten times, and kills more.
+  for (const [kind, to, kills] of [
+    ['drain', 'compute-2', 1],
+    ['restore', 'compute-1', 0],
   ] as const) {
-    test(`${kind}, the control plane killed: it ends by itself, and nothing is lost`, async (t) => {
-      const { ms, pauses, kills } = await carryOut(rig, kind, 'compute-1', { kills: 2, parallel: 1 })
-      assert.ok(kills > 0, 'the control plane was killed')
+    test(`${kind}, the control plane killed ${kills} times: it ends by itself, and nothing is lost`, async (t) => {
+      const { ms, pauses, kills: killed } = await carryOut(rig, kind, 'compute-1', { kills })
+      assert.equal(killed, kills, 'so often was the control plane killed')
       for (const writer of writers) {
         assert.equal(await hostOf(rig.plane, writer), to)
         await writesOn(rig, writer)
@@ -32,7 +33,7 @@ describe('a compute host is emptied, and filled again, while its guests write', 
       }
       await settled(() => placeProblems(rig, writers))
       await assertSweptClean(rig)
-      t.diagnostic(`${Math.round(ms)} ms, ${kills} kills, guests stood still for ${pauses.join(', ')} ms`)
+      t.diagnostic(`${Math.round(ms)} ms, guests stood still for ${pauses.join(', ')} ms`)
     })
   }
 })

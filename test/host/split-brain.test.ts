@@ -45,6 +45,8 @@ describe('split brain: a host that is cut off, and whose guest writes on', { ski
     await assert.rejects(evacuate(), (error: unknown) => error instanceof ApiError && error.status === 400)
 
     lost.cut('control')
+    // The control plane answers meanwhile.
+    await until('it is away', 30_000, async () => !(await lost.isUp()))
     await writesOn(rig, writer)
     await forceDown(plane, lost.name, true)
     gate.arm('evacuate.fenced')
