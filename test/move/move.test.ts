@@ -18,5 +18,6 @@ test('a FlexVol with six volumes moves to and fro under two guests, while users 
   })
   t.diagnostic(reportText(report))
   assert.deepEqual(report.problems, [], lines.join('\n'))
-  assert.ok(report.pauses.length >= 4, 'each attached volume cut over in each move')
+  // Users detach some of them in the middle of it: such a one moves at rest.
+  assert.ok(report.pauses.length >= 2, 'volumes in use cut over in each move')
 })
