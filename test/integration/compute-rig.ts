@@ -85,6 +85,8 @@ export async function openComputeRig(
     /** What the configuration says of a host beside its name. */
     definitions?: Record<string, Partial<ComputeHost>>
     images?: RigImages
+    /** Default: volumes. */
+    rootDisks?: 'volumes' | 'local'
   } = {},
 ): Promise<ComputeRig> {
   const world = await openWorld()
@@ -135,7 +137,15 @@ export async function openComputeRig(
   }
   const storage = createBlockStorage(shared)
   const volumes = storage.serve({ engine, migrations, tokens })
-  const compute = createCompute({ ...shared, engine, creator: volumes.creator, migrations, tokens })
+  const compute = createCompute({
+    ...shared,
+    engine,
+    creator: volumes.creator,
+    pools: storage.pools,
+    rootDisks: options.rootDisks ?? 'volumes',
+    migrations,
+    tokens,
+  })
   const executor = new Executor({
     store,
     owner: 'rig',

@@ -261,6 +261,7 @@ async function attachToServer(volumeId: string): Promise<string> {
     host: 'compute-1',
     status: 'attached',
     shareId: null,
+    rootOf: null,
     attachMode: 'rw',
     mountpoint: '/dev/vdb',
     bootIndex: null,

@@ -27,6 +27,7 @@ before(async () => {
       snapshotId: null,
       metadata: i === 1 ? { Key: 'v"1', other: 'x' } : {},
       shareId: null,
+      rootOf: null,
       imageMetadata: {},
       // Groups of the same time: the id decides between them.
       createdAt: new Date(1_700_000_000_000 + Math.floor(i / 4) * 1000).toISOString(),

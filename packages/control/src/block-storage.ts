@@ -13,6 +13,7 @@ import { createVolumeCreations } from './app/volume-creation.ts'
 import { createVolumeDeletions } from './app/volume-deletion.ts'
 import { createVolumeMessages } from './app/volume-message.ts'
 import { recoverVolumes } from './app/volume-recovery.ts'
+import { createVolumeRemover } from './app/volume-removal.ts'
 import { createVolumeReservations } from './app/volume-reservation.ts'
 import { createVolumeTypes } from './app/volume-type.ts'
 import { createVolumeUploads } from './app/volume-upload.ts'
@@ -189,7 +190,8 @@ export function createBlockStorage(parts: BlockStorageParts): BlockStorage {
       return {
         service,
         creator: creatorOf(creations),
-        recover: (idleMs) => recoverVolumes({ ...ports, ...late }, idleMs),
+        recover: (idleMs) =>
+          recoverVolumes({ ...ports, ...late, remover: createVolumeRemover({ ...ports, ...late }) }, idleMs),
       }
     },
   }
@@ -211,4 +213,5 @@ const creatorOf = (creations: ReturnType<typeof createVolumeCreations>): VolumeC
     })
     return volume
   },
+  createRootDisk: (principal, request) => creations.createRootDisk(principal, request),
 })

@@ -15,6 +15,7 @@ import { createLiveMigrations } from './app/live-migration.ts'
 import { createScheduler } from './app/scheduler.ts'
 import { createServerActions } from './app/server-action.ts'
 import { createServerCreation } from './app/server-create.ts'
+import type { RootDisks } from './app/server-disks.ts'
 import { createServerGroups } from './app/server-group.ts'
 import { createServerMigrations } from './app/server-migration.ts'
 import { createServerResizes } from './app/server-resize.ts'
@@ -60,6 +61,7 @@ import type { MigrationStarter } from './ports/migrations.ts'
 import type { OperationEngine } from './ports/operations.ts'
 import type { Places } from './ports/places.ts'
 import type { AttachmentRecords, CopyRecords, SnapshotRecords, VolumeRecords } from './ports/records.ts'
+import type { Pools } from './ports/block-storage.ts'
 import type { VolumeCreator } from './ports/volumes.ts'
 import { giveUpSilentHosts } from './reconcile/automatic-evacuation.ts'
 import { every } from './reconcile/every.ts'
@@ -89,6 +91,8 @@ export interface ComputeOptions {
   images: ServerImages
   /** How block-device mappings make volumes. */
   creator: VolumeCreator
+  pools: Pick<Pools, 'candidates'>
+  rootDisks: RootDisks
   migrations: Pick<MigrationStarter, 'cancelMigration'>
   tokens: TokenVerifier
   topology: Topology
@@ -255,6 +259,7 @@ function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
   const { servers, actions, serverMigrations, scheduler, remover } = parts
   const ports = {
     ...records,
+    pools: options.pools,
     servers,
     actions,
     serverMigrations,
@@ -308,6 +313,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
       quotas,
       groups,
       images,
+      rootDisks: options.rootDisks,
       creator,
       remover,
       services,

@@ -282,7 +282,14 @@ async function buildServices(state: State) {
   const blockStorage = createBlockStorage({ ...shared, images: images.registry })
   const migrations = buildMigrations(state, (backendName) => blockStorage.isBackendEnabled(backendName))
   const volumes = blockStorage.serve({ ...shared, migrations })
-  const compute = createCompute({ ...shared, images: images.registry, creator: volumes.creator, migrations })
+  const compute = createCompute({
+    ...shared,
+    images: images.registry,
+    creator: volumes.creator,
+    pools: blockStorage.pools,
+    rootDisks: settings.compute.rootDisks,
+    migrations,
+  })
   const shares = createShares(shared)
   const shareApi = createShareApi({
     ...shared,

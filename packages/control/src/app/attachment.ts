@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { DomainError } from '@volant/contract'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
-import type { Attachment } from '../domain/volume.ts'
+import { isHidden, type Attachment } from '../domain/volume.ts'
 import type { AttachmentPageRequest, VolumeLists } from '../ports/block-storage.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
@@ -92,7 +92,7 @@ async function visible(
 ): Promise<Attachment> {
   const attachment = await attachments.find(attachmentId)
   const mayKnow = isAdmin(principal) || attachment?.projectId === principal.projectId
-  if (attachment === undefined || attachment.shareId !== null || !mayKnow) {
+  if (attachment === undefined || isHidden(attachment) || !mayKnow) {
     throw new DomainError(
       'notFound',
       `Volume attachment could not be found with filter: attachment_id = ${attachmentId}.`,
@@ -176,6 +176,7 @@ async function create(
     host: null,
     status,
     shareId: null,
+    rootOf: null,
     attachMode: request.mode,
     mountpoint: typeof connector?.['mountpoint'] === 'string' ? connector['mountpoint'] : null,
     bootIndex: null,

@@ -12,7 +12,7 @@ import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
 import { poolName, type Topology } from '../domain/topology.ts'
 import type { UndoOf } from '../domain/undo.ts'
-import { placeForNew, type FlexVol, type Volume } from '../domain/volume.ts'
+import { isHidden, placeForNew, type FlexVol, type Volume } from '../domain/volume.ts'
 import { migrateVolume, reservationFor, type MigrateVolumeInput } from '../operations/migrate-volume.ts'
 import { vacateAggregate } from '../operations/vacate-aggregate.ts'
 import type { AggregateContents } from '../ports/aggregate-contents.ts'
@@ -82,7 +82,7 @@ export function createMigrations(options: {
     enforce(request.principal, policyName, 'admin')
     const volume = await volumes.get(request.volumeId)
     const mayKnow = isAdmin(request.principal) || volume.projectId === request.principal.projectId
-    if (!mayKnow || volume.shareId !== null) {
+    if (!mayKnow || isHidden(volume)) {
       throw new DomainError('notFound', `Volume ${request.volumeId} could not be found.`)
     }
     return volume

@@ -10,6 +10,8 @@ export interface Boot {
   kernelId: string | null
   ramdiskId: string | null
   source: BootSource
+  /** The image has data: a root disk is made of it. */
+  rootDisk: NonNullable<BootSource['rootDisk']> | null
 }
 
 /** Nova's default for a kernel given by the image. */
@@ -58,11 +60,11 @@ export async function bootFromImage(
         'bytes.',
     )
   }
-  const rootDisk: BootSource =
+  const rootDisk: Boot['rootDisk'] =
     hasData && (diskFormat === 'raw' || diskFormat === 'qcow2')
-      ? { rootDisk: { format: diskFormat, sizeBytes: flavorBytes > 0 ? flavorBytes : needed } }
-      : {}
-  return { ...kernel, source: { ...kernel.source, ...rootDisk } }
+      ? { format: diskFormat, sizeBytes: flavorBytes > 0 ? flavorBytes : needed }
+      : null
+  return { ...kernel, rootDisk }
 }
 
 /** The boot volume keeps its image's properties. */
@@ -78,7 +80,8 @@ async function kernelOf(
   properties: Readonly<Record<string, string>>,
 ): Promise<Boot> {
   const { kernel_id: kernelId, ramdisk_id: ramdiskId, os_command_line: commandLine } = properties
-  if (kernelId === undefined || kernelId === '') return { kernelId: null, ramdiskId: null, source: {} }
+  if (kernelId === undefined || kernelId === '')
+    return { kernelId: null, ramdiskId: null, source: {}, rootDisk: null }
   for (const id of [kernelId, ramdiskId]) {
     if (id === undefined || id === '') continue
     const image = await images.visible(principal, id)
@@ -91,5 +94,6 @@ async function kernelOf(
     kernelId,
     ramdiskId: ramdiskId === undefined || ramdiskId === '' ? null : ramdiskId,
     source: { commandLine: (commandLine ?? defaultCommandLine).slice(0, 2048) },
+    rootDisk: null,
   }
 }

@@ -24,7 +24,7 @@ import type {
 } from '../ports/servers.ts'
 import type { VolumeCreator, VolumeRemover } from '../ports/volumes.ts'
 import type { ComputeServices, ShownService } from './compute-service.ts'
-import { planDisks, type DiskPlan } from './server-disks.ts'
+import { planDisks, type DiskPlan, type RootDisks } from './server-disks.ts'
 import { visibleGroup } from './server-group.ts'
 import { projectOf } from './volume-access.ts'
 import { createTurns } from './turns.ts'
@@ -72,6 +72,7 @@ interface Options {
   attachments: Pick<AttachmentRecords, 'create' | 'remove'>
   claims: VolumeClaims
   images: ServerImages
+  rootDisks: RootDisks
   creator: VolumeCreator
   remover: VolumeRemover
   engine: Pick<OperationEngine, 'start'>
@@ -315,6 +316,7 @@ async function takeVolumes(
   undo: (() => Promise<unknown>)[],
 ): Promise<void> {
   const { mappings } = plan
+  await makeRootDisk(options, principal, plan, server, undo)
   const taken = new Set(mappings.some(({ bootIndex }) => bootIndex === 0) ? [] : ['/dev/vda'])
   const ordered = mappings.toSorted((a, b) => (a.bootIndex ?? Infinity) - (b.bootIndex ?? Infinity))
   for (const mapping of ordered) {
@@ -328,6 +330,22 @@ async function takeVolumes(
     if ('volumeId' in mapping.source) await claim(options, row, undo)
     else await options.attachments.create(row)
   }
+}
+
+async function makeRootDisk(
+  options: Options,
+  principal: Principal,
+  { rootVolume }: DiskPlan,
+  server: Server,
+  undo: (() => Promise<unknown>)[],
+): Promise<void> {
+  if (rootVolume === null) return
+  const { id } = await options.creator.createRootDisk(principal, { serverId: server.id, ...rootVolume })
+  undo.push(() => options.remover.removeVolume(id))
+  const root = { bootIndex: 0, deleteOnTermination: true }
+  const row = { ...attachmentOf(server, id, root, server.rootDeviceName), rootOf: server.id }
+  undo.push(() => options.attachments.remove(row.id))
+  await options.attachments.create(row)
 }
 
 async function claim(options: Options, row: Attachment, undo: (() => Promise<unknown>)[]): Promise<void> {
@@ -361,7 +379,7 @@ async function makeVolume(
 const attachmentOf = (
   server: Server,
   volumeId: string,
-  mapping: VolumeMapping,
+  mapping: Pick<VolumeMapping, 'bootIndex' | 'deleteOnTermination'>,
   device: string,
   id: string = crypto.randomUUID(),
 ): Attachment => ({
@@ -373,6 +391,7 @@ const attachmentOf = (
   host: null,
   status: 'attaching',
   shareId: null,
+  rootOf: null,
   attachMode: 'rw',
   mountpoint: device,
   bootIndex: mapping.bootIndex,

@@ -8,12 +8,16 @@ import {
 import type { Flavor } from '../domain/flavor.ts'
 import type { Principal } from '../domain/principal.ts'
 import { maxDisks } from '../domain/server.ts'
-import type { Volume } from '../domain/volume.ts'
+import { gib, isHidden, type Volume } from '../domain/volume.ts'
 import type { ServerImages } from '../ports/compute-images.ts'
 import type { SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import { bootFromImage, bootFromVolume, usableImage, type Boot } from './server-boot.ts'
 
+/** What the root disk of a server that boots from an image is: a hidden volume, or a file on its compute host. */
+export type RootDisks = 'volumes' | 'local'
+
 export interface DiskSources {
+  rootDisks: RootDisks
   volumes: Pick<VolumeRecords, 'find'>
   snapshots: Pick<SnapshotRecords, 'find'>
   images: ServerImages
@@ -31,6 +35,8 @@ export interface DiskPlan {
   mappings: VolumeMapping[]
   imageId: string | null
   boot: Boot
+  /** The hidden volume that is to be the root disk. */
+  rootVolume: { imageId: string; sizeGib: number } | null
 }
 
 /** Checks images, volumes and their order against each other. Changes nothing. */
@@ -60,9 +66,23 @@ export async function planDisks(
   await checkVolumes(options, principal, mappings, flavor)
   if (imageId !== undefined) {
     const image = await usableImage(options.images, principal, imageId, flavor)
-    return { mappings, imageId, boot: await bootFromImage(options.images, principal, image, flavor) }
+    const boot = await bootFromImage(options.images, principal, image, flavor)
+    return { mappings, imageId, ...placeRootDisk(options.rootDisks, imageId, boot) }
   }
-  return { mappings, imageId: null, boot: await volumeBoot(options, principal, mappings) }
+  return { mappings, imageId: null, boot: await volumeBoot(options, principal, mappings), rootVolume: null }
+}
+
+function placeRootDisk(
+  rootDisks: RootDisks,
+  imageId: string,
+  boot: Boot,
+): Pick<DiskPlan, 'boot' | 'rootVolume'> {
+  const { rootDisk } = boot
+  if (rootDisk === null) return { boot, rootVolume: null }
+  if (rootDisks === 'volumes') {
+    return { boot, rootVolume: { imageId, sizeGib: Math.ceil(rootDisk.sizeBytes / gib) } }
+  }
+  return { boot: { ...boot, source: { ...boot.source, rootDisk } }, rootVolume: null }
 }
 
 async function volumeBoot(
@@ -71,7 +91,7 @@ async function volumeBoot(
   mappings: readonly VolumeMapping[],
 ): Promise<Boot> {
   const source = mappings.find(({ bootIndex }) => bootIndex === 0)?.source
-  if (source === undefined) return { kernelId: null, ramdiskId: null, source: {} }
+  if (source === undefined) return { kernelId: null, ramdiskId: null, source: {}, rootDisk: null }
   if ('volumeId' in source) {
     const volume = await options.volumes.find(source.volumeId)
     return bootFromVolume(options.images, principal, { imageMetadata: volume?.imageMetadata ?? {} })
@@ -100,7 +120,7 @@ async function checkVolumes(
     if ('snapshotId' in source) await checkSnapshot(options, principal, source, bootIndex)
     if (!('volumeId' in source)) continue
     const volume = await options.volumes.find(source.volumeId)
-    const isOwn = volume?.projectId === principal.projectId && volume.shareId === null
+    const isOwn = volume?.projectId === principal.projectId && !isHidden(volume)
     if (volume === undefined || !isOwn || seen.has(volume.id)) {
       throw new DomainError(
         'invalid',

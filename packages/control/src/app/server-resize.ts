@@ -8,6 +8,7 @@ import type { Topology } from '../domain/topology.ts'
 import { confirmResize } from '../operations/confirm-resize.ts'
 import { revertResize } from '../operations/revert-resize.ts'
 import type { ServerImages } from '../ports/compute-images.ts'
+import type { VolumeRecords } from '../ports/records.ts'
 import type { ComputeQuotaRecords, FlavorRecords, ServerRecords } from '../ports/servers.ts'
 import {
   endAction,
@@ -36,6 +37,7 @@ interface Options extends Omit<ColdMoveOptions, 'destinations'> {
   flavors: Pick<FlavorRecords, 'find' | 'list'>
   quotas: Pick<ComputeQuotaRecords, 'of'>
   images: Pick<ServerImages, 'visible'>
+  volumes: Pick<VolumeRecords, 'find'>
   moves: ColdMoves
   topology: Topology
 }
@@ -107,11 +109,12 @@ const whoOf = (principal: Principal, server: Server, requestId: string) => ({
 
 /** The flavor to resize to, where the server may have it. */
 async function flavorFor(
-  { flavors, images }: Options,
+  options: Options,
   principal: Principal,
   server: Server,
   flavorId: string,
 ): Promise<FlavorSnapshot & { id: string }> {
+  const { flavors, images } = options
   const flavor = await flavors.find(flavorId)
   const visible =
     flavor !== undefined &&
@@ -123,6 +126,7 @@ async function flavorFor(
     throw new DomainError('invalid', 'When resizing, instances must change flavor!')
   }
   await checkImage(images, principal, server, flavor)
+  await checkRootDisk(options, server, flavor)
   return { ...snapshotOf(flavor), id: flavor.id }
 }
 
@@ -142,6 +146,20 @@ async function checkImage(
   if (image !== undefined && image.minRamMib > flavor.memoryMib) {
     throw new DomainError('invalid', "Flavor's memory is too small for requested image.")
   }
+}
+
+/** A root disk that is a volume may be larger than its flavor's disk: it has the image's size, or kept a larger one. */
+async function checkRootDisk(
+  { attachments, volumes }: Pick<Options, 'attachments' | 'volumes'>,
+  server: Server,
+  { diskGib }: Flavor,
+): Promise<void> {
+  if (diskGib === server.flavor.diskGib) return
+  const root = (await attachments.ofServer(server.id)).find(({ rootOf }) => rootOf === server.id)
+  const volume = root === undefined ? undefined : await volumes.find(root.volumeId)
+  if (volume === undefined || volume.sizeGib <= diskGib) return
+  const reason = `Unable to resize disk down: the root disk has ${volume.sizeGib} GiB.`
+  throw new DomainError('invalid', `Server disk was unable to be resized because: ${reason}`)
 }
 
 /** Only what grows counts. */

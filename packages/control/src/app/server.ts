@@ -2,7 +2,7 @@ import { DomainError } from '@volant/contract'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
 import type { Server } from '../domain/server.ts'
-import type { Attachment } from '../domain/volume.ts'
+import { isHidden, type Attachment } from '../domain/volume.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { ServerGroupRecords } from '../ports/server-groups.ts'
@@ -23,7 +23,10 @@ export type HostStatus = 'UP' | 'DOWN' | 'MAINTENANCE' | ''
 /** All that a view of a server shows. */
 export interface ServerFacts {
   server: Server
+  /** Without that of its root disk. */
   attachments: Attachment[]
+  /** How many disks its guest has, its root disk among them. */
+  disks: number
   hostStatus: HostStatus
   /** Its host's availability zone; without a host the one that it was made in by name, or empty. */
   zone: string
@@ -77,12 +80,14 @@ export function createServers(options: {
     const attachments = await servers.attachmentsOf(found.map(({ id }) => id))
     const services = await options.services.all()
     return found.map((server) => {
+      const all = attachments.get(server.id) ?? []
       const service = services.find(({ host, binary }) => binary === 'nova-compute' && host === server.host)
       const status =
         service === undefined ? '' : service.disabled ? 'MAINTENANCE' : service.up ? 'UP' : 'DOWN'
       return {
         server,
-        attachments: attachments.get(server.id) ?? [],
+        attachments: all.filter((one) => !isHidden(one)),
+        disks: all.length + (server.boot.rootDisk === undefined ? 0 : 1),
         hostStatus: status,
         zone: service?.zone ?? server.pinnedZone ?? '',
       }

@@ -1,10 +1,10 @@
 import { DomainError } from '@volant/contract'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
-import type { Volume } from '../domain/volume.ts'
+import { isHidden, type Volume } from '../domain/volume.ts'
 import type { VolumeRecords } from '../ports/records.ts'
 
-/** The volume, if the principal may know of it: another project's is `notFound`, and so is a share's content. */
+/** The volume, if the principal may know of it: another project's is `notFound`, and so is a hidden one. */
 export async function visibleVolume(
   volumes: Pick<VolumeRecords, 'find'>,
   principal: Principal,
@@ -12,7 +12,7 @@ export async function visibleVolume(
 ): Promise<Volume> {
   const volume = await volumes.find(volumeId)
   const mayKnow = isAdmin(principal) || volume?.projectId === principal.projectId
-  if (volume === undefined || volume.shareId !== null || !mayKnow) {
+  if (volume === undefined || isHidden(volume) || !mayKnow) {
     throw new DomainError('notFound', `Volume ${volumeId} could not be found.`)
   }
   return volume

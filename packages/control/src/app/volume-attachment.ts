@@ -2,7 +2,7 @@ import { DomainError } from '@volant/contract'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import { freeDeviceName, maxDisks, requireState, type Server } from '../domain/server.ts'
-import type { Attachment, MigrationStatus, Volume } from '../domain/volume.ts'
+import { isHidden, type Attachment, type MigrationStatus, type Volume } from '../domain/volume.ts'
 import { attachVolume } from '../operations/attach-volume.ts'
 import { detachVolume } from '../operations/detach-volume.ts'
 import type { Clock } from '../ports/clock.ts'
@@ -56,8 +56,10 @@ export function createVolumeAttachments(options: {
 }): VolumeAttachments {
   const { servers, volumes, attachments, claims, engine, clock } = options
 
+  const shownOf = async (serverId: string): Promise<Attachment[]> =>
+    (await attachments.ofServer(serverId)).filter((row) => !isHidden(row))
   const attachmentOf = async (serverId: string, volumeId: string): Promise<Attachment> => {
-    const found = (await attachments.ofServer(serverId)).find((row) => row.volumeId === volumeId)
+    const found = (await shownOf(serverId)).find((row) => row.volumeId === volumeId)
     if (found !== undefined) return found
     throw new DomainError('notFound', `Instance ${serverId} is not attached to volume ${volumeId}`)
   }
@@ -94,7 +96,7 @@ export function createVolumeAttachments(options: {
     async list(principal, serverId) {
       const server = await visibleServer(servers, principal, serverId)
       enforce(principal, 'os_compute_api:os-volumes-attachments:index', 'reader', server.projectId)
-      return attachments.ofServer(serverId)
+      return shownOf(serverId)
     },
     async show(principal, serverId, volumeId) {
       const server = await visibleServer(servers, principal, serverId)
@@ -172,7 +174,7 @@ export function createVolumeAttachments(options: {
 
   async function claimForAttach(server: Server, volume: Volume, doomed: boolean): Promise<Attachment> {
     const others = await attachments.ofServer(server.id)
-    if (others.length >= maxDisks - 1) {
+    if (others.filter((row) => !isHidden(row)).length >= maxDisks - 1) {
       throw new DomainError('forbidden', 'The maximum allowed number of disk devices (26) to attach exceeded')
     }
     if (server.host === null) {
@@ -192,6 +194,7 @@ export function createVolumeAttachments(options: {
       host: server.host,
       status: 'attaching',
       shareId: null,
+      rootOf: null,
       attachMode: 'rw',
       mountpoint: freeDeviceName(taken) ?? null,
       bootIndex: null,

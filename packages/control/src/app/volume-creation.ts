@@ -39,10 +39,15 @@ export const maxSizeGib = 8_388_607
 export interface VolumeCreations {
   /** Returns while the volume is still `creating`. Throws `overQuota` with Cinder's words. */
   create(principal: Principal, request: CreateVolumeRequest): Promise<{ volume: Volume; type: VolumeType }>
+  /** As `VolumeCreator.createRootDisk`. */
+  createRootDisk(
+    principal: Principal,
+    request: { serverId: string; imageId: string; sizeGib: number },
+  ): Promise<Volume>
 }
 
 export interface VolumeCreationSources {
-  volumes: VolumeRecords
+  volumes: Pick<VolumeRecords, 'find' | 'get' | 'create' | 'remove'>
   copies: Pick<CopyRecords, 'get'>
   snapshots: Pick<SnapshotRecords, 'find'>
   quotas: Pick<BlockQuotaRecords, 'createVolume'>
@@ -81,34 +86,52 @@ export const createVolumeCreations = (sources: VolumeCreationSources): VolumeCre
     }
     const typeText = request.volumeType ?? origin.volumeTypeId ?? defaultTypeName
     const type = await sources.types.usable(principal, typeText)
-    const volume = newVolume(sources, principal, projectId, request, { sizeGib, type, origin })
+    const volume = newVolume(sources, principal, projectId, request, { sizeGib, typeId: type.id, origin })
     await sources.quotas.createVolume(volume)
-    const input: CreateVolumeInput = {
-      volumeId: volume.id,
-      projectId,
+    await begin(sources, volume, {
       requestId: request.requestId,
-      sizeGib,
-      copyId: randomUUID(),
       availabilityZone: request.availabilityZone,
       extraSpecs: type.extraSpecs,
       source: origin.source,
-    }
-    try {
-      await sources.engine.start(createVolume, input)
-    } catch (error) {
-      await sources.volumes.remove(volume.id)
-      throw error
-    }
+    })
     return { volume, type }
   },
+  async createRootDisk(principal, { serverId, imageId, sizeGib }) {
+    const origin = await originImage(sources, principal, imageId, sizeGib)
+    const request = { name: null, description: null, availabilityZone: null, metadata: {} }
+    const chosen = { sizeGib, typeId: null, origin }
+    const volume = {
+      ...newVolume(sources, principal, projectOf(principal), request, chosen),
+      rootOf: serverId,
+    }
+    await sources.volumes.create(volume)
+    const requestId = `req-${randomUUID()}`
+    const { source } = origin
+    await begin(sources, volume, { requestId, availabilityZone: null, extraSpecs: {}, source })
+    return volume
+  },
 })
+
+/** Its row is there; where the operation can't be recorded, it is gone again. */
+async function begin(
+  { engine, volumes }: VolumeCreationSources,
+  { id: volumeId, projectId, sizeGib }: Volume,
+  how: Pick<CreateVolumeInput, 'requestId' | 'availabilityZone' | 'extraSpecs' | 'source'>,
+): Promise<void> {
+  try {
+    await engine.start(createVolume, { volumeId, projectId, sizeGib, copyId: randomUUID(), ...how })
+  } catch (error) {
+    await volumes.remove(volumeId)
+    throw error
+  }
+}
 
 function newVolume(
   { clock, topology }: VolumeCreationSources,
   principal: Principal,
   projectId: string,
-  request: CreateVolumeRequest,
-  chosen: { sizeGib: number; type: VolumeType; origin: Origin },
+  request: Pick<CreateVolumeRequest, 'name' | 'description' | 'availabilityZone' | 'metadata'>,
+  chosen: { sizeGib: number; typeId: string | null; origin: Origin },
 ): Volume {
   return {
     id: randomUUID(),
@@ -123,13 +146,14 @@ function newVolume(
     bootable: false,
     multiattach: false,
     availabilityZone: request.availabilityZone ?? topology.availabilityZone,
-    volumeTypeId: chosen.type.id,
+    volumeTypeId: chosen.typeId,
     flexvolId: null,
     imageId: null,
     sourceVolid: chosen.origin.sourceVolid,
     snapshotId: chosen.origin.snapshotId,
     metadata: request.metadata,
     shareId: null,
+    rootOf: null,
     imageMetadata: {},
     createdAt: clock.now().toISOString(),
     updatedAt: null,

@@ -25,6 +25,7 @@ test('a migration that was claimed and never recorded leaves the volume usable',
     messages,
     snapshots,
     snapshotLists,
+    remover: { removeVolume: () => Promise.resolve() },
     clock: systemClock,
     engine: {
       start: () => Promise.reject(new Error('nothing is to be started')),
@@ -60,6 +61,7 @@ test('later a claim is taken for abandoned only when the volume has been left al
     messages,
     snapshots,
     snapshotLists,
+    remover: { removeVolume: () => Promise.resolve() },
     clock: { now: () => new Date(Date.now() + later) },
     engine: {
       start: () => Promise.reject(new Error('nothing is to be started')),

@@ -6,11 +6,13 @@ import type { BlockQuotaRecords, VolumeLists, VolumeMessageRecords } from '../po
 import type { Clock } from '../ports/clock.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { VolumeRecords } from '../ports/records.ts'
+import type { VolumeRemover } from '../ports/volumes.ts'
 import { recoverSnapshots, type SnapshotRecoverySources } from './snapshot-recovery.ts'
 
 export interface RecoverySources extends SnapshotRecoverySources {
   volumes: VolumeRecords
-  lists: Pick<VolumeLists, 'page'>
+  lists: Pick<VolumeLists, 'page' | 'leftRootDisks'>
+  remover: VolumeRemover
   quotas: Pick<BlockQuotaRecords, 'finishExtend'>
   messages: Pick<VolumeMessageRecords, 'put'>
   engine: Pick<OperationEngine, 'holderOf' | 'start'>
@@ -33,12 +35,20 @@ export async function recoverVolumes(sources: RecoverySources, idleMs = 0): Prom
     await settle(sources, volume)
     recovered.push(volume.id)
   }
+  await removeLeftRootDisks(sources, idleMs)
   const migrations = await recoverMigrations(sources, idleMs)
   return { recovered: [...recovered, ...migrations, ...(await recoverSnapshots(sources, idleMs))] }
 }
 
 const isIdle = ({ clock }: RecoverySources, { updatedAt, createdAt }: Volume, idleMs: number): boolean =>
   clock.now().getTime() - Date.parse(updatedAt ?? createdAt) >= idleMs
+
+/** Nobody else would ever: no user sees them. */
+async function removeLeftRootDisks(sources: RecoverySources, idleMs: number): Promise<void> {
+  for (const volume of await sources.lists.leftRootDisks()) {
+    if (isIdle(sources, volume, idleMs)) await sources.remover.removeVolume(volume.id)
+  }
+}
 
 const migrating = ['starting', 'migrating', 'completing'] as const
 
@@ -47,7 +57,7 @@ async function recoverMigrations(sources: RecoverySources, idleMs: number): Prom
   const { lists, volumes, engine } = sources
   const recovered: string[] = []
   const claimed = await lists.page({
-    filter: { migrationStatuses: [...migrating] },
+    filter: { migrationStatuses: [...migrating], withRootDisks: true },
     sort: [{ key: 'created_at', direction: 'asc' }],
     limit: 100_000,
     offset: 0,
@@ -69,7 +79,10 @@ async function recoverMigrations(sources: RecoverySources, idleMs: number): Prom
 
 const unsettled = ({ lists }: RecoverySources): Promise<Volume[]> =>
   lists.page({
-    filter: { statuses: ['creating', 'downloading', 'deleting', 'extending', 'reverting'] },
+    filter: {
+      statuses: ['creating', 'downloading', 'deleting', 'extending', 'reverting'],
+      withRootDisks: true,
+    },
     sort: [{ key: 'created_at', direction: 'asc' }],
     limit: 100_000,
     offset: 0,

@@ -153,6 +153,7 @@ async function attach(
     host: null,
     status: 'attached',
     shareId: null,
+    rootOf: null,
     attachMode: request.mode,
     mountpoint: request.mountpoint,
     bootIndex: null,

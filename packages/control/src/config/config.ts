@@ -20,6 +20,8 @@ export interface Settings {
   }
   identity: { tokenLifetimeSeconds: number }
   images: { maxSizeBytes: number }
+  /** What the root disks of servers are that boot from an image: hidden volumes, or files on their compute hosts. */
+  compute: { rootDisks: 'volumes' | 'local' }
 }
 
 export const defaultSettings: Settings = {
@@ -32,6 +34,7 @@ export const defaultSettings: Settings = {
   },
   identity: { tokenLifetimeSeconds: 3600 },
   images: { maxSizeBytes: 64 * 1024 ** 3 },
+  compute: { rootDisks: 'volumes' },
 }
 
 /** The topology and settings without a configuration file: two clusters and two compute hosts on this machine. */

@@ -123,6 +123,10 @@ export function configDocument(config: VolantConfig): string {
     `  token_lifetime: ${settings.identity.tokenLifetimeSeconds}s`,
     'images:',
     `  max_size: ${size(settings.images.maxSizeBytes)}`,
+    'compute:',
+    '  # Root disks of servers that boot from an image: hidden volumes, with which they can go to other hosts, or local',
+    '  # files on their hosts, with which they stay.',
+    `  root_disks: ${settings.compute.rootDisks}`,
     '',
   ]
   return lines.join('\n')

@@ -185,7 +185,7 @@ function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
     const input = (file[path[0]] as Record<string, unknown> | undefined)?.[path[1]]
     return input === undefined ? otherwise : quantity(read, input, path, bounds)
   }
-  const { migration, identity, images } = defaultSettings
+  const { migration, identity, images, compute } = defaultSettings
   return {
     migration: {
       rateBytesPerSecond: orDefault(readRate, ['migration', 'rate'], migration.rateBytesPerSecond, {
@@ -227,5 +227,6 @@ function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
         range: 'at least 1MiB',
       }),
     },
+    compute: { rootDisks: file.compute?.root_disks === 'local' ? 'local' : compute.rootDisks },
   }
 }

@@ -122,6 +122,16 @@ export const ConfigFile = Type.Object(
       ),
     ),
     identity: Type.Optional(Type.Object({ token_lifetime: Type.Optional(Type.Unknown()) }, strict)),
+    compute: Type.Optional(
+      Type.Object(
+        {
+          root_disks: Type.Optional(
+            Type.String({ pattern: '^(volumes|local)$', description: "must be 'volumes' or 'local'" }),
+          ),
+        },
+        strict,
+      ),
+    ),
     images: Type.Optional(Type.Object({ max_size: Type.Optional(Type.Unknown()) }, strict)),
   },
   strict,

@@ -72,6 +72,7 @@ const attachmentOf = (attachmentId: string, more: Partial<Attachment> = {}): Att
   headId: 'a',
   status: 'attached',
   shareId: null,
+  rootOf: null,
   attachMode: 'rw',
   mountpoint: null,
   bootIndex: null,

@@ -27,6 +27,8 @@ export interface TimeComparison {
 
 /** What to list. All conditions must hold; absent: any. */
 export interface VolumeFilter {
+  /** Servers' root disks, too, which are hidden: for the upkeep alone. */
+  withRootDisks?: boolean
   /** Absent: all projects'. */
   projectId?: string
   ids?: string[]

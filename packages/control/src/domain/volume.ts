@@ -18,8 +18,10 @@ export interface Volume {
   sourceVolid: string | null
   /** The snapshot that it was made from. It may be gone since. */
   snapshotId: string | null
-  /** Set: it is the content of this share, and no Cinder user sees it. */
+  /** Set: it is the content of this share. Hidden. */
   shareId: string | null
+  /** Set: it is the root disk of this server, made from its image. Hidden. */
+  rootOf: string | null
   metadata: Record<string, string>
   imageMetadata: Record<string, string>
   createdAt: string
@@ -81,6 +83,8 @@ export interface Attachment {
   headId: string
   /** Set: the share's own, on a storage node; it has no server. */
   shareId: string | null
+  /** Set: that of a server's root disk, which is its server's. */
+  rootOf: string | null
   status: AttachmentStatus
   attachMode: 'rw' | 'ro'
   mountpoint: string | null
@@ -141,6 +145,13 @@ export interface AggregatePlace {
 /** Where a new image of the FlexVol is made. One that shares blocks with another is made beside that. */
 export const placeForNew = (flexvol: FlexVol): AggregatePlace =>
   flexvol.destination ?? { node: flexvol.node, aggregate: flexvol.aggregate }
+
+/**
+ * No user of Cinder sees it: neither the volume nor its attachment, in lists, by its id, in quotas or with its server.
+ * It is part of a share or of a server, and comes and goes with that. In queries: `db/repositories/hidden.ts`.
+ */
+export const isHidden = ({ shareId, rootOf }: Pick<Volume | Attachment, 'shareId' | 'rootOf'>): boolean =>
+  shareId !== null || rootOf !== null
 
 export const gib = 1024 ** 3
 

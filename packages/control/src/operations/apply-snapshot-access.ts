@@ -232,6 +232,7 @@ async function layGround(
     // A move copies it whole: with the snapshot as its base it and the share would wait for each other until the cutover.
     snapshotId: null,
     shareId: share.id,
+    rootOf: null,
     metadata: {},
     imageMetadata: {},
     createdAt: at,
@@ -257,6 +258,7 @@ async function layGround(
     host: node,
     // What its node calls it: file system and block device are the snapshot's own.
     shareId: snapshotId,
+    rootOf: null,
     status: 'attaching',
     attachMode: 'ro',
     mountpoint: null,

@@ -2,7 +2,7 @@ import { DomainError } from '@volant/contract'
 import { nothingToUndo, operation, retryable } from '@volant/saga'
 import { givesWay } from '../domain/giving-way.ts'
 import { powerStates } from '../domain/server.ts'
-import type { Attachment } from '../domain/volume.ts'
+import type { Attachment, Volume } from '../domain/volume.ts'
 import type { AttachmentRecords, VolumeRecords } from '../ports/records.ts'
 import type { VolumeRemover } from '../ports/volumes.ts'
 import type { ComputeRequest } from '../domain/placement-compute.ts'
@@ -50,6 +50,13 @@ async function releaseVolumes(ports: CreateServerPorts, serverId: string): Promi
     if (attachment.deleteOnTermination) await ports.remover.removeVolume(volumeId)
     await ports.attachments.remove(attachment.id)
   }
+}
+
+function unmade({ volumeId, rootOf }: Attachment, volume: Volume | undefined): string {
+  const status = volume?.status ?? 'deleted'
+  if (rootOf === null) return `Volume ${volumeId} did not finish being created: its status is ${status}.`
+  const reason = volume?.metadata['failure'] ?? `its status is ${status}`
+  return `The root disk could not be made of the image: ${reason}`
 }
 
 /** While its volumes were in use on record a move may have begun with them; from here on none does. */
@@ -118,12 +125,7 @@ export const createServer = operation<CreateServerInput, CreateServerPorts>('ser
         for (const attachment of await ports.attachments.ofServer(input.serverId)) {
           const volume = await ports.volumes.find(attachment.volumeId)
           if (volume === undefined || volume.status.startsWith('error')) {
-            throw new DomainError(
-              'conflict',
-              `Volume ${attachment.volumeId} did not finish being created: its status is ${
-                volume?.status ?? 'deleted'
-              }.`,
-            )
+            throw new DomainError('conflict', unmade(attachment, volume))
           }
           if (comingStatuses.some((status) => status === volume.status)) return { done: false }
         }

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { everyStep, type Result } from '@volant/saga/testing/every-step.ts'
 import type { Server } from '../domain/server.ts'
 import type { ServerMigration } from '../domain/server-migration.ts'
+import { gib } from '../domain/volume.ts'
 import { assertWorldSound } from '../testing/invariants.ts'
 import {
   large,
@@ -13,7 +14,7 @@ import {
 } from '../testing/resize.ts'
 import type { ColdMoveInput, ColdMovePorts } from './cold-move.ts'
 import { confirmResize, type ConfirmResizeInput, type ConfirmResizePorts } from './confirm-resize.ts'
-import { resizeServer, type ResizeServerInput } from './resize-server.ts'
+import { resizeServer, type ResizeServerInput, type ResizeServerPorts } from './resize-server.ts'
 import { revertResize } from './revert-resize.ts'
 
 type It = ResizeWorld
@@ -22,7 +23,7 @@ type It = ResizeWorld
 async function assertAt(
   it: It,
   host: 'compute-1' | 'compute-2',
-  expected: { runs: boolean; flavor: typeof small; heads: 'from' | 'to' },
+  expected: { runs: boolean; flavor: typeof small; heads: 'from' | 'to'; rootGib?: number },
 ): Promise<void> {
   const server = await it.ports.servers.get(it.server.id)
   assert.equal(server.host, host)
@@ -50,7 +51,22 @@ async function assertAt(
     assert.ok(wanted.includes(attachment.headId))
     assert.equal(attachment.status, 'attached')
   }
+  await assertSizes(it, expected.rootGib ?? 1)
   await assertWorldSound(it.world)
+}
+
+/** The root disk is at least as large as it has become, the other as ever, and what is on record is true. */
+async function assertSizes({ world, heads }: It, rootGib: number): Promise<void> {
+  const sizes = []
+  for (const { volumeId } of heads) {
+    const { sizeGib, imageId } = await world.records.volumes.get(volumeId)
+    const copy = await world.records.copies.get(imageId ?? '')
+    assert.equal(copy.sizeBytes, sizeGib * gib)
+    assert.equal((await world.backend.imageInfo(copy))?.sizeBytes, copy.sizeBytes)
+    sizes.push(sizeGib)
+  }
+  assert.ok((sizes[0] ?? 0) >= rootGib, `the root disk has ${sizes[0]} GiB`)
+  assert.equal(sizes[1], 1)
 }
 
 async function assertHeld(it: It, host: string | null, flavor: typeof small): Promise<void> {
@@ -63,7 +79,7 @@ for (const [runs, confirm] of [
   [true, false],
   [false, true],
 ] as const) {
-  everyStep<ResizeServerInput, ColdMovePorts>(resizeServer, {
+  everyStep<ResizeServerInput, ResizeServerPorts>(resizeServer, {
     fresh: async () => {
       const it = await openResizeWorld({
         at: 'compute-1',
@@ -85,7 +101,7 @@ for (const [runs, confirm] of [
           assert.equal(migration.status, ok ? (confirm ? 'confirmed' : 'finished') : 'error')
           assert.equal(migration.message === null, ok, 'a failure is said, and only a failure')
           await assertHeld(it, ok && !confirm ? 'compute-1' : null, small)
-          if (ok) await assertAt(it, 'compute-2', { runs, flavor: large, heads: 'to' })
+          if (ok) await assertAt(it, 'compute-2', { runs, flavor: large, heads: 'to', rootGib: 2 })
           else await assertAt(it, 'compute-1', { runs, flavor: small, heads: 'from' })
         },
         close: it.close,

@@ -19,7 +19,9 @@ import {
   type ColdMoveInput,
   type ColdMovePorts,
 } from './cold-move.ts'
+import type { CopyRecords, VolumeRecords } from '../ports/records.ts'
 import { blaming, finishAction } from './guest.ts'
+import { growRootDisk, requireRootDiskRoom, settleRootDisk, type RootDiskPorts } from './root-disk.ts'
 
 /**
  * The server's task state is `resize_prep`; the row of its migration is there, `pre-migrating`, and holds room back at
@@ -30,17 +32,27 @@ export interface ResizeServerInput extends ColdMoveInput {
   confirm: boolean
 }
 
+export interface ResizeServerPorts extends ColdMovePorts, RootDiskPorts {
+  volumes: Pick<VolumeRecords, 'get' | 'update'>
+  copies: Pick<CopyRecords, 'get' | 'ofVolume' | 'update'>
+  backend: ColdMovePorts['backend'] & RootDiskPorts['backend']
+  attachments: ColdMovePorts['attachments']
+}
+
 /**
  * Moves a server to another compute host while it is powered off, with another flavor or its own: Nova's cold migration
  * and resize. Until it is recorded that it has come, everything is undone by starting it where it was.
  */
-export const resizeServer = operation<ResizeServerInput, ColdMovePorts>('server.resize', { version: 1 })
+export const resizeServer = operation<ResizeServerInput, ResizeServerPorts>('server.resize', { version: 1 })
   .holds(movedKeys)
 
   .step('claimServer', {
     do: (context) =>
       blaming(context, context.input.serverId, async () => {
         await requireSameAttachments(context)
+        const { input, ports } = context
+        const { newFlavor } = await ports.serverMigrations.get(input.migrationId)
+        await requireRootDiskRoom(ports, input.serverId, newFlavor.diskGib)
         return null
       }),
     // The last to be undone.
@@ -89,9 +101,17 @@ export const resizeServer = operation<ResizeServerInput, ColdMovePorts>('server.
   .step('startGuest', {
     do: async (context) => {
       await showTask(context, 'resize_finish')
+      const { op, input, ports } = context
+      await blaming(context, input.serverId, async () => {
+        const { newFlavor } = await ports.serverMigrations.get(input.migrationId)
+        await growRootDisk(ports, op, input.serverId, newFlavor.diskGib)
+      })
       return settleThere(context)
     },
-    undo: leaveAgain,
+    undo: async (context) => {
+      await leaveAgain(context)
+      await settleRootDisk(context.ports, context.input.serverId)
+    },
     retry: moveRetry,
   })
 

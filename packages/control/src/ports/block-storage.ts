@@ -19,6 +19,8 @@ export interface VolumeLists {
   /** The attachments of all the volumes of a page. */
   attachmentsOf(volumeIds: readonly string[]): Promise<Attachment[]>
   attachmentPage(request: AttachmentPageRequest): Promise<Attachment[]>
+  /** Root disks that are attached to no server, and not being made or deleted: their server is gone, or never came. */
+  leftRootDisks(): Promise<Volume[]>
 }
 
 export interface AttachmentPageRequest {

@@ -18,6 +18,11 @@ export interface VolumeCreator {
       availabilityZone?: string
     },
   ): Promise<Volume>
+  /** The root disk of a server that boots from an image with data: a hidden volume, outside of every quota. */
+  createRootDisk(
+    principal: Principal,
+    request: { serverId: string; imageId: string; sizeGib: number },
+  ): Promise<Volume>
 }
 
 /** How the deletion of a server removes its volumes with `delete_on_termination`. */

@@ -6,7 +6,7 @@ import type { ResizeServerInput } from '../operations/resize-server.ts'
 import { ensureGuestRuns, ensureHeads } from '../operations/guest.ts'
 
 export const small = { ...buildingServer().flavor, id: '1' }
-export const large = { ...small, id: '2', name: 'm1.small', vcpus: 2, memoryMib: 2048 }
+export const large = { ...small, id: '2', name: 'm1.small', vcpus: 2, memoryMib: 2048, diskGib: 2 }
 export const resizeMigrationId = '0a0a0a0a-0000-4000-8000-000000000001'
 
 /**
@@ -38,8 +38,11 @@ export async function openResizeWorld(given: {
   const heads = []
   for (const device of ['/dev/vda', '/dev/vdb']) {
     const volume = await makeVolume(world, world.lma, { attached: false })
-    await world.records.volumes.update(volume.id, { status: 'in-use' })
-    const attachment = { ...attachmentOf(volume), serverId: server.id, host: given.at, mountpoint: device }
+    // The first is its root disk.
+    const rootOf = device === '/dev/vda' ? server.id : null
+    await world.records.volumes.update(volume.id, { status: 'in-use', rootOf })
+    const of = { serverId: server.id, rootOf, host: given.at, mountpoint: device }
+    const attachment = { ...attachmentOf(volume), ...of }
     await world.records.attachments.create(attachment)
     heads.push({
       attachmentId: attachment.id,

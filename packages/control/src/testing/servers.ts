@@ -67,6 +67,7 @@ export function serverPorts(world: World) {
     actions: instanceActionRecords(world.db),
     serverMigrations: serverMigrationRecords(world.db),
     moves: serverMoves(world.db),
+    pools: { candidates: async () => [] },
     images: { filePath: async (imageId: string) => `/images/${imageId}` },
     scheduler: {
       async place(id: string) {

@@ -9,6 +9,7 @@ import * as flexvolMoves from './0007-flexvol-moves.ts'
 import * as shares from './0008-shares.ts'
 import * as snapshotAccess from './0009-snapshot-access.ts'
 import * as hosts from './0010-hosts.ts'
+import * as rootDisks from './0011-root-disks.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -22,4 +23,5 @@ export const migrations: Record<string, Migration> = {
   '0008-shares': shares,
   '0009-snapshot-access': snapshotAccess,
   '0010-hosts': hosts,
+  '0011-root-disks': rootDisks,
 }

@@ -11,6 +11,7 @@ import {
 import { gib, type Volume } from '../../domain/volume.ts'
 import type { BlockQuotaRecords } from '../../ports/block-storage.ts'
 import type { Database } from '../schema.ts'
+import { isShown } from './hidden.ts'
 import { snapshotRow } from './snapshot.ts'
 import { volumeRow } from './volume.ts'
 
@@ -160,13 +161,13 @@ function merged(base: QuotaLimits, rows: { resource: string; hard_limit: number 
   return limits
 }
 
-/** Shares have quotas of their own. */
+/** Shares have quotas of their own; a server's root disk counts in none. */
 async function usageOf(db: Kysely<Database>, projectId: string): Promise<QuotaUsage> {
   const volumes = await db
     .selectFrom('volumes')
     .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gib').as('size')])
     .where('project_id', '=', projectId)
-    .where('share_id', 'is', null)
+    .where(isShown('volumes'))
     .executeTakeFirstOrThrow()
   const reserved = await db
     .selectFrom('block_quota_reservations')

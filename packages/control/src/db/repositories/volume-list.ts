@@ -5,6 +5,7 @@ import type { VolumeFilter, VolumeSort, VolumeSortKey } from '../../domain/volum
 import type { AttachmentPageRequest, VolumeLists } from '../../ports/block-storage.ts'
 import type { Database } from '../schema.ts'
 import { toAttachment } from './attachment.ts'
+import { isShown } from './hidden.ts'
 import { afterKey, contains, hasPair, oneOf, timeIs, withTieBreak } from './keyset.ts'
 import { volumeOf } from './volume.ts'
 
@@ -67,6 +68,23 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
       return rows.map(toAttachment)
     },
     attachmentPage: (request) => attachmentPage(db, request),
+    async leftRootDisks() {
+      const rows = await db
+        .selectFrom('volumes')
+        .selectAll()
+        .where('root_of', 'is not', null)
+        .where('status', 'in', ['available', 'error', 'error_deleting'])
+        .where((eb) =>
+          eb.not(
+            eb.exists(
+              eb.selectFrom('attachments').select('id').whereRef('attachments.volume_id', '=', 'volumes.id'),
+            ),
+          ),
+        )
+        .orderBy('created_at')
+        .execute()
+      return rows.map(volumeOf)
+    },
   }
 }
 
@@ -95,7 +113,7 @@ async function keyOf(db: Kysely<Database>, marker: string, sort: VolumeSort[]): 
     .selectFrom('volumes')
     .select(sort.map(({ key }, index) => sortColumn(key).as(`k${index}`)))
     .where('id', '=', marker)
-    .where('share_id', 'is', null)
+    .where(isShown('volumes'))
     .executeTakeFirst()
   if (row === undefined) throw new DomainError('notFound', `Volume ${marker} could not be found.`)
   const values = row as Record<string, string | number>
@@ -115,8 +133,9 @@ type TextColumn =
   | 'flexvol_id'
 
 function conditions(eb: Where, f: VolumeFilter): Expression<SqlBool>[] {
-  // What holds a share's content is no volume of Cinder's.
-  const all: Expression<SqlBool>[] = [eb('share_id', 'is', null)]
+  const all: Expression<SqlBool>[] = [
+    f.withRootDisks === true ? eb('share_id', 'is', null) : isShown('volumes'),
+  ]
   const text = (column: TextColumn, values: string[] | undefined) => {
     if (values !== undefined) all.push(oneOf(column, values))
   }
@@ -154,7 +173,7 @@ const migrationStatus = (eb: Where, values: (string | null)[]): Expression<SqlBo
   ])
 
 async function attachmentPage(db: Kysely<Database>, request: AttachmentPageRequest): Promise<Attachment[]> {
-  let query = db.selectFrom('attachments').selectAll().where('share_id', 'is', null)
+  let query = db.selectFrom('attachments').selectAll().where(isShown('attachments'))
   if (request.projectId !== undefined) query = query.where('project_id', '=', request.projectId)
   if (request.volumeId !== undefined) query = query.where('volume_id', '=', request.volumeId)
   if (request.serverId !== undefined) query = query.where('server_id', '=', request.serverId)
@@ -164,7 +183,7 @@ async function attachmentPage(db: Kysely<Database>, request: AttachmentPageReque
       .selectFrom('attachments')
       .select(['created_at', 'id'])
       .where('id', '=', request.marker)
-      .where('share_id', 'is', null)
+      .where(isShown('attachments'))
       .executeTakeFirst()
     if (marker === undefined) {
       throw new DomainError('notFound', `Attachment ${request.marker} could not be found.`)

@@ -7,6 +7,14 @@ import type { VolumeMessageTable } from '../tables/block-storage.ts'
 export const volumeMessageRecords = (db: Kysely<Database>): VolumeMessageRecords => ({
   async put(message) {
     const { id, ...columns } = rowOf(message)
+    // A root disk's failure is told by its server, which reads it there.
+    const { numUpdatedRows } = await db
+      .updateTable('volumes')
+      .set({ metadata: JSON.stringify({ failure: message.text }) })
+      .where('id', '=', message.resourceId)
+      .where('root_of', 'is not', null)
+      .executeTakeFirst()
+    if (numUpdatedRows > 0n) return
     await db
       .insertInto('volume_messages')
       .values({ id, ...columns })

@@ -102,6 +102,8 @@ export interface VolumeTable {
   snapshot_id: string | null
   /** It is this share's content. */
   share_id: string | null
+  /** It is this server's root disk. */
+  root_of: string | null
   /** JSON objects. */
   metadata: string
   image_metadata: string
@@ -147,6 +149,8 @@ export interface AttachmentTable {
   head_id: string
   /** The share that it serves, or the share's snapshot: its node's agent knows it by that id. */
   share_id: string | null
+  /** The server whose root disk it is: `server_id`, or null. */
+  root_of: string | null
   /** reserved, attaching, attached, detaching, error_attaching, error_detaching. */
   status: string
   attach_mode: 'rw' | 'ro'

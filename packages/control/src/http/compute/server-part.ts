@@ -211,7 +211,7 @@ function emptyRoutes(app: FastifyInstance, servers: Servers): void {
     }
   })
   app.get('/servers/:id/diagnostics', async (request) => {
-    const { server, attachments } = await administered(request, 'os_compute_api:os-server-diagnostics')
+    const { server, disks } = await administered(request, 'os_compute_api:os-server-diagnostics')
     if (server.vmState !== 'active') {
       throw new DomainError(
         'conflict',
@@ -226,7 +226,7 @@ function emptyRoutes(app: FastifyInstance, servers: Servers): void {
       uptime: null,
       config_drive: server.configDrive === 'True',
       num_cpus: server.flavor.vcpus,
-      num_disks: attachments.length + (server.boot.rootDisk === undefined ? 0 : 1),
+      num_disks: disks,
       num_nics: server.nics.length,
       memory_details: { maximum: server.flavor.memoryMib, used: null },
       cpu_details: [],
