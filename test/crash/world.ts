@@ -99,7 +99,8 @@ export async function registerQuietProbe(
   const answer = await fetch(`${session.url}/image/v2/images/${id}/file`, {
     method: 'PUT',
     headers: { 'content-type': 'application/octet-stream', 'x-auth-token': await adminToken(plane) },
-    body: Buffer.alloc(1 << 20),
+    // Without data, as `volant-probe`: it has no root disk.
+    body: Buffer.alloc(0),
   })
   if (!answer.ok) throw new Error(`the image of the probe is refused: ${await answer.text()}`)
   return body.name

@@ -53,8 +53,12 @@ test('a guest that died is SHUTOFF with the reason, and starts again with its vo
   assert.deepEqual(
     agent()
       .disksOf(id)
-      .map(({ volumeId }) => volumeId),
-    [volume],
+      .map(({ volumeId, boot }) => [volumeId === volume, boot]),
+    [
+      [false, true],
+      [true, false],
+    ],
+    'its root disk, and the volume',
   )
 })
 

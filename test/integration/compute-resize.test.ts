@@ -317,6 +317,9 @@ test('each refusal has its reason, and changes nothing', async () => {
 
 test('a disk that is only on its host keeps a server there; of an image a disk never shrinks', async () => {
   const id = await rig.boot({ imageRef: probeImage })
+  // As servers are that were made before root disks were volumes, or with `compute.root_disks: local`.
+  const boot = JSON.stringify({ rootDisk: { format: 'raw', sizeBytes: 2 ** 30 } })
+  await rig.world.db.updateTable('servers').set({ boot }).where('id', '=', id).execute()
   await refused(
     act(id, { migrate: null }),
     400,

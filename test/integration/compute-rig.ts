@@ -74,6 +74,8 @@ export interface ComputeRig {
   settle(id: string, status: string): Promise<Record<string, unknown> | undefined>
   volume(fields?: Record<string, unknown>): Promise<string>
   until(what: string, test: () => Promise<boolean> | boolean): Promise<void>
+  /** What is done with volumes after a start. */
+  recover(): Promise<unknown>
   stop(): Promise<void>
 }
 
@@ -191,6 +193,7 @@ export async function openComputeRig(
     call,
     settle,
     until,
+    recover: () => volumes.recover(),
     async boot(fields = {}, as = 'member') {
       const body = {
         server: { name: 's', flavorRef: '1', imageRef: probeImage, networks: 'none', ...fields },

@@ -96,7 +96,8 @@ describe('servers', () => {
     await rig.until('available', async () => (await statusOf()) === 'available')
     assert.deepEqual((await rig.call('GET', path)).body.volumeAttachments, [])
     const holders = [...rig.world.holders.values()].flatMap((agent) => [...agent.holders.keys()])
-    assert.deepEqual(holders, [])
+    const [root] = await rig.world.records.attachments.ofServer(id)
+    assert.deepEqual(holders, [root?.headId], 'that of its root disk alone')
     await rig.until('actions end', async () => {
       const { body } = await rig.call('GET', `/servers/${id}/os-instance-actions`)
       const [detach] = body.instanceActions

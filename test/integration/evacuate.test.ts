@@ -136,6 +136,9 @@ test('each refusal has its own reason and status, and changes nothing', async ()
 test('one with a root disk of its own stays, for its disk is on the host that is down', async () => {
   for (const host of ['compute-2', 'compute-3']) await disable(host, true)
   const id = await rig.boot()
+  // As servers are that were made before root disks were volumes, or with `compute.root_disks: local`.
+  const boot = JSON.stringify({ rootDisk: { format: 'raw', sizeBytes: 2 ** 30 } })
+  await rig.world.db.updateTable('servers').set({ boot }).where('id', '=', id).execute()
   for (const host of ['compute-2', 'compute-3']) await disable(host, false)
   await forceDown('compute-1', true)
   const answer = await evacuate(id)
