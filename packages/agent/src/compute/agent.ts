@@ -172,6 +172,10 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
       await adopted
       return Promise.all(listServerIds(stateDir).map((serverId) => guest(serverId).status()))
     },
+    async guestLatency(serverId) {
+      await adopted
+      return guest(serverId).latency()
+    },
     inventory: () => computeInventory({ stateDir, runDir }),
     async removeStray(caller, item) {
       if (item.kind !== 'guest' && item.kind !== 'remains') throw neverRemoved(item)

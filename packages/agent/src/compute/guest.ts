@@ -1,6 +1,7 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import type {
   ClientProcess,
+  DiskLatency,
   GuestDisk,
   GuestHardware,
   GuestSpec,
@@ -16,6 +17,7 @@ import { GuestProcess } from './guest-process.ts'
 import type { Connection, GuestContext } from './guest-process.ts'
 import type { GuestRecord } from './guest-record.ts'
 import { isSafelyCopied } from './command-line.ts'
+import { DiskLatencies } from './disk-latency.ts'
 import { hardwareOf, memoryBytesOf } from './hardware.ts'
 import { IncomingMigration } from './incoming.ts'
 import type { GuestPaths } from './names.ts'
@@ -35,6 +37,7 @@ export class Guest {
   readonly serverId: string
   readonly #context: GuestContext
   readonly #process: GuestProcess
+  readonly #latencies = new DiskLatencies()
   readonly outgoing: OutgoingMigration
   readonly incoming: IncomingMigration
   /** Runs while a soft reboot waits for the guest to power off. */
@@ -189,6 +192,11 @@ export class Guest {
       )
     }
     return hardwareOf(qmp, accelerator)
+  }
+
+  async latency(): Promise<DiskLatency[]> {
+    const { qmp } = await this.#running()
+    return this.#latencies.read(qmp, this.record?.spec.disks ?? [])
   }
 
   async ensureIncoming(request: IncomingRequest): Promise<IncomingAddress> {

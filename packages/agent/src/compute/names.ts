@@ -51,6 +51,10 @@ export const diskNames = (attachmentId: string): DiskNames => {
   return { device: `disk-${digest}`, node: `node-${digest}`, iothread: `io-${digest}` }
 }
 
+/** Where QEMU has the part of a virtio-blk device that its block device is attached to. */
+export const diskBackendPath = (attachmentId: string): string =>
+  `/machine/peripheral/${diskNames(attachmentId).device}/virtio-backend`
+
 /** What a guest sees as a volume's serial: virtio-blk has room for 20 bytes. */
 export const diskSerial = (volumeId: string): string => volumeId.slice(0, 20)
 

@@ -10,6 +10,8 @@ import type {
   InventoryItem,
 } from '@volant/contract'
 import { simulatedInventory, simulatedItem } from './inventory.ts'
+import { SimulatedLatency } from './latency.ts'
+import type { EndedRequests } from './latency.ts'
 import { SimulatedMigrations } from './migration.ts'
 import type { MigrationControls } from './migration.ts'
 import type { Planted } from './inventory.ts'
@@ -30,6 +32,8 @@ interface SimulatedGuest {
   spec: GuestSpec
   state: Exclude<GuestState, 'absent'>
   disks: Map<string, GuestDisk & { sizeBytes?: number }>
+  /** By attachment. */
+  latencies: Map<string, SimulatedLatency>
   console: string[]
   reboots: number
   pid: number
@@ -46,6 +50,11 @@ export interface SimulatedComputeAgent extends ComputeAgent, Planted, MigrationC
   /** What the server has attached, with the size last announced. */
   disksOf(serverId: string): (GuestDisk & { sizeBytes?: number })[]
   rebootsOf(serverId: string): number
+  /**
+   * Requests of the guest's to a disk ended: `guestLatency` counts them. To be called from the hook `before`, for a load that
+   * follows a clock.
+   */
+  endRequests(serverId: string, attachmentId: string, ended: EndedRequests): void
   /** The storage under the guest fails, or is back. */
   setStorageFault(serverId: string, faulty: boolean): void
   /** The guest's process dies. */
@@ -162,6 +171,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
       spec,
       state: 'running',
       disks: new Map(spec.disks.map((disk) => [disk.attachmentId, { ...disk }])),
+      latencies: new Map(),
       console: existing?.console ?? [],
       reboots: existing?.reboots ?? 0,
       pid: nextPid,
@@ -169,6 +179,15 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     }
     guests.set(spec.serverId, started)
     return started
+  }
+
+  /** A disk that is plugged in anew counts anew. */
+  const latencyOf = (serverId: string, attachmentId: string): SimulatedLatency => {
+    const { disks, latencies } = running(serverId)
+    if (!disks.has(attachmentId)) throw new DomainError('notFound', `The guest has no disk ${attachmentId}.`)
+    const present = latencies.get(attachmentId) ?? new SimulatedLatency()
+    latencies.set(attachmentId, present)
+    return present
   }
 
   const stop = (serverId: string): void => {
@@ -194,6 +213,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
       )
     }
     guest.disks.delete(attachmentId)
+    guest.latencies.delete(attachmentId)
   }
 
   const resize = (serverId: string, attachmentId: string, sizeBytes: number): void => {
@@ -229,6 +249,7 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     },
     disksOf: (serverId) => [...(guests.get(serverId)?.disks.values() ?? [])],
     rebootsOf: (serverId) => guests.get(serverId)?.reboots ?? 0,
+    endRequests: (serverId, attachmentId, ended) => latencyOf(serverId, attachmentId).add(ended),
     setStorageFault: (serverId, faulty) => {
       const guest = running(serverId)
       guest.state = faulty ? 'paused-io-error' : 'running'
@@ -275,6 +296,15 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
     ensureNoGuest: (caller, serverId) => run('ensureNoGuest', serverId, caller, () => removeGuest(serverId)),
     guestStatus: (serverId) => run('guestStatus', serverId, undefined, () => statusOf(serverId)),
     listGuests: () => run('listGuests', undefined, undefined, () => [...guests.keys()].map(statusOf)),
+    guestLatency: (serverId) =>
+      run('guestLatency', serverId, undefined, () => {
+        if (running(serverId).state === 'incoming') {
+          throw new DomainError('conflict', `Server ${serverId} is being migrated to another host.`)
+        }
+        return [...running(serverId).disks.values()].map(({ attachmentId, volumeId }) => {
+          return { attachmentId, volumeId, ...latencyOf(serverId, attachmentId).read() }
+        })
+      }),
     consoleOutput: (serverId, lines) =>
       run('consoleOutput', serverId, undefined, () => {
         const all = known(serverId).console

@@ -1,5 +1,6 @@
 import type { Caller } from './caller.ts'
 import type { Inventoried } from './inventory.ts'
+import type { DiskLatency } from './latency.ts'
 
 export interface GuestDisk {
   /** The attachment's id; names the device in QEMU. */
@@ -192,6 +193,11 @@ export interface ComputeAgent extends Inventoried {
   ensureNoGuest(caller: Caller, serverId: string): Promise<void>
   guestStatus(serverId: string): Promise<GuestStatus>
   listGuests(): Promise<GuestStatus[]>
+  /**
+   * What the guest waited for at each of its disks since it was first asked, or since the disk was plugged in. Cheap enough
+   * for several times a second: one `query-blockstats`. Throws `notFound` or `conflict` where the guest does not run here.
+   */
+  guestLatency(serverId: string): Promise<DiskLatency[]>
   /** The end of the serial console's log. */
   consoleOutput(serverId: string, lines?: number): Promise<string>
   /** Hot-plugs a virtio-blk disk with its own I/O thread; its serial is the first 20 characters of the volume's id. */

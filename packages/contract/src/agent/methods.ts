@@ -111,6 +111,7 @@ export const computeMethods = {
   ensureNoGuest: 'change',
   guestStatus: 'read',
   listGuests: 'read',
+  guestLatency: 'read',
   consoleOutput: 'read',
   ensureDisk: 'change',
   ensureNoDisk: 'change',
