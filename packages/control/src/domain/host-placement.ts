@@ -99,13 +99,21 @@ function against(party: Party, room: Free): string | undefined {
       return `has, or gets, another server of group '${apart.name}' (anti-affinity)`
     }
   }
-  if (party.memoryMib > room.freeMemoryMib) {
-    const whole =
-      party.members.length > 1 ? ` for all of group '${party.members[0]?.together?.name ?? ''}'` : ''
-    return `has ${room.freeMemoryMib} MiB free after the others, ${party.memoryMib}${whole} are needed`
+  const name = party.members.length > 1 ? party.members[0]?.together?.name : undefined
+  return roomRefusal(party, room, name === undefined ? '' : ` for all of group '${name}'`)
+}
+
+/** Where there is too little room; undefined: there is enough. To be read after the host's name. */
+export function roomRefusal(
+  wanted: Pick<Passenger, 'memoryMib' | 'vcpus'>,
+  room: Omit<Room, 'host'>,
+  whole = '',
+): string | undefined {
+  if (wanted.memoryMib > room.freeMemoryMib) {
+    return `has ${room.freeMemoryMib} MiB free after the others, ${wanted.memoryMib}${whole} are needed`
   }
-  return party.vcpus > room.freeVcpus
-    ? `has ${room.freeVcpus} vCPUs free after the others, ${party.vcpus} are needed`
+  return wanted.vcpus > room.freeVcpus
+    ? `has ${room.freeVcpus} vCPUs free after the others, ${wanted.vcpus}${whole} are needed`
     : undefined
 }
 

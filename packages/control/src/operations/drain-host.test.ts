@@ -6,6 +6,7 @@ import { drainedReason, notEmptyReason } from '../domain/host-drain.ts'
 import { countsOf, type HostProgress } from '../domain/host-progress.ts'
 import { hostRig, type HostRig } from '../testing/hosts.ts'
 import { drainHost, type DrainHostInput } from './drain-host.ts'
+import { restorePlaces, restoreWorks } from './host-facts.ts'
 import { restoreHost, type RestoreHostInput } from './restore-host.ts'
 
 const by = { userId: 'u', projectId: 'p' }
@@ -414,6 +415,20 @@ test('a restore brings back what it may: not who was moved elsewhere or deleted 
   rig.memoryMib.set('compute-1', 4096)
   assert.equal((await ended(await restore())).state, 'succeeded')
   assert.equal(rig.get('big').host, 'compute-1')
+})
+
+test('a restore plans with vCPUs as with memory: who has none at home stays, and it is said', async (t) => {
+  const rig = hostRig()
+  for (const name of ['a', 'b', 'c', 'd', 'e']) rig.add(name, { vcpus: 4 })
+  const { drain, ended } = await planes(t, rig)
+  assert.equal((await ended(await drain())).state, 'succeeded')
+  const { works } = await restoreWorks(rig.ports, 'compute-1')
+  const supposing = { host: 'compute-1', disabled: false }
+  const places = await restorePlaces(rig.ports, works, 'compute-1', supposing)
+  const found = Object.fromEntries([...places].map(([id, place]) => [id.slice(3), place]))
+  const home = { to: 'compute-1' }
+  const reason = 'compute-1 has 0 vCPUs free after the others, 4 are needed'
+  assert.deepEqual(found, { a: home, b: home, c: home, d: home, e: { reason } })
 })
 
 test('a cancelled restore: who has come home stays there, the others where they are, and the host is disabled again', async (t) => {

@@ -1,7 +1,7 @@
 /** What a drain and a restore look at, each time anew: which servers there are, where they may go, where there is room. */
 import { isDomainError } from '@volant/contract'
 import { drainTask, restoreTask, type DrainPolicy } from '../domain/host-drain.ts'
-import { largestFirst, seat, type Passenger, type Room } from '../domain/host-placement.ts'
+import { largestFirst, roomRefusal, seat, type Passenger, type Room } from '../domain/host-placement.ts'
 import { unfinishedMigrations } from '../domain/server-migration.ts'
 import type { Server } from '../domain/server.ts'
 import type { Candidate, DestinationRequest, Destinations } from '../ports/destinations.ts'
@@ -140,7 +140,7 @@ export async function restorePlaces(
   except: (id: string) => Record<string, string> = () => ({}),
 ): Promise<Places> {
   const places: Places = new Map()
-  let takenMib = 0
+  const taken = { memoryMib: 0, vcpus: 0 }
   for (const work of ready.toSorted(largestFirst)) {
     if (!leaves(work)) {
       places.set(work.id, { to: null })
@@ -156,18 +156,19 @@ export async function restorePlaces(
       continue
     }
     const found = candidates.find(({ host }) => host === home)
-    const freeMib = (found?.freeMemoryMib ?? 0) - takenMib
     const refusal =
       found === undefined
         ? 'is no compute host'
         : (except(work.id)[home] ??
           found.refusal ??
-          (freeMib < work.memoryMib
-            ? `has ${freeMib} MiB free after the others, ${work.memoryMib} are needed`
-            : null))
-    if (refusal !== null) places.set(work.id, { reason: `${home} ${refusal}` })
+          roomRefusal(work, {
+            freeMemoryMib: found.freeMemoryMib - taken.memoryMib,
+            freeVcpus: found.freeVcpus - taken.vcpus,
+          }))
+    if (refusal !== undefined) places.set(work.id, { reason: `${home} ${refusal}` })
     else {
-      takenMib += work.memoryMib
+      taken.memoryMib += work.memoryMib
+      taken.vcpus += work.vcpus
       places.set(work.id, { to: home })
     }
   }

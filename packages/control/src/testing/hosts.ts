@@ -66,9 +66,9 @@ export function hostRig(names: readonly string[] = ['compute-1', 'compute-2', 'c
     alsoThere: [] as string[],
     /** Looks that a part needs. */
     looks: 2,
-    add(name: string, fields: Partial<Server> & { memoryMib?: number } = {}): Server {
-      const { memoryMib = 512, ...rest } = fields
+    add(name: string, fields: Partial<Server> & { memoryMib?: number; vcpus?: number } = {}): Server {
       const base = buildingServer()
+      const { memoryMib = 512, vcpus = base.flavor.vcpus, ...rest } = fields
       const server: Server = {
         ...base,
         number: servers.size + 1,
@@ -79,7 +79,7 @@ export function hostRig(names: readonly string[] = ['compute-1', 'compute-2', 'c
         powerState: 1,
         boot: {},
         host: names[0] ?? null,
-        flavor: { ...base.flavor, memoryMib },
+        flavor: { ...base.flavor, memoryMib, vcpus },
         ...rest,
       }
       servers.set(server.id, server)
