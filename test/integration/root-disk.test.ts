@@ -238,12 +238,14 @@ test('in a configuration with local root disks it is a file on the host, as befo
     const id = await local.boot()
     assert.deepEqual(await local.world.records.attachments.ofServer(id), [])
     assert.deepEqual(await local.world.db.selectFrom('volumes').select('id').execute(), [])
-    const refused = await local.call('POST', `/servers/${id}/action`, {
-      as: 'admin',
-      body: { migrate: null },
-    })
-    assert.equal(refused.status, 400)
-    assert.match(JSON.stringify(refused.body), /root disk of its own/)
+    for (const [body, reason] of [
+      [{ migrate: null }, /root disk of its own/],
+      [{ 'os-migrateLive': { host: null, block_migration: 'auto' } }, /is not on shared storage/],
+    ] as const) {
+      const refused = await local.call('POST', `/servers/${id}/action`, { as: 'admin', body })
+      assert.equal(refused.status, 400)
+      assert.match(JSON.stringify(refused.body), reason)
+    }
   } finally {
     await local.stop()
   }
