@@ -113,6 +113,48 @@ test('a server goes to another host, with all of its volumes, and back or not, a
   )
 })
 
+test('who is not confirmed in the configured time is, locked or not; in a deployment without one never', async () => {
+  const own = await openComputeRig({ resizeConfirmWindowSeconds: 3600 })
+  const resized = async (at: ComputeRig) => {
+    const id = await at.boot()
+    await at.call('POST', `/servers/${id}/action`, { body: { resize: { flavorRef: '2' } } })
+    await at.settle(id, 'VERIFY_RESIZE')
+    return id
+  }
+  const twoHoursAgo = new Date(Date.now() - 7_200_000).toISOString()
+  const age = (at: ComputeRig, id: string) =>
+    at.world.db
+      .updateTable('server_migrations')
+      .set({ updated_at: twoHoursAgo })
+      .where('server_id', '=', id)
+      .execute()
+  const statusIn = async (at: ComputeRig, id: string) =>
+    (await at.call('GET', `/servers/${id}`, { as: 'admin' })).body.server.status
+  try {
+    const old = await resized(own)
+    const fresh = await resized(own)
+    await age(own, old)
+    await own.call('POST', `/servers/${old}/action`, { as: 'admin', body: { lock: null } })
+    own.compute.start()
+    await own.settle(old, 'ACTIVE')
+    const migrations = (await own.call('GET', '/os-migrations', { as: 'admin' })).body.migrations
+    const found = Object.fromEntries(migrations.map((one: Shown) => [one.instance_uuid, one.status]))
+    assert.deepEqual(found, { [old]: 'confirmed', [fresh]: 'finished' })
+    assert.equal(await statusIn(own, fresh), 'VERIFY_RESIZE')
+    const { body } = await own.call('GET', `/servers/${old}/os-instance-actions`)
+    const [last] = body.instanceActions
+    assert.deepEqual([last.action, last.message], ['confirmResize', null])
+    assert.equal(ramOf((await own.call('GET', `/servers/${old}`)).body.server), 2048)
+  } finally {
+    await own.stop()
+  }
+  const never = await resized(rig)
+  await age(rig, never)
+  rig.compute.start()
+  await rig.compute.refresh()
+  assert.equal(await statusIn(rig, never), 'VERIFY_RESIZE')
+})
+
 test('a resize gives another flavor; a stopped server stays stopped; a revert gives the old one back', async () => {
   const { id } = await bootFromVolume()
   await act(id, { 'os-stop': null })

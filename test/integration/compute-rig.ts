@@ -7,6 +7,7 @@ import { operationEngine } from '../../packages/control/src/app/operation-engine
 import { createBlockStorage } from '../../packages/control/src/block-storage.ts'
 import { createCompute, type Compute } from '../../packages/control/src/compute.ts'
 import { operationStore } from '../../packages/control/src/db/repositories/operation.ts'
+import { defaultLiveMigrationPolicy } from '../../packages/control/src/domain/live-migration.ts'
 import { placesOf } from '../../packages/control/src/domain/places.ts'
 import type { ComputeHost } from '../../packages/control/src/domain/topology.ts'
 import type { TokenVerifier } from '../../packages/control/src/http/authenticate.ts'
@@ -89,6 +90,8 @@ export async function openComputeRig(
     images?: RigImages
     /** Default: volumes. */
     rootDisks?: 'volumes' | 'local'
+    /** Default: 0, never. */
+    resizeConfirmWindowSeconds?: number
   } = {},
 ): Promise<ComputeRig> {
   const world = await openWorld()
@@ -145,6 +148,8 @@ export async function openComputeRig(
     creator: volumes.creator,
     pools: storage.pools,
     rootDisks: options.rootDisks ?? 'volumes',
+    resizeConfirmWindowSeconds: options.resizeConfirmWindowSeconds ?? 0,
+    liveMigration: defaultLiveMigrationPolicy,
     migrations,
     tokens,
   })

@@ -36,7 +36,7 @@ import { serverRecords } from './db/repositories/server.ts'
 import { volumeClaims } from './db/repositories/volume-claim.ts'
 import type { Database } from './db/schema.ts'
 import type { Topology } from './domain/topology.ts'
-import { defaultLiveMigrationPolicy } from './domain/live-migration.ts'
+import type { LiveMigrationPolicy } from './domain/live-migration.ts'
 import { createHosts } from './hosts.ts'
 import type { TokenVerifier } from './http/authenticate.ts'
 import { computeService } from './http/compute/service.ts'
@@ -72,6 +72,8 @@ import { createServerRecovery } from './reconcile/servers.ts'
 
 /** Between two looks for hosts that are silent. Milliseconds. */
 const givingUpEveryMs = 5_000
+/** Between two looks for servers whose resize nobody confirmed. Milliseconds. */
+const confirmingEveryMs = 10_000
 /** How long a start waits for the compute hosts' first answers. Milliseconds. */
 const firstLookMs = 1000
 
@@ -93,6 +95,9 @@ export interface ComputeOptions {
   creator: VolumeCreator
   pools: Pick<Pools, 'candidates'>
   rootDisks: RootDisks
+  /** After how long a resized or migrated server is confirmed that nobody confirmed; 0: never. */
+  resizeConfirmWindowSeconds: number
+  liveMigration: LiveMigrationPolicy
   migrations: Pick<MigrationStarter, 'cancelMigration'>
   tokens: TokenVerifier
   topology: Topology
@@ -132,6 +137,7 @@ export function createCompute(options: ComputeOptions): Compute {
   })
   const givingUp = { ...options, ...parts, ...evacuationOf(options.topology), hosts: watch }
   let endGivingUp: (() => Promise<void>) | undefined
+  let endConfirming: (() => Promise<void>) | undefined
   return {
     operations: [...operationsOf(options, parts), ...hosts.operations],
     plans: hosts.plans,
@@ -152,12 +158,27 @@ export function createCompute(options: ComputeOptions): Compute {
     start() {
       watch.start()
       endGivingUp ??= every(givingUpEveryMs, () => giveUpSilentHosts(givingUp))
+      endConfirming ??= confirmLeftResizes(options, parts)
     },
     async stop() {
       await endGivingUp?.()
+      await endConfirming?.()
       await watch.stop()
     },
   }
+}
+
+function confirmLeftResizes(
+  { resizeConfirmWindowSeconds: window, log }: ComputeOptions,
+  { resizes }: Parts,
+): (() => Promise<void>) | undefined {
+  if (window === 0) return undefined
+  const pass = async (): Promise<void> => {
+    for (const server of await resizes.confirmLeft(window)) {
+      log.info({ server, window }, 'its resize was confirmed: nobody did in the time for that')
+    }
+  }
+  return every(Math.min(confirmingEveryMs, window * 1000), pass, { atOnce: true })
 }
 
 /** What automatic evacuation goes by; with no groups it gives nobody up. */
@@ -234,6 +255,8 @@ function partsOf(options: ComputeOptions) {
     engine,
     clock,
   }
+  const cold = { ...moving, migrations: serverMigrations, services }
+  const coldMigrations = createColdMoves(cold)
   return {
     late,
     fencedHeads,
@@ -247,7 +270,16 @@ function partsOf(options: ComputeOptions) {
     liveMigrations: createLiveMigrations({ ...moving, agents, services, topology }),
     services,
     evacuations: createEvacuations({ ...moving, migrations: serverMigrations, services, topology }),
-    coldMigrations: createColdMoves({ ...moving, migrations: serverMigrations, services }),
+    coldMigrations,
+    resizes: createServerResizes({
+      ...cold,
+      volumes: records.volumes,
+      flavors: flavorRecords(db),
+      quotas: computeQuotaRecords(db),
+      images: options.images,
+      moves: coldMigrations,
+      topology,
+    }),
     recovery: createServerRecovery({ ...moving, ...records, serverMigrations, remover, log }),
   }
 }
@@ -286,7 +318,7 @@ function operationsOf(options: ComputeOptions, parts: Parts): BoundOperation[] {
     bind(liveMigrateServer, {
       ...ports,
       destinations: scheduler,
-      policy: defaultLiveMigrationPolicy,
+      policy: options.liveMigration,
       memoryCopies: new Map(),
       monotonic: () => performance.now(),
     }),
@@ -322,14 +354,7 @@ function serviceOf(options: ComputeOptions, parts: Parts): HttpService {
     actions: createServerActions({ ...shared, agents }),
     liveMigrations: parts.liveMigrations,
     evacuations: parts.evacuations,
-    resizes: createServerResizes({
-      ...moving,
-      flavors,
-      quotas,
-      images,
-      moves: parts.coldMigrations,
-      topology,
-    }),
+    resizes: parts.resizes,
     migrations: createServerMigrations(moving),
     attachments: createVolumeAttachments({ ...shared, finishes: recovery }),
     flavors: createFlavors({ flavors, clock }),

@@ -287,7 +287,8 @@ async function buildServices(state: State) {
     images: images.registry,
     creator: volumes.creator,
     pools: blockStorage.pools,
-    rootDisks: settings.compute.rootDisks,
+    ...settings.compute,
+    liveMigration: settings.liveMigration,
     migrations,
   })
   const shares = createShares(shared)

@@ -1,4 +1,4 @@
-import { DomainError, messageOf } from '@volant/contract'
+import { DomainError, isDomainError, messageOf } from '@volant/contract'
 import { defaultComputeQuotas, requireQuota } from '../domain/compute-quota.ts'
 import { snapshotOf, type Flavor, type FlavorSnapshot } from '../domain/flavor.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
@@ -30,6 +30,8 @@ export interface ServerResizes {
   resize(principal: Principal, serverId: string, flavorId: string, requestId: string): Promise<void>
   confirm(principal: Principal, serverId: string, requestId: string): Promise<void>
   revert(principal: Principal, serverId: string, requestId: string): Promise<void>
+  /** Confirms those that nobody has confirmed or reverted in so many seconds since they came; gives their ids. */
+  confirmLeft(seconds: number): Promise<string[]>
 }
 
 interface Options extends Omit<ColdMoveOptions, 'destinations'> {
@@ -98,6 +100,7 @@ export function createServerResizes(options: Options): ServerResizes {
         await beginRevert(options, server, migration, whoOf(principal, server, requestId))
       })
     },
+    confirmLeft: (seconds) => confirmLeft(options, seconds),
   }
 }
 
@@ -221,6 +224,27 @@ async function beginConfirm(
     await endAction(options, server.id, requestId, messageOf(error))
     throw error
   }
+}
+
+/** As Nova does after its `resize_confirm_window`, in the name of who asked for the resize. Lock or not. */
+async function confirmLeft(options: Options, seconds: number): Promise<string[]> {
+  const changedBefore = new Date(options.clock.now().getTime() - seconds * 1000).toISOString()
+  const kinds = ['resize', 'migration'] as const
+  const left = await options.migrations.list({ kinds, statuses: ['finished'], changedBefore })
+  const confirmed: string[] = []
+  for (const { serverId, userId, projectId } of left) {
+    const server = await options.servers.find(serverId)
+    if (server?.vmState !== 'resized' || server.taskState !== null) continue
+    const by = { userId, projectId, requestId: `req-${crypto.randomUUID()}` }
+    try {
+      await beginConfirm(options, server, await claimMigration(options, server, 'confirming'), by)
+      confirmed.push(serverId)
+    } catch (error) {
+      // Somebody was just faster, or works on it: it is looked at again.
+      if (!isDomainError(error) || error.code === 'internal') throw error
+    }
+  }
+  return confirmed
 }
 
 async function beginRevert(

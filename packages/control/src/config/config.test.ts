@@ -8,10 +8,12 @@ import {
   ConfigError,
   configDocument,
   defaultConfig,
+  defaultSettings,
   loadConfig,
   parseConfig,
   readDuration,
   readRate,
+  readShortDuration,
   readSize,
 } from './index.ts'
 
@@ -274,6 +276,21 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
       /cluster 'cinder-lma' has no node 'lmb-01', but lma-01/,
       'lmb-01',
     ],
+    [
+      'a downtime that begins above its end',
+      'first_downtime: 50ms',
+      'first_downtime: 2s',
+      /2s must be at least 1ms, and no longer than 'downtime'/,
+      '2s',
+    ],
+    [
+      'no action after a timeout',
+      'timeout_action: abort',
+      'timeout_action: wait',
+      /'force_complete'/,
+      'wait',
+    ],
+    ['too many connections', 'connections: 1', 'connections: 17', /16/, '17'],
     ['a missing key', 'data_address: 127.250.118.49\n', '\n', /'data_address' is missing/, 'name: lma-01'],
     ['a key twice', 'host: stl', 'host: a\nhost: stl', /not valid YAML.*unique/, 'host: stl'],
     ['broken YAML', 'clusters:', 'clusters: [', /not valid YAML/, ''],
@@ -306,12 +323,50 @@ describe('a wrong volant.yaml is refused with the place and what would be right'
   })
 })
 
+describe('what is set for compute', () => {
+  it('is read, and written down as it was read', () => {
+    const text = valid
+      .replace('resize_confirm_window: 0s', 'resize_confirm_window: 1h')
+      .replace('first_downtime: 50ms', 'first_downtime: 30')
+      .replace(' downtime: 500ms', ' downtime: 2s')
+      .replace('patience: 5000ms', 'patience: 3s')
+      .replace(/live_migration:([^]*)rate: 0/, 'live_migration:$1rate: 100MiB/s')
+      .replace('auto_converge: true', 'auto_converge: false')
+      .replace('connections: 1', 'connections: 4')
+      .replace('completion_timeout: 800s', 'completion_timeout: 1m')
+      .replace('timeout_action: abort', 'timeout_action: force_complete')
+    const config = parseConfig(text, options)
+    const { compute, liveMigration, migration } = config.settings
+    assert.equal(compute.resizeConfirmWindowSeconds, 3600)
+    assert.deepEqual(liveMigration, {
+      firstDowntimeMs: 30,
+      longestDowntimeMs: 2000,
+      patienceMs: 3000,
+      bandwidth: 100 * 1024 ** 2,
+      autoConverge: false,
+      channels: 4,
+      secondsPerGib: 60,
+      timeoutAction: 'force_complete',
+      awayMs: defaultSettings.liveMigration.awayMs,
+    })
+    assert.equal(migration.rateBytesPerSecond, 0)
+    assert.deepEqual(parseConfig(configDocument(config), options), config)
+  })
+  it('keeps the first downtime below the longest where that alone is given', () => {
+    const text = valid.replace('  first_downtime: 50ms\n', '').replace(' downtime: 500ms', ' downtime: 20ms')
+    const { firstDowntimeMs, longestDowntimeMs } = parseConfig(text, options).settings.liveMigration
+    assert.deepEqual([firstDowntimeMs, longestDowntimeMs], [20, 20])
+  })
+})
+
 describe('quantities', () => {
   it('reads sizes, durations and rates', () => {
     assert.deepEqual(readSize('1.5GiB'), { value: 1.5 * 1024 ** 3 })
     assert.deepEqual(readSize('1kB'), { value: 1000 })
     assert.deepEqual(readDuration('10m'), { value: 600 })
     assert.deepEqual(readDuration(0), { value: 0 })
+    assert.deepEqual(readShortDuration('1.5s'), { value: 1500 })
+    assert.deepEqual(readShortDuration(500), { value: 500 })
     assert.deepEqual(readRate('50M/s'), { value: 50 * 1024 ** 2 })
     assert.deepEqual(readRate('50MiB'), { value: 50 * 1024 ** 2 })
   })

@@ -1,3 +1,4 @@
+import { defaultLiveMigrationPolicy, type LiveMigrationPolicy } from '../domain/live-migration.ts'
 import { shareBackendOf, type Topology } from '../domain/topology.ts'
 
 /** All that `volant.yaml` says. */
@@ -20,8 +21,13 @@ export interface Settings {
   }
   identity: { tokenLifetimeSeconds: number }
   images: { maxSizeBytes: number }
-  /** What the root disks of servers are that boot from an image: hidden volumes, or files on their compute hosts. */
-  compute: { rootDisks: 'volumes' | 'local' }
+  compute: {
+    /** What the root disks of servers are that boot from an image: hidden volumes, or files on their compute hosts. */
+    rootDisks: 'volumes' | 'local'
+    /** After how long a resized or migrated server is confirmed that nobody confirmed; 0: never. */
+    resizeConfirmWindowSeconds: number
+  }
+  liveMigration: LiveMigrationPolicy
 }
 
 export const defaultSettings: Settings = {
@@ -34,7 +40,8 @@ export const defaultSettings: Settings = {
   },
   identity: { tokenLifetimeSeconds: 3600 },
   images: { maxSizeBytes: 64 * 1024 ** 3 },
-  compute: { rootDisks: 'volumes' },
+  compute: { rootDisks: 'volumes', resizeConfirmWindowSeconds: 0 },
+  liveMigration: defaultLiveMigrationPolicy,
 }
 
 /** The topology and settings without a configuration file: two clusters and two compute hosts on this machine. */

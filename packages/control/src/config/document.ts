@@ -83,6 +83,22 @@ const evacuationText = (groups: Topology['evacuation']): string[] => [
   '',
 ]
 
+const liveMigrationText = (policy: VolantConfig['settings']['liveMigration']): string[] => [
+  'live_migration:',
+  '  # How long a guest may stand still at the end, at first, and at most: the limit doubles each time that the copy of its',
+  '  # memory makes no way for as long as the patience.',
+  `  first_downtime: ${policy.firstDowntimeMs}ms`,
+  `  downtime: ${policy.longestDowntimeMs}ms`,
+  `  patience: ${policy.patienceMs}ms`,
+  "  # Of the copy; 0: unlimited. auto_converge slows a guest's processors where it writes faster than it can be copied.",
+  `  rate: ${policy.bandwidth}`,
+  `  auto_converge: ${policy.autoConverge}`,
+  `  connections: ${policy.channels}`,
+  '  # For each GiB of memory, two at the least; then abort, or force_complete, however long the guest stands still.',
+  `  completion_timeout: ${policy.secondsPerGib}s`,
+  `  timeout_action: ${policy.timeoutAction}`,
+]
+
 /** A commented `volant.yaml` that says the same as `config`. */
 export function configDocument(config: VolantConfig): string {
   const { topology, settings } = config
@@ -127,6 +143,9 @@ export function configDocument(config: VolantConfig): string {
     '  # Root disks of servers that boot from an image: hidden volumes, with which they can go to other hosts, or local',
     '  # files on their hosts, with which they stay.',
     `  root_disks: ${settings.compute.rootDisks}`,
+    '  # After how long a resized or cold-migrated server that nobody confirms is confirmed; 0: never.',
+    `  resize_confirm_window: ${settings.compute.resizeConfirmWindowSeconds}s`,
+    ...liveMigrationText(settings.liveMigration),
     '',
   ]
   return lines.join('\n')

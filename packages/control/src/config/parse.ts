@@ -3,7 +3,7 @@ import { LineCounter, parseDocument } from 'yaml'
 import { shareBackendOf, type Aggregate, type ShareService, type Topology } from '../domain/topology.ts'
 import { defaultSettings, type Settings, type VolantConfig } from './config.ts'
 import { ConfigError, problemCollector, type ConfigPath, type ProblemCollector } from './problem.ts'
-import { readDuration, readRate, readSize, type QuantityResult } from './quantities.ts'
+import { readDuration, readRate, readShortDuration, readSize, type QuantityResult } from './quantities.ts'
 import { checkTopology } from './references.ts'
 import type { ConfigFile } from './schema.ts'
 import { checkShape } from './shape.ts'
@@ -175,13 +175,57 @@ const memoryOf = (input: unknown, path: ConfigPath, quantity: ReadQuantity): num
 
 const day = 86_400
 
+type OrDefault = (
+  read: (input: unknown) => QuantityResult,
+  path: [keyof ConfigFile, string],
+  otherwise: number,
+  bounds: Bounds,
+) => number
+
+function liveMigrationOf(
+  { live_migration: given }: ConfigFile,
+  orDefault: OrDefault,
+): Settings['liveMigration'] {
+  const preset = defaultSettings.liveMigration
+  const short = { min: 1, max: 2_000_000, range: 'between 1ms and 2000s' }
+  const longest = orDefault(
+    readShortDuration,
+    ['live_migration', 'downtime'],
+    preset.longestDowntimeMs,
+    short,
+  )
+  return {
+    ...preset,
+    longestDowntimeMs: longest,
+    firstDowntimeMs: orDefault(
+      readShortDuration,
+      ['live_migration', 'first_downtime'],
+      Math.min(preset.firstDowntimeMs, longest),
+      { min: 1, max: longest, range: "at least 1ms, and no longer than 'downtime'" },
+    ),
+    patienceMs: orDefault(readShortDuration, ['live_migration', 'patience'], preset.patienceMs, {
+      min: 100,
+      max: 3_600_000,
+      range: 'between 100ms and 60m',
+    }),
+    bandwidth: orDefault(readRate, ['live_migration', 'rate'], preset.bandwidth, {
+      min: 0,
+      max: 1024 ** 4,
+      range: 'between 0 (unlimited) and 1TiB/s',
+    }),
+    autoConverge: given?.auto_converge ?? preset.autoConverge,
+    channels: given?.connections ?? preset.channels,
+    secondsPerGib: orDefault(readDuration, ['live_migration', 'completion_timeout'], preset.secondsPerGib, {
+      min: 10,
+      max: day,
+      range: 'between 10s and 1d',
+    }),
+    timeoutAction: given?.timeout_action === 'force_complete' ? 'force_complete' : preset.timeoutAction,
+  }
+}
+
 function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
-  const orDefault = (
-    read: (input: unknown) => QuantityResult,
-    path: [keyof ConfigFile, string],
-    otherwise: number,
-    bounds: Bounds,
-  ): number => {
+  const orDefault: OrDefault = (read, path, otherwise, bounds) => {
     const input = (file[path[0]] as Record<string, unknown> | undefined)?.[path[1]]
     return input === undefined ? otherwise : quantity(read, input, path, bounds)
   }
@@ -227,6 +271,15 @@ function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
         range: 'at least 1MiB',
       }),
     },
-    compute: { rootDisks: file.compute?.root_disks === 'local' ? 'local' : compute.rootDisks },
+    compute: {
+      rootDisks: file.compute?.root_disks === 'local' ? 'local' : compute.rootDisks,
+      resizeConfirmWindowSeconds: orDefault(
+        readDuration,
+        ['compute', 'resize_confirm_window'],
+        compute.resizeConfirmWindowSeconds,
+        { min: 0, max: 365 * day, range: 'between 0 (never) and 365d' },
+      ),
+    },
+    liveMigration: liveMigrationOf(file, orDefault),
   }
 }

@@ -24,6 +24,7 @@ const binary: Record<string, number> = {
   tib: 1024 ** 4,
 }
 const time: Record<string, number> = { '': 1, s: 1, m: 60, min: 60, h: 3600, d: 86_400 }
+const shortTime: Record<string, number> = { '': 1, ms: 1, s: 1000, m: 60_000, min: 60_000 }
 
 const read = (input: unknown, units: Record<string, number>, example: string): QuantityResult => {
   const text = typeof input === 'number' ? String(input) : typeof input === 'string' ? input.trim() : ''
@@ -42,6 +43,9 @@ export const readSize = (input: unknown): QuantityResult => read(input, binary, 
 
 /** Seconds; s, m, h, d. */
 export const readDuration = (input: unknown): QuantityResult => read(input, time, '30s, 10m or 600')
+
+/** Milliseconds; ms, s, m. */
+export const readShortDuration = (input: unknown): QuantityResult => read(input, shortTime, '500ms or 2s')
 
 /** Bytes per second; the units of sizes, with or without `/s`. 0 is unlimited. */
 export const readRate = (input: unknown): QuantityResult =>

@@ -128,6 +128,27 @@ export const ConfigFile = Type.Object(
           root_disks: Type.Optional(
             Type.String({ pattern: '^(volumes|local)$', description: "must be 'volumes' or 'local'" }),
           ),
+          resize_confirm_window: Type.Optional(Type.Unknown()),
+        },
+        strict,
+      ),
+    ),
+    live_migration: Type.Optional(
+      Type.Object(
+        {
+          first_downtime: Type.Optional(Type.Unknown()),
+          downtime: Type.Optional(Type.Unknown()),
+          patience: Type.Optional(Type.Unknown()),
+          rate: Type.Optional(Type.Unknown()),
+          auto_converge: Type.Optional(Type.Boolean()),
+          connections: Type.Optional(Type.Integer({ minimum: 1, maximum: 16 })),
+          completion_timeout: Type.Optional(Type.Unknown()),
+          timeout_action: Type.Optional(
+            Type.String({
+              pattern: '^(abort|force_complete)$',
+              description: "must be 'abort' or 'force_complete'",
+            }),
+          ),
         },
         strict,
       ),
