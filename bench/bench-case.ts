@@ -1,3 +1,5 @@
+import type { Chart } from './chart/chart.ts'
+
 /** One line of the results: `bench/results/latest.json` is an array of them. */
 export interface Row {
   name: string
@@ -6,11 +8,20 @@ export interface Row {
   /** A comparison such as `<= 50`; null: there is no target, the figure informs. */
   target: string | null
   met: boolean | null
-  /** Least and largest of the repeats, in the row's unit. */
+  /** Least and largest of the repeats, in the row's unit, as `spreadOf` writes them. */
   spread?: string
   note?: string
   /** What the value was made of. */
   detail?: Record<string, unknown>
+}
+
+/** What a case found. */
+export interface Measured {
+  rows: Row[]
+  /** Beside the one that is drawn of the rows that are ratios. */
+  charts?: Chart[]
+  /** What was left out, and why: printed in bold. */
+  omissions?: string[]
 }
 
 export interface BenchContext {
@@ -18,15 +29,19 @@ export interface BenchContext {
   quick: boolean
   /** A folder for this case alone, on a disk, removed afterwards. Short, because sockets lie in it. */
   folder: string
+  /** `performance.now()` at which its time is over. Repeats end before it; what does not is killed somewhat later. */
+  deadline: number
   /** Tells the person who waits what goes on. */
   say(text: string): void
+  /** What is known so far: it is reported where the case fails later, or its time is over. */
+  keep(measured: Measured): void
 }
 
 export interface BenchCase {
   /** What `npm run bench NAME` takes. */
   name: string
   title: string
-  run(context: BenchContext): Promise<Row[]>
+  run(context: BenchContext): Promise<Row[] | Measured>
 }
 
 interface Figure extends Omit<Row, 'target' | 'met'> {
@@ -37,13 +52,24 @@ interface Figure extends Omit<Row, 'target' | 'met'> {
 export function row(figure: Figure): Row {
   const { target } = figure
   if (target === undefined) return { ...figure, target: null, met: null }
+  const { side, bound } = boundOf(target)
+  const met = side === '<=' ? figure.value <= bound : figure.value >= bound
+  return { ...figure, target, met }
+}
+
+/** Throws where the text is no comparison. */
+export function boundOf(target: string): { side: '<=' | '>='; bound: number } {
   const parsed = /^(<=|>=) ([0-9.]+)$/.exec(target)
   if (!parsed) throw new Error(`"${target}" is no target; it would be such as "<= 50".`)
-  const bound = Number(parsed[2])
-  const met = parsed[1] === '<=' ? figure.value <= bound : figure.value >= bound
-  return { ...figure, target, met }
+  return { side: parsed[1] as '<=' | '>=', bound: Number(parsed[2]) }
 }
 
 /** `least … largest`, as the table prints it. */
 export const spreadOf = (samples: readonly number[], digits = 2): string =>
   `${Math.min(...samples).toFixed(digits)} … ${Math.max(...samples).toFixed(digits)}`
+
+/** Least and largest of a row's repeats; undefined where it says nothing of them. */
+export function spreadIn({ spread }: Pick<Row, 'spread'>): [number, number] | undefined {
+  const ends = spread?.split(' … ').map(Number) ?? []
+  return ends.length === 2 && ends.every(Number.isFinite) ? (ends as [number, number]) : undefined
+}

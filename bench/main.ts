@@ -1,63 +1,30 @@
 /**
- * `npm run bench [-- NAME… --quick]`: measures what the budgets speak of, and writes bench/results/latest.md and
- * latest.json. A missed target is a figure, not a failure: the exit code is 1 only where a figure could not be taken.
+ * `npm run bench [-- NAME… --quick]`: measures what the budgets speak of, and writes bench/results/latest.md, latest.json
+ * and a chart for each measurement. A missed target is a figure, not a failure: the exit code is 1 only where a figure
+ * could not be taken.
  */
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { loadavg } from 'node:os'
+import { mkdirSync } from 'node:fs'
+import { constants, loadavg } from 'node:os'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
-import type { BenchCase } from './bench-case.ts'
-import { api } from './cases/api.ts'
-import { copySpeed } from './cases/copy-speed.ts'
-import { create } from './cases/create.ts'
-import { cutoverPause } from './cases/cutover-pause.ts'
-import { durableStep } from './cases/durable-step.ts'
-import { fence } from './cases/fence.ts'
-import { hostDrain } from './cases/host-drain.ts'
-import { journal } from './cases/journal.ts'
-import { liveMigration } from './cases/live-migration.ts'
-import { memory } from './cases/memory.ts'
-import { moveFlexVol } from './cases/move.ts'
-import { restart } from './cases/restart.ts'
-import { shareCreate } from './cases/share-create.ts'
-import { shareCutover } from './cases/share-cutover.ts'
-import { shareMany } from './cases/share-many.ts'
-import { shareThroughput } from './cases/share-throughput.ts'
-import { snapshots } from './cases/snapshots.ts'
-import { start } from './cases/start.ts'
-import { thinCopy } from './cases/thin-copy.ts'
-import { describeMachine, waitForQuiet } from './machine.ts'
-import { markdownOf, type Section } from './report.ts'
+import { plan } from './cases.ts'
+import { describeMachine } from './machine.ts'
+import { writeReport, type Section } from './report.ts'
+import { createRunner, type Runner } from './runner.ts'
 
-const cases: BenchCase[] = [
-  copySpeed,
-  cutoverPause,
-  thinCopy,
-  api,
-  start,
-  restart,
-  create,
-  memory,
-  durableStep,
-  journal,
-  moveFlexVol,
-  snapshots,
-  shareThroughput,
-  shareCutover,
-  shareCreate,
-  shareMany,
-  liveMigration,
-  hostDrain,
-  fence,
-]
+const fullMinutes = 20
 
-const usage = `npm run bench [-- [--quick] [--output FOLDER] [NAME…]]
+const usage = `npm run bench [-- [--quick] [--minutes N] [--output FOLDER] [NAME…]]
 
-Measures, side by side with its references, what Volant promises; writes latest.md and latest.json.
+Measures, side by side with its references, what Volant promises; writes latest.md, latest.json and charts as SVG.
+A measurement that fails, or takes far longer than it should, is reported as such; the others go on.
 
   --quick          smaller images and fewer repeats: less exact
+  --minutes N      when the whole run is to be over, default ${fullMinutes}; what it does not suffice for is left out, and named
   --output FOLDER  where the results go; default bench/results (all cases), .cache/bench (some)
-  NAME             only these: ${cases.map(({ name }) => name).join(', ')}
+  NAME             only these, in this order of the run; seconds on two idle cores, in brackets of a quick run:
+
+${plan.map(({ one, seconds, quickSeconds }) => `    ${one.name.padEnd(18)}${`${seconds} (${quickSeconds})`.padEnd(12)}${one.title}`).join('\n')}
 `
 
 process.exitCode = await main(process.argv.slice(2))
@@ -65,50 +32,54 @@ process.exitCode = await main(process.argv.slice(2))
 async function main(args: string[]): Promise<number> {
   const options = {
     quick: { type: 'boolean' },
+    minutes: { type: 'string' },
     output: { type: 'string' },
     help: { type: 'boolean', short: 'h' },
   } as const
   const { values, positionals } = parseArgs({ args, options, allowPositionals: true })
-  const unknown = positionals.filter((name) => !cases.some((one) => one.name === name))
-  if (values.help === true || unknown.length > 0) {
+  const unknown = positionals.filter((name) => !plan.some(({ one }) => one.name === name))
+  const minutes = Number(values.minutes ?? fullMinutes)
+  if (values.help === true || unknown.length > 0 || !(minutes > 0)) {
     if (unknown.length > 0) console.error(`There is no measurement ${unknown.join(', ')}.\n`)
+    if (!(minutes > 0)) console.error('--minutes is a number above 0.\n')
     console.log(usage)
-    return unknown.length > 0 ? 2 : 0
+    return values.help === true ? 0 : 2
   }
-  const wanted = cases.filter(({ name }) => positionals.length === 0 || positionals.includes(name))
+  const wanted = plan.filter(({ one }) => positionals.length === 0 || positionals.includes(one.name))
   const root = join(import.meta.dirname, '..')
   const folder =
     values.output ?? (positionals.length === 0 ? join(root, 'bench/results') : join(root, '.cache/bench'))
+  mkdirSync(folder, { recursive: true })
   const [startedAt, begun, load] = [new Date(), performance.now(), loadavg()[0] ?? 0]
   const quick = values.quick ?? false
+  const runner = createRunner({
+    quick,
+    root,
+    end: begun + minutes * 60_000,
+    patienceMs: quick ? 10_000 : 60_000,
+  })
+  abandonOnSignals(runner)
   const sections: Section[] = []
-  for (const one of wanted) sections.push(await runCase(one, quick, root))
-  const seconds = (performance.now() - begun) / 1000
-  const text = markdownOf({ sections, machine: describeMachine(), quick, startedAt, seconds, load })
-  mkdirSync(folder, { recursive: true })
-  const rows = sections.flatMap((section) => section.rows)
-  writeFileSync(join(folder, 'latest.json'), `${JSON.stringify(rows, undefined, 2)}\n`)
-  writeFileSync(join(folder, 'latest.md'), text)
-  console.log(`\n${text}`)
-  return sections.some(({ failure }) => failure !== undefined) ? 1 : 0
+  for (const one of wanted) {
+    sections.push(await runner.run(one))
+    // After each, so that what was measured is there whatever happens to the run.
+    const seconds = (performance.now() - begun) / 1000
+    writeReport(folder, { sections, machine: describeMachine(), quick, startedAt, seconds, load })
+  }
+  console.log(`\nThe results are in ${join(folder, 'latest.md')}.`)
+  const failed = sections.filter(({ failure }) => failure !== undefined)
+  for (const { title, failure } of failed) console.log(`NOT MEASURED: ${title}: ${failure}`)
+  return failed.length > 0 ? 1 : 0
 }
 
-async function runCase(one: BenchCase, quick: boolean, root: string): Promise<Section> {
-  const { name, title } = one
-  const busyBefore = await waitForQuiet(quick ? 5_000 : 45_000)
-  const begun = performance.now()
-  const say = (text: string) => console.error(`${name}: ${text}`)
-  say('begins')
-  // On the disk of the repository, not in memory; the name is short because sockets lie in it.
-  mkdirSync(join(root, '.cache'), { recursive: true })
-  const folder = mkdtempSync(join(root, '.cache/b-'))
-  try {
-    return { title, busyBefore, rows: await one.run({ quick, folder, say }) }
-  } catch (error) {
-    console.error(error)
-    return { title, busyBefore, rows: [], failure: error instanceof Error ? error.message : String(error) }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
-    say(`ended after ${((performance.now() - begun) / 1000).toFixed(1)} s`)
+function abandonOnSignals(runner: Runner): void {
+  let isEnding = false
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
+    process.on(signal, () => {
+      if (isEnding) return
+      isEnding = true
+      console.error(`\n${signal}: ending what runs`)
+      void runner.abandon().finally(() => process.exit(128 + constants.signals[signal]))
+    })
   }
 }

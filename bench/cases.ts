@@ -1,0 +1,56 @@
+/** Every measurement, in the order of a run: where the time does not suffice for all, the last ones are left out. */
+import type { BenchCase } from './bench-case.ts'
+import { api } from './cases/api.ts'
+import { copySpeed } from './cases/copy-speed.ts'
+import { create } from './cases/create.ts'
+import { cutoverPause } from './cases/cutover-pause.ts'
+import { durableStep } from './cases/durable-step.ts'
+import { fence } from './cases/fence.ts'
+import { hostDrain } from './cases/host-drain.ts'
+import { journal } from './cases/journal.ts'
+import { liveMigration } from './cases/live-migration.ts'
+import { memory } from './cases/memory.ts'
+import { moveFlexVol } from './cases/move.ts'
+import { restart } from './cases/restart.ts'
+import { shareCreate } from './cases/share-create.ts'
+import { shareCutover } from './cases/share-cutover.ts'
+import { shareMany } from './cases/share-many.ts'
+import { shareThroughput } from './cases/share-throughput.ts'
+import { snapshots } from './cases/snapshots.ts'
+import { start } from './cases/start.ts'
+import { thinCopy } from './cases/thin-copy.ts'
+
+export interface Planned {
+  one: BenchCase
+  /** What it takes on two idle cores, seconds: of a full run, and of a quick one. */
+  seconds: number
+  quickSeconds: number
+}
+
+const planned = (one: BenchCase, seconds: number, quickSeconds: number): Planned => ({
+  one,
+  seconds,
+  quickSeconds,
+})
+
+export const plan: Planned[] = [
+  planned(copySpeed, 60, 15),
+  planned(cutoverPause, 60, 20),
+  planned(thinCopy, 20, 10),
+  planned(api, 60, 30),
+  planned(start, 30, 15),
+  planned(restart, 40, 40),
+  planned(create, 10, 5),
+  planned(memory, 60, 30),
+  planned(durableStep, 10, 5),
+  planned(journal, 20, 10),
+  planned(moveFlexVol, 120, 50),
+  planned(snapshots, 120, 60),
+  planned(shareThroughput, 120, 120),
+  planned(shareCutover, 60, 50),
+  planned(shareCreate, 60, 40),
+  planned(shareMany, 60, 40),
+  planned(liveMigration, 60, 40),
+  planned(hostDrain, 120, 80),
+  planned(fence, 60, 40),
+]

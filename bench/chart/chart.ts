@@ -1,0 +1,38 @@
+/** What a chart shows; `svg.ts` draws it. Values are in `unit`. */
+export type Chart = RangeChart | TimeChart
+
+/** A line for each figure: a dot at its value, and a bar from the least to the largest of the repeats. */
+export interface RangeChart {
+  kind: 'ranges'
+  title: string
+  unit: string
+  /** What the reader should know of it; a sentence. */
+  caption?: string
+  /** Drawn as one block each, under a heading. */
+  groups: { name: string; figures: RangeFigure[] }[]
+}
+
+export interface RangeFigure {
+  name: string
+  value: number
+  /** Least and largest. */
+  range?: [number, number]
+  /** Drawn as a mark; which side of it is wanted. */
+  target?: { side: '<=' | '>='; bound: number }
+}
+
+/** Values over time, in panels that share the axis of time. */
+export interface TimeChart {
+  kind: 'time'
+  title: string
+  caption?: string
+  /** Seconds; what is marked on all panels, such as when a copy ran. */
+  spans: { name: string; from: number; to: number }[]
+  panels: { name: string; unit: string; log?: boolean; series: Series[] }[]
+}
+
+export interface Series {
+  name: string
+  /** Seconds, and the value then; ascending. */
+  points: [number, number][]
+}
