@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
 import { readFile } from 'node:fs/promises'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { assertNothingLost, bootProbe, openPlane, until, type Job, type Plane } from '../migration/plane.ts'
+import { runClient } from './client-processes.ts'
 
 /** Debian's clients, unmodified, against a Volant as it is without any configuration: two compute hosts, real guests. */
 let plane: Plane
@@ -26,13 +25,9 @@ async function openrc(stateDir: string): Promise<Record<string, string>> {
   ) as Record<string, string>
 }
 
-function run(program: string, ...args: string[]): Promise<{ code: number; output: string }> {
-  const env = { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), PYTHONWARNINGS: 'ignore', ...environment }
-  return new Promise((resolve) => {
-    const child = execFile(program, args, { env, timeout: 90_000 }, (_, stdout, stderr) =>
-      resolve({ code: child.exitCode ?? -1, output: stdout + stderr }),
-    )
-  })
+async function run(program: string, ...args: string[]): Promise<{ code: number; output: string }> {
+  const { code, stdout, stderr } = await runClient(program, args, environment)
+  return { code, output: stdout + stderr }
 }
 
 async function ok(program: string, ...args: string[]): Promise<string> {

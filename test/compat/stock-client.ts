@@ -1,4 +1,3 @@
-import { execFile } from 'node:child_process'
 import { mkdtemp, rm } from 'node:fs/promises'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -8,12 +7,7 @@ import { openDatabase } from '../../packages/control/src/db/open.ts'
 import { createIdentity, type Identity } from '../../packages/control/src/http/identity/service.ts'
 import { buildServer, type HttpService } from '../../packages/control/src/http/server.ts'
 import { systemClock } from '../../packages/control/src/ports/clock.ts'
-
-export interface ClientRun {
-  code: number
-  stdout: string
-  stderr: string
-}
+import { runClient, type ClientRun } from './client-processes.ts'
 
 export interface Cloud {
   app: FastifyInstance
@@ -76,15 +70,4 @@ export async function startCloud(
       await rm(stateDir, { recursive: true, force: true })
     },
   }
-}
-
-function runClient(program: string, args: string[], environment: Record<string, string>): Promise<ClientRun> {
-  const env = { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), PYTHONWARNINGS: 'ignore', ...environment }
-  const options = { env, timeout: 90_000, maxBuffer: 16 * 1024 * 1024 }
-  return new Promise((resolve) => {
-    execFile(program, args, options, (error, stdout, stderr) => {
-      const code = error === null ? 0 : typeof error.code === 'number' ? error.code : 1
-      resolve({ code, stdout, stderr: stderr === '' && error !== null ? error.message : stderr })
-    })
-  })
 }
