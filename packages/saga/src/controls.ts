@@ -5,7 +5,7 @@ import type { Driver } from './driver.ts'
 import type { Fact } from './plan.ts'
 import type { StoreHealth, StoreTrouble } from './store-health.ts'
 import type { SagaStore, SetControlsParams, Writer } from './store.ts'
-import type { Failure, RunRecord } from './types.ts'
+import type { CopyControl, Failure, RunRecord } from './types.ts'
 import { refusedWish, requirePossible, type Wish } from './wishes.ts'
 
 export class Controls {
@@ -49,11 +49,16 @@ export class Controls {
     return driver.run
   }
 
-  async setRate(runId: string, rate: number | null): Promise<RunRecord> {
-    if (rate !== null && (!Number.isSafeInteger(rate) || rate < 1)) {
+  /** What is left out stays as it is. */
+  async steer(runId: string, { rate, pace, priority }: Partial<CopyControl>): Promise<RunRecord> {
+    if (rate !== undefined && rate !== null && (!Number.isSafeInteger(rate) || rate < 1)) {
       throw new DomainError('invalid', `A rate of ${rate} is no whole number of bytes per second above 0.`)
     }
-    return this.#set('rate', runId, { rate })
+    return this.#set('rate', runId, {
+      ...(rate !== undefined && { rate }),
+      ...(pace !== undefined && { pace }),
+      ...(priority !== undefined && { priority }),
+    })
   }
 
   skip(runId: string): Promise<RunRecord> {

@@ -24,7 +24,7 @@ export function firstWrite(
   keys: string[],
   { owner, fence, runId, input, parentId, clock }: First,
 ): { params: CreateRunParams; settled: Settled } {
-  const control = { paused: false, cancelRequested: false, rate: null }
+  const control = { paused: false, cancelRequested: false, rate: null, pace: null, priority: null }
   const now = clock.now()
   const settled = settle(bound, { position: startPosition, control, now, lookAt: null, advancedAt: null }, [])
   const at = clock.written(now)
@@ -59,7 +59,7 @@ export function asCreated(params: CreateRunParams): RunRecord {
     input,
     parentId,
     ...view,
-    control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
+    control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
     progress: null,
     owner,
     fence,

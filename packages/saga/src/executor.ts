@@ -43,7 +43,7 @@ import { replay, takenOver, type Position } from './position.ts'
 import { planRecovery, refusalMessage } from './recovery.ts'
 import { StoreHealth, type StoreTrouble } from './store-health.ts'
 import type { CreateRunParams, ListPage, ListParams, SagaStore, Writer } from './store.ts'
-import type { LogEntry, RunRecord } from './types.ts'
+import type { CopyControl, LogEntry, RunRecord } from './types.ts'
 import { possibleWishes, skipReason, type Wish } from './wishes.ts'
 
 export interface ExecutorOptions {
@@ -259,7 +259,12 @@ export class Executor {
 
   /** An upper bound in bytes per second, from the next look of a wait on; null: none. */
   setRate(runId: string, rate: number | null): Promise<RunRecord> {
-    return this.#controls.setRate(runId, rate)
+    return this.#controls.steer(runId, { rate })
+  }
+
+  /** Rate, pace and priority in one write, from the next look of a wait on; what is left out stays as it is. */
+  steer(runId: string, wishes: Partial<CopyControl>): Promise<RunRecord> {
+    return this.#controls.steer(runId, wishes)
   }
 
   /** What may be asked of the run now, and why the step that needs attention may be skipped; empty: it has ended. */

@@ -89,6 +89,8 @@ export class MemoryStore implements store.SagaStore {
         paused: params.paused ?? run.control.paused,
         cancelRequested: params.cancelRequested ?? run.control.cancelRequested,
         rate: params.rate === undefined ? run.control.rate : params.rate,
+        pace: params.pace === undefined ? run.control.pace : params.pace,
+        priority: params.priority === undefined ? run.control.priority : params.priority,
         revision: run.control.revision + 1,
       },
       updatedAt: params.at,

@@ -20,7 +20,13 @@ const withoutCommit = operation<object, object>('thing.put', { version: 1 })
   .step('put', nothing)
 
 const t0 = Date.parse('2026-01-01T00:00:00.000Z')
-const free: Control = { paused: false, cancelRequested: false, rate: null }
+const free: Control = {
+  paused: false,
+  cancelRequested: false,
+  rate: null,
+  pace: null,
+  priority: null,
+}
 
 /** The position after these facts, the n-th of them at n seconds. */
 const after = (facts: Fact[]): Position =>

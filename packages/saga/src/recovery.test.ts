@@ -14,7 +14,7 @@ const row = (id: string, kind: string, version: number, steps: string[]): RunRec
   state: 'running',
   step: steps[0] ?? null,
   cancellable: true,
-  control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
+  control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
   progress: null,
   failure: null,
   owner: 'old',

@@ -140,6 +140,8 @@ export interface SetControlsParams extends Writer {
   paused?: boolean
   cancelRequested?: true
   rate?: number | null
+  pace?: string | null
+  priority?: string | null
 }
 
 export interface HistoryParams {

@@ -60,7 +60,14 @@ export interface Control {
   cancelRequested: boolean
   /** An upper bound for the operation's own copying, in bytes per second; null: none. */
   rate: number | null
+  /** What else is wanted of the pace of its copying: words of the operations' own, nothing to the engine; null: none. */
+  pace: string | null
+  /** How it stands beside others that copy: a word of the operations' own; null: none. */
+  priority: string | null
 }
+
+/** What of it steers the copying. */
+export type CopyControl = Pick<Control, 'rate' | 'pace' | 'priority'>
 
 /** `Control` as stored. The revision rises with each change, so that an old answer cannot hide a newer one. */
 export interface StoredControl extends Control {

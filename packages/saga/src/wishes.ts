@@ -8,7 +8,7 @@ import { hasEnded, type RunRecord } from './types.ts'
  * - `pause`   between two steps, and in waits
  * - `resume`  ends a pause; has the step that needs attention tried again
  * - `cancel`  undoes what was done; until the commit begins
- * - `rate`    changes the bound of its copying
+ * - `rate`    changes the bound of its copying, or what else is wanted of its pace
  * - `skip`    leaves out the step (or the undo) that needs attention, where its author declared that safe
  * - `decide`  says whether the commit happened, where the world does not answer
  */

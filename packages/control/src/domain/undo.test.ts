@@ -33,7 +33,7 @@ const run = (state: RunState, more: Partial<RunRecord> = {}): RunRecord => ({
   state,
   step: null,
   cancellable: false,
-  control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
+  control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
   progress: null,
   failure: null,
   owner: 'o',
@@ -53,7 +53,9 @@ const entry = (more: Partial<LogEntry>): LogEntry => ({
 })
 
 test('what undoing means, by the state of the operation', () => {
-  const paused = { control: { paused: true, cancelRequested: false, rate: null, revision: 1 } }
+  const paused = {
+    control: { paused: true, cancelRequested: false, rate: null, pace: null, priority: null, revision: 1 },
+  }
   const cases: [RunRecord, LogEntry[], string, RegExp][] = [
     [run('waiting', { cancellable: true }), [], 'cancel', /point of no return/],
     [run('paused', { cancellable: true, ...paused }), [], 'cancel', /point of no return/],

@@ -52,7 +52,7 @@ async function openParent() {
   const run = (id: string, kind: string, parentId: string | null): RunRecord => ({
     ...{ id, kind, parentId, version: 1, steps: [], keys: [], input: null, state: 'running', step: 'fence' },
     ...{ cancellable: true, progress: null, failure: null, owner: 'o', fence: 1, endedAt: null },
-    control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
+    control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
     ...{ createdAt: '2026-11-22T10:00:00.000Z', updatedAt: '2026-11-22T10:00:00.000Z' },
   })
   runs.set('stop-1', run('stop-1', 'server.stop', null))

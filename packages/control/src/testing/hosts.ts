@@ -296,7 +296,7 @@ const partOf = (id: string, input: RelocationRequest): RunRecord => ({
   state: 'running',
   step: null,
   cancellable: true,
-  control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
+  control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
   progress: null,
   failure: null,
   owner: 'o',

@@ -191,7 +191,7 @@ const partOf = (id: string, input: FlexVolMoveRequest): RunRecord => ({
   state: 'running',
   step: null,
   cancellable: true,
-  control: { paused: false, cancelRequested: false, rate: input.rate ?? null, revision: 0 },
+  control: { paused: false, cancelRequested: false, rate: input.rate ?? null, pace: null, priority: null, revision: 0 },
   progress: null,
   failure: null,
   owner: 'o',

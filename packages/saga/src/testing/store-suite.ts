@@ -173,7 +173,7 @@ function creating(given: Given): void {
       input: params.input,
       parentId: null,
       ...running,
-      control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
+      control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
       progress: null,
       ...writer,
       createdAt: params.at,
@@ -310,18 +310,28 @@ function controlling(given: Given): void {
       paused: true,
       cancelRequested: false,
       rate: null,
+      pace: null,
+      priority: null,
       revision: 1,
     })
-    await store.setControls({ ...wish, at: tick(), rate })
+    await store.setControls({ ...wish, at: tick(), rate, pace: '2x', priority: 'low' })
     const run = await store.setControls({ ...wish, at: tick(), paused: false })
-    assert.deepEqual(run.control, { paused: false, cancelRequested: false, rate, revision: 3 })
+    assert.deepEqual(run.control, {
+      paused: false,
+      cancelRequested: false,
+      rate,
+      pace: '2x',
+      priority: 'low',
+      revision: 3,
+    })
     assert.deepEqual(await store.get('r'), run)
     assert.deepEqual(
       (await store.record(step(writer, 'r'))).control,
       run.control,
       'a write answers with them',
     )
-    assert.equal((await store.setControls({ ...wish, at: tick(), rate: null })).control.rate, null)
+    const bare = await store.setControls({ ...wish, at: tick(), rate: null, pace: null })
+    assert.deepEqual([bare.control.rate, bare.control.pace, bare.control.priority], [null, null, 'low'])
     await assert.rejects(store.setControls({ ...wish, runId: 'none', at: tick() }), refusedWith('notFound'))
   })
 

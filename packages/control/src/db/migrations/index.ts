@@ -10,6 +10,7 @@ import * as shares from './0008-shares.ts'
 import * as snapshotAccess from './0009-snapshot-access.ts'
 import * as hosts from './0010-hosts.ts'
 import * as rootDisks from './0011-root-disks.ts'
+import * as pace from './0012-pace.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -24,4 +25,5 @@ export const migrations: Record<string, Migration> = {
   '0009-snapshot-access': snapshotAccess,
   '0010-hosts': hosts,
   '0011-root-disks': rootDisks,
+  '0012-pace': pace,
 }

@@ -19,11 +19,13 @@ export const json = (value: unknown): string | null =>
   value === null || value === undefined ? null : JSON.stringify(value)
 
 export const toControl = (
-  row: Pick<Selectable<OperationTable>, 'paused' | 'cancel_requested' | 'rate' | 'control_revision'>,
+  row: Pick<Selectable<OperationTable>, 'paused' | 'cancel_requested' | 'rate' | 'pace' | 'priority' | 'control_revision'>,
 ): StoredControl => ({
   paused: isSet(row.paused),
   cancelRequested: isSet(row.cancel_requested),
   rate: row.rate === null ? null : Number(row.rate),
+  pace: row.pace,
+  priority: row.priority,
   revision: row.control_revision,
 })
 
@@ -68,6 +70,8 @@ export const newRow = (params: CreateRunParams): Insertable<OperationTable> => (
   paused: 0,
   cancel_requested: 0,
   rate: null,
+  pace: null,
+  priority: null,
   control_revision: 0,
   owner: params.owner,
   fence: params.fence,

@@ -175,6 +175,8 @@ async function setControls(trx: Trx, params: SetControlsParams): Promise<RunReco
   const row = await updateOwned(trx, params, {
     ...(params.paused === undefined ? {} : { paused: flag(params.paused) }),
     ...(params.rate === undefined ? {} : { rate: params.rate }),
+    ...(params.pace === undefined ? {} : { pace: params.pace }),
+    ...(params.priority === undefined ? {} : { priority: params.priority }),
     ...(cancels ? { cancel_requested: 1, state: 'cancelling' } : {}),
     control_revision: run.control.revision + 1,
     updated_at: params.at,

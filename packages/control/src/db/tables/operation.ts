@@ -25,6 +25,10 @@ export interface OperationTable {
   cancel_requested: number
   /** Bytes per second; null: none. A driver may return it as text. */
   rate: number | string | null
+  /** Such as `2x`, `5ms`, `50M`, `full`; null: as configured. */
+  pace: string | null
+  /** high, normal, low; null: normal. */
+  priority: string | null
   /** Rises with each change of a wish. */
   control_revision: number
   /** The control plane that carries it out, and that one's fence number. */

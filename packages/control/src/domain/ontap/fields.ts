@@ -35,7 +35,7 @@ const run: RunRecord = {
   state: 'failed',
   step: null,
   cancellable: false,
-  control: { paused: false, cancelRequested: false, rate: null, revision: 0 },
+  control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
   progress: null,
   failure: { step: 's', class: 'final', code: null, message: '' },
   owner: '',
