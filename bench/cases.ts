@@ -7,6 +7,7 @@ import { cutoverPause } from './cases/cutover-pause.ts'
 import { durableStep } from './cases/durable-step.ts'
 import { fence } from './cases/fence.ts'
 import { hostDrain } from './cases/host-drain.ts'
+import { impact } from './cases/impact.ts'
 import { journal } from './cases/journal.ts'
 import { liveMigration } from './cases/live-migration.ts'
 import { memory } from './cases/memory.ts'
@@ -35,6 +36,7 @@ const planned = (one: BenchCase, seconds: number, quickSeconds: number): Planned
 
 export const plan: Planned[] = [
   planned(copySpeed, 60, 15),
+  planned(impact, 240, 80),
   planned(cutoverPause, 60, 20),
   planned(thinCopy, 20, 10),
   planned(api, 60, 30),

@@ -42,7 +42,7 @@ static uint64_t bytes_of(const char *text) {
 }
 
 static struct settings settings_of_command_line(void) {
-  struct settings settings = {.iops = 500, .threads = 4, .span = MAX_SPAN, .fill = 0};
+  struct settings settings = {.iops = 500, .threads = 4, .span = MAX_SPAN, .fill = 0, .waits = 0};
   static char line[4096];
   if (read_line(line, sizeof line, "/proc/cmdline", "") != 0) return settings;
   for (char *word = strtok(line, " "); word != NULL; word = strtok(NULL, " ")) {
@@ -50,6 +50,7 @@ static struct settings settings_of_command_line(void) {
     if (strncmp(word, "probe.threads=", 14) == 0) settings.threads = (uint32_t)bytes_of(word + 14);
     if (strncmp(word, "probe.span=", 11) == 0) settings.span = bytes_of(word + 11);
     if (strncmp(word, "probe.fill=", 11) == 0) settings.fill = bytes_of(word + 11);
+    if (strncmp(word, "probe.waits=", 12) == 0) settings.waits = (uint32_t)bytes_of(word + 12);
   }
   if (settings.threads < 1) settings.threads = 1;
   if (settings.threads > MAX_THREADS) settings.threads = MAX_THREADS;
@@ -158,6 +159,8 @@ void guest_run(void) {
   double due = now_seconds() + 1;
   for (;;) {
     scan(&settings);
+    for (int i = 0; i < MAX_DISKS; i++)
+      if (disks[i].session != NULL) session_report_waits(disks[i].session);
     if (now_seconds() >= due) {
       due = now_seconds() + 1;
       for (int i = 0; i < MAX_DISKS; i++)

@@ -19,7 +19,7 @@ static volatile sig_atomic_t interrupted;
 static void interrupt(int number) { interrupted = number; }
 
 static int run_on_file(int count, char **arguments) {
-  struct settings settings = {.iops = 500, .threads = 4, .span = (uint64_t)256 << 20, .fill = 0};
+  struct settings settings = {.iops = 500, .threads = 4, .span = (uint64_t)256 << 20, .fill = 0, .waits = 0};
   const char *path = arguments[1], *serial = "";
   double seconds = 1e9;
   for (int i = 2; i + 1 < count; i += 2) {

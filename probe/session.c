@@ -19,6 +19,8 @@
 
 /* Every so many writes a writer reads one of its own earlier blocks back. */
 enum { READ_EVERY = 8 };
+/* Bins of latencies: 16 in each doubling of a microsecond, the last from 16 s on without an end. */
+enum { BINS_IN_DOUBLING = 16, WAIT_BINS = 24 * BINS_IN_DOUBLING, BINS_IN_LINE = 40 };
 #define RETRY_SECONDS 0.1
 
 struct writer {
@@ -32,6 +34,7 @@ struct writer {
   atomic_uint_fast64_t worst_ns;  /* since the last report */
   atomic_uint_fast64_t errors, reads, bad;
   atomic_int ended;
+  atomic_uint_fast32_t waits[WAIT_BINS]; /* since the last report */
 };
 
 struct session {
@@ -39,6 +42,7 @@ struct session {
   int fd;
   struct record head;
   atomic_int stopping;
+  uint32_t counts_waits;
   uint64_t reported_acked;
   double reported_at;
   struct writer writers[MAX_THREADS];
@@ -50,6 +54,17 @@ static int taken_away(int fd) {
   struct stat status;
   if (fstat(fd, &status) != 0 || !S_ISBLK(status.st_mode)) return 0;
   return ioctl(fd, BLKGETSIZE64, &bytes) != 0 || bytes == 0;
+}
+
+/* The first bin holds what took less than a microsecond. */
+static uint32_t bin_of(uint64_t ns) {
+  uint64_t us = ns / 1000;
+  if (us == 0) return 0;
+  uint32_t power = 63u - (uint32_t)__builtin_clzll(us);
+  /* In sixteenths of the power of two: what follows the highest bit of the nanoseconds, scaled. */
+  uint32_t part = (uint32_t)((ns * BINS_IN_DOUBLING / 1000) >> power) - BINS_IN_DOUBLING;
+  uint32_t bin = power * BINS_IN_DOUBLING + part;
+  return bin < WAIT_BINS ? bin : WAIT_BINS - 1;
 }
 
 /* One request with its measurement; repeated on errors until it succeeds or the session ends. */
@@ -74,6 +89,7 @@ static int transfer(struct writer *w, int writing, uint64_t block) {
   uint64_t took = now_ns() - began;
   atomic_store(&w->began_ns, 0);
   if (took > atomic_load(&w->worst_ns)) atomic_store(&w->worst_ns, took);
+  if (s->counts_waits) atomic_fetch_add(&w->waits[bin_of(took)], 1);
   return 0;
 }
 
@@ -157,6 +173,7 @@ static int describe(struct session *s, const char *serial, uint64_t size, const 
   /* One block less: the disk's last block holds a copy of the header. */
   s->head.blocks = (uint32_t)(blocks - DATA_FIRST_BLOCK - 1);
   s->head.iops = settings->iops;
+  s->counts_waits = settings->waits;
   s->head.time_ns = wall_ns();
   s->head.size = size;
   if (s->head.session == 1) {
@@ -236,6 +253,28 @@ void session_report(struct session *s) {
       (unsigned long long)s->head.session_id, now);
   s->reported_acked = acked;
   s->reported_at = now;
+}
+
+void session_report_waits(struct session *s) {
+  if (!s->counts_waits) return;
+  char bins[BINS_IN_LINE * 24] = "";
+  int count = 0, told = 0;
+  double now = now_seconds();
+  for (uint32_t bin = 0; bin <= WAIT_BINS; bin++) {
+    if (bin == WAIT_BINS || count == BINS_IN_LINE) {
+      if (count > 0 || !told) say("PROBE %s waits serial=%.20s bins=%s t=%.3f", s->name, s->head.serial, bins, now);
+      if (bin == WAIT_BINS) return;
+      told = 1;
+      count = 0;
+      bins[0] = 0;
+    }
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < s->head.threads; i++) n += atomic_exchange(&s->writers[i].waits[bin], 0);
+    if (n == 0) continue;
+    size_t at = strlen(bins);
+    snprintf(bins + at, sizeof bins - at, "%s%u:%llu", at ? "," : "", bin, (unsigned long long)n);
+    count++;
+  }
 }
 
 int session_stop(struct session *s, double seconds) {

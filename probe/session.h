@@ -13,6 +13,7 @@ struct settings {
   uint32_t threads;
   uint64_t span;    /* bytes of the disk in use, table included */
   uint64_t fill;    /* bytes filled in order when a disk is seen for the first time */
+  uint32_t waits;   /* not 0: how long requests took is counted, and told by session_report_waits */
 };
 
 struct session;
@@ -25,6 +26,8 @@ struct session *session_start(const char *name, const char *path, const char *se
                               const struct settings *settings);
 /* Prints the line of the second. */
 void session_report(struct session *session);
+/* Prints how long the requests took that have ended since the last time; nothing where that is not counted. */
+void session_report_waits(struct session *session);
 /*
  * Asks the writers to end after the request in flight and waits for `seconds` at most. Returns 0 when they have
  * ended and the session is freed; -1 when a request still hangs (the session is left to it).

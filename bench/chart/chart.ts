@@ -26,9 +26,16 @@ export interface TimeChart {
   kind: 'time'
   title: string
   caption?: string
-  /** Seconds; what is marked on all panels, such as when a copy ran. */
-  spans: { name: string; from: number; to: number }[]
-  panels: { name: string; unit: string; log?: boolean; series: Series[] }[]
+  panels: Panel[]
+}
+
+export interface Panel {
+  name: string
+  unit: string
+  log?: boolean
+  series: Series[]
+  /** Seconds; what is marked, such as when a copy ran. */
+  spans?: { name: string; from: number; to: number }[]
 }
 
 export interface Series {

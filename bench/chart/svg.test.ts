@@ -55,6 +55,7 @@ test('series are drawn over time, and a chart of nothing is an error', () => {
     name: 'p99',
     unit: 'ms',
     log: true,
+    spans: [{ name: 'copy', from: 1, to: 2 }],
     series: [
       {
         name: 'governed',
@@ -68,7 +69,7 @@ test('series are drawn over time, and a chart of nothing is an error', () => {
   const chart = {
     kind: 'time',
     title: 't',
-    spans: [{ name: 'copy', from: 1, to: 2 }],
+
     panels: [panel],
   } as Chart
   assert.match(svgOf(chart), /<polyline class="line c0" points="72,[0-9.]+ 800,[0-9.]+"/)

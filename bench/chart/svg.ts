@@ -3,7 +3,7 @@
  * ground, as the reader's system asks for: an image in Markdown obeys `prefers-color-scheme`.
  */
 import { boundOf } from '../bench-case.ts'
-import type { Chart, RangeChart, RangeFigure, TimeChart } from './chart.ts'
+import type { Chart, Panel, RangeChart, RangeFigure, TimeChart } from './chart.ts'
 import { linear, logarithmic, type Scale } from './scale.ts'
 
 const width = 820
@@ -146,13 +146,16 @@ function drawTime(chart: TimeChart): Drawing {
   const { parts, y: begin } = heading(chart)
   const names = [...new Set(chart.panels.flatMap(({ series }) => series.map(({ name }) => name)))]
   parts.push(...legend(names, begin + 8))
-  const ends = [...all.map(([x]) => x), ...chart.spans.map(({ to }) => to)]
+  const ends = [
+    ...all.map(([x]) => x),
+    ...chart.panels.flatMap(({ spans = [] }) => spans.map(({ to }) => to)),
+  ]
   const left = margin + 52
   const time = linear(Math.max(...ends), width - left - margin, 8)
   let y = begin + 22
   for (const panel of chart.panels) {
     parts.push(text(margin, y + 16, `${panel.name}, ${panel.unit}`, quiet))
-    parts.push(...drawPanel(panel, { chart, names, left, top: y + 24, time }))
+    parts.push(...drawPanel(panel, { names, left, top: y + 24, time }))
     y += panelHeight + 34
   }
   for (const tick of time.ticks) parts.push(text(left + time.at(tick), y + 8, tickText(tick), toTheRight))
@@ -171,16 +174,16 @@ function legend(names: readonly string[], y: number): string[] {
 }
 
 function drawPanel(
-  { log = false, series }: TimeChart['panels'][number],
-  where: { chart: TimeChart; names: readonly string[]; left: number; top: number; time: Scale },
+  { log = false, series, spans = [] }: Panel,
+  where: { names: readonly string[]; left: number; top: number; time: Scale },
 ): string[] {
-  const { chart, names, left, top, time } = where
+  const { names, left, top, time } = where
   const values = series.flatMap(({ points }) => points.map(([, value]) => value)).filter((value) => value > 0)
   const [least, largest] = values.length === 0 ? [1, 1] : [Math.min(...values), Math.max(...values)]
   const scale = log ? logarithmic(least, largest, panelHeight) : linear(largest, panelHeight, 4)
   const yAt = (value: number): number => top + panelHeight - scale.at(value)
   const parts: string[] = []
-  for (const { name, from, to } of chart.spans) {
+  for (const { name, from, to } of spans) {
     const [x, wide] = [left + time.at(from), time.at(to) - time.at(from)]
     parts.push(`<rect class="span" x="${n(x)}" y="${n(top)}" width="${n(wide)}" height="${panelHeight}"/>`)
     parts.push(text(x + 4, top + 13, name, quiet))

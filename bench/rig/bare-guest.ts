@@ -135,8 +135,8 @@ async function startStorage(folder: string, socketPath: string, image: string): 
   return { process, qmp, exportName: '' }
 }
 
-async function specOf(
-  { name, memoryMiB, probe }: BareGuestOptions,
+export async function specOf(
+  { name, memoryMiB, probe }: Omit<BareGuestOptions, 'authority'>,
   socketPath: string,
   exportName: string,
 ): Promise<GuestSpec> {
@@ -152,7 +152,7 @@ async function specOf(
   }
 }
 
-const pathsIn = (folder: string, count: number): GuestPaths => ({
+export const pathsIn = (folder: string, count: number): GuestPaths => ({
   folder,
   record: join(folder, 'r'),
   console: join(folder, `console-${count}`),

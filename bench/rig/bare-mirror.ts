@@ -10,6 +10,7 @@ import { monotonicMs } from '../measure.ts'
  * throttle filter, raw image), started and told by hand; nothing of Volant but its QMP connection.
  */
 export interface BareDaemon {
+  pid: number
   qmp: QmpClient
   socketPath: string
   exportName: string
@@ -56,7 +57,7 @@ export async function startBareDaemon(folder: string, name: string, path: string
     { stdio: ['ignore', 'ignore', 'inherit'] },
   )
   const qmp = await QmpClient.connect({ path: qmpPath, worthTrying: () => daemon.exitCode === null })
-  return { qmp, socketPath, exportName: 'bare', stop: () => stop(daemon, qmp) }
+  return { pid: daemon.pid ?? 0, qmp, socketPath, exportName: 'bare', stop: () => stop(daemon, qmp) }
 }
 
 async function stop(daemon: ChildProcess, qmp: QmpClient): Promise<void> {
@@ -75,6 +76,8 @@ export interface BareMove {
   copyMs: number
   /** From `job-complete` to the event that the job concluded. */
   cutoverMs: number
+  /** When `blockdev-mirror` was sent; `monotonicMs`. */
+  copiedFrom: number
   /** When `job-complete` was sent, and when the job had concluded and all was tidied up; `monotonicMs`. */
   begunAt: number
   endedAt: number
@@ -82,16 +85,16 @@ export interface BareMove {
 
 /**
  * blockdev-add, blockdev-mirror, job-complete, job-finalize, and away with the source. `standsOn` is the node
- * below the throttle filter, `target` becomes it.
+ * below the throttle filter, `target` becomes it. `plain`: with QEMU's own granularity and amount in flight.
  */
 export async function bareMove(
   { qmp }: BareDaemon,
-  move: { standsOn: string; target: string; path: string; bufSize?: number },
+  move: { standsOn: string; target: string; path: string; plain?: boolean },
 ): Promise<BareMove> {
-  const { standsOn, target, path, bufSize = 2 * 1024 * 1024 } = move
+  const { standsOn, target, path, plain = false } = move
   const ready = qmp.expect('BLOCK_JOB_READY', () => true, 120_000)
   await qmp.execute('blockdev-add', image(target, path))
-  const copying = performance.now()
+  const copiedFrom = monotonicMs()
   await qmp.execute('blockdev-mirror', {
     'job-id': 'm',
     device: 't0',
@@ -99,13 +102,12 @@ export async function bareMove(
     replaces: standsOn,
     sync: 'full',
     'copy-mode': 'background',
-    granularity: 4096,
-    'buf-size': bufSize,
+    ...(plain ? {} : { granularity: 4096, 'buf-size': 2 * 1024 * 1024 }),
     'auto-finalize': false,
     'auto-dismiss': false,
   })
   await ready.event
-  const copyMs = performance.now() - copying
+  const copyMs = monotonicMs() - copiedFrom
   await sleep(100) // as a script would that looks now and then
   const pending = qmp.expect('JOB_STATUS_CHANGE', status('pending'), 30_000)
   const concluded = qmp.expect('JOB_STATUS_CHANGE', status('concluded'), 30_000)
@@ -117,5 +119,5 @@ export async function bareMove(
   const cutoverMs = monotonicMs() - begunAt
   await qmp.execute('job-dismiss', { id: 'm' })
   await qmp.execute('blockdev-del', { 'node-name': standsOn })
-  return { copyMs, cutoverMs, begunAt, endedAt: monotonicMs() }
+  return { copyMs, copiedFrom, cutoverMs, begunAt, endedAt: monotonicMs() }
 }
