@@ -24,6 +24,8 @@ export interface PlainDaemon {
   start(): Promise<void>
   /** SIGKILL. */
   kill(): Promise<void>
+  /** It stands still for so many milliseconds, and goes on. */
+  stallFor(ms: number): Promise<void>
   /** Withdraws the export, grows the image, offers it again. */
   grow(sizeBytes: number): Promise<void>
 }
@@ -61,6 +63,11 @@ const createDaemon = (
       const gone = once(child, 'exit')
       child.kill('SIGKILL')
       await gone
+    },
+    async stallFor(ms) {
+      child?.kill('SIGSTOP')
+      await sleep(ms)
+      child?.kill('SIGCONT')
     },
     async grow(newSize) {
       const qmp = await QmpClient.connect({ path: qmpPath })

@@ -7,7 +7,7 @@ import { promisify } from 'node:util'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
 import { isDomainError } from '@volant/contract'
-import type { GuestSpec } from '@volant/contract'
+import type { DiskLatency, GuestSpec, LatencyHistogram } from '@volant/contract'
 import { verifyImage } from '../../probe/verify.ts'
 import { caller, openGuestRig, until } from './guest-rig.ts'
 import type { GuestRig } from './guest-rig.ts'
@@ -16,6 +16,19 @@ const run = promisify(execFile)
 const volumeId = '7d4c0e1e-0000-4000-8000-000000000001'
 const serial = volumeId.slice(0, 20)
 const size = 64 << 20
+
+const sum = (counts: number[]): number => counts.reduce((total, count) => total + count, 0)
+
+/** Requests that took at least so many nanoseconds, as far as the bins tell. */
+const slowerThan = ({ boundsNs, counts }: LatencyHistogram, ns: number): number =>
+  sum(counts.slice(1).filter((_count, index) => (boundsNs[index] ?? 0) >= ns))
+
+/** Of the only disk of server `s1`. */
+const latencyOf = async (rig: GuestRig): Promise<DiskLatency> => {
+  const [one, ...others] = await rig.agent().guestLatency('s1')
+  assert.ok(one && others.length === 0)
+  return one
+}
 
 const refused = (code: string) => (error: unknown) => isDomainError(error) && error.code === code
 
@@ -40,6 +53,16 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
   assert.deepEqual((await rig.agent().guestStatus('s1')).diskAttachmentIds, ['att-1'])
 
   await until('the guest writes', () => ackedBy(rig, 's1') > 500)
+  const first = await latencyOf(rig)
+  assert.equal(first.volumeId, volumeId)
+  const asked = ackedBy(rig, 's1')
+  await until('the guest writes on', () => ackedBy(rig, 's1') > asked + 500)
+  await daemon.stallFor(400)
+  const counted = await latencyOf(rig)
+  assert.equal(counted.since, first.since)
+  assert.ok(sum(counted.writes.counts) >= 500, `${sum(counted.writes.counts)} writes`)
+  const [before, after] = [first, counted].map(({ writes }) => slowerThan(writes, 300e6))
+  assert.ok((after ?? 0) > (before ?? 0), 'what waited for the stalled daemon is counted as slow')
   await daemon.grow(size * 2)
   await rig.agent().ensureDiskSize(caller, 's1', 'att-1', size * 2)
   await rig.agent().ensureDiskSize(caller, 's1', 'att-1', size * 2)
@@ -50,6 +73,9 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
   const adopted = await rig.restartAgent()
   assert.equal((await adopted.ensureGuest(caller, spec)).pid, started.pid)
   assert.deepEqual((await adopted.guestStatus('s1')).diskAttachmentIds, ['att-1'])
+  const [again, atOnce] = await Promise.all([latencyOf(rig), latencyOf(rig)])
+  assert.ok(sum(again.writes.counts) >= sum(counted.writes.counts), 'the count is not begun anew')
+  assert.equal(again.since, atOnce.since)
   const grown = ackedBy(rig, 's1')
   await until('the guest writes on', () => ackedBy(rig, 's1') > grown + 500)
   const consoleLog = rig.console('s1')
@@ -60,6 +86,7 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
   await adopted.ensureNoDisk(caller, 's1', 'att-1', 60_000)
   t.diagnostic(`detached after ${Math.round(performance.now() - unplugged)} ms`)
   await adopted.ensureNoDisk(caller, 's1', 'att-1', 60_000)
+  assert.deepEqual(await adopted.guestLatency('s1'), [], 'a disk that is not there counts nothing')
   await until('the guest notices', () => /PROBE vd\w+ gone/.test(rig.console('s1')))
   const report = await verifyImage({ imagePath: daemon.imagePath, consoleLog: rig.console('s1'), serial })
   assert.deepEqual(report.problems, [])
@@ -76,6 +103,7 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
   assert.deepEqual([stopped.state, stopped.reason], ['stopped', undefined])
   await until('the process is gone', () => !existsSync(`/proc/${started.pid}`))
   await assert.rejects(adopted.ensureDisk(caller, 's1', daemon.disk), refused('conflict'))
+  await assert.rejects(adopted.guestLatency('s1'), refused('conflict'))
   await adopted.ensureNoGuest(caller, 's1')
   assert.equal((await adopted.guestStatus('s1')).state, 'absent')
 })

@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
 import { promisify } from 'node:util'
 import { test } from 'node:test'
+import type { DiskLatency } from '@volant/contract'
 import { until } from './guest-rig.ts'
 import { kill, Migration, openMigrationRig, refused, slow, stateAt } from './live-migration-rig.ts'
 import { caller } from './rig.ts'
@@ -33,8 +34,23 @@ test('a guest goes to another host and back, with a disk that was plugged in, an
   rig.spec = { ...rig.spec, disks: [...rig.spec.disks, disk] }
   await until('the guest writes to both', () => rig.acked(one) > 500)
 
+  const counted = await one.guests.agent().guestLatency(rig.serverId)
+  assert.equal(counted.length, rig.spec.disks.length)
   const there = await new Migration(rig, one, two).all()
   await rig.writesOn(two)
+  const arrived = await two.guests.agent().guestLatency(rig.serverId)
+  assert.deepEqual(
+    arrived.map(({ volumeId }) => volumeId).sort(),
+    counted.map(({ volumeId }) => volumeId).sort(),
+  )
+  await rig.writesOn(two)
+  const written = await two.guests.agent().guestLatency(rig.serverId)
+  const writes = ({ writes: { counts } }: DiskLatency): number =>
+    counts.reduce((total, one) => total + one, 0)
+  assert.ok(
+    written.every((disk) => writes(disk) > 0),
+    'it is counted where it arrived',
+  )
   assert.equal((await ports()).length, 1, 'the source took its port along')
   assert.equal(await heardAt(), (await ports())[0], 'the network was told where the guest is now')
   assert.match(two.guests.console(rig.serverId), /PROBE ready/, 'the console begins where the guest began')

@@ -61,6 +61,9 @@ function plainFileSystems(folder: string): PlainFileSystems {
       for (const shareId of frozen) run('fsfreeze', '-u', mountPath(shareId))
       frozen.clear()
     },
+    latency() {
+      throw new Error('These file systems have no block device of their own.')
+    },
     async giveUp(shareId) {
       systems.givenUp.push(shareId)
       systems.thaw()

@@ -68,6 +68,8 @@ async function newImage(rig: Rig, path?: string): Promise<{ access: FileAccess }
   return { access: await storage.fileAccess(ref) }
 }
 
+const sum = (counts: number[]): number => counts.reduce((total, count) => total + count, 0)
+
 const pairOf = (device: BlockDevice) => {
   const found = findByCommandWord(`mount=${device.file}`)
   const is = (...whats: string[]) =>
@@ -165,6 +167,43 @@ test('what a dead worker had sent never lands on what was written after it', { s
   await third
   assert.equal(server.content[0], 3)
   assert.equal(server.kept(), 0)
+})
+
+test('how long requests took is counted, by each worker anew', { skip }, async (t) => {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'vd-')))
+  const socketPath = join(folder, 'nbd')
+  const server = await startSlowNbdServer(socketPath, 2 ** 20, volumeId)
+  const device = new BlockDevice(folder)
+  t.after(async () => {
+    for (const { release } of server.held) release()
+    server.server.close()
+    await device.end()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  await device.ensure({ head: { socketPath, exportName: 'x' }, sizeBytes: 2 ** 20, identity: volumeId })
+  await writeLater(t, device.file, 1)
+  const first = device.latency()
+  assert.equal(sum(first.writes.counts), 1)
+  assert.equal(first.writes.counts.length, first.writes.boundsNs.length + 1)
+  assert.ok((first.writes.boundsNs.at(-1) ?? 0) > 9e9, 'the bounds reach 10 s')
+  server.hold()
+  const slow = writeLater(t, device.file, 2)
+  await until('the server has the second write', async () => server.held.length === 1)
+  await sleep(300)
+  assert.equal(sum(device.latency().writes.counts), 1, 'it has not ended')
+  server.held[0]?.release()
+  await slow
+  const second = device.latency()
+  assert.equal(second.since, first.since)
+  const grown = second.writes.counts.findIndex((count, bin) => count > (first.writes.counts[bin] ?? 0))
+  assert.ok((second.writes.boundsNs[grown] ?? 0) > 300e6, `a write that took 300 ms is in bin ${grown}`)
+  assert.equal(sum(second.writes.counts), 2)
+  await kill(pairOf(device).worker)
+  await writeLater(t, device.file, 3)
+  await until('another worker is known', async () => device.worker !== undefined)
+  const third = device.latency()
+  assert.notEqual(third.since, first.since)
+  assert.equal(sum(third.writes.counts), 1)
 })
 
 test(

@@ -49,6 +49,10 @@
  * asked again every second: whoever frees space lets the client go on. Any other error of its disk is passed on when it
  * lasts longer than `patience`.
  *
+ * How long requests took, from the moment that a worker took them until they were answered, it counts in bins, in memory that it
+ * shares as its descriptor 4 (a file without a name, /proc/PID/fd/4): see `struct latency`. Nothing is written to a disk
+ * for that, which might be what waits. The next worker counts anew.
+ *
  * Memory is locked, for its own file may be what memory would be freed by writing to, and a page that is missing
  * while a dying worker reads a request makes the kernel end that request.
  *
@@ -96,7 +100,8 @@ enum { notify_resend = 7, has_resend_in_flags2 = 1 << 7 };
 #endif
 
 enum {
-  fuse_fd = 3, /* in a worker, always */
+  fuse_fd = 3,    /* in a worker, always */
+  latency_fd = 4, /* in a worker */
   page = 4096,
   most_at_once = 512 << 10, /* bytes of one request */
   slots = 16,               /* requests under way, as many as a QEMU server takes of one connection; 8 MiB */
@@ -320,6 +325,44 @@ static void await_end_of_the_past(int connection) {
 
 /* ---- The worker: requests ---- */
 
+enum { first_bound = 31623, bounds = 45 };
+
+/* All in the machine's byte order; the last bin of each has no upper bound. */
+static struct latency {
+  char magic[8]; /* written last */
+  uint64_t bounds;
+  uint64_t bound[bounds]; /* ns */
+  uint64_t count[3][bounds + 1]; /* reads, writes, flushes */
+} *latency;
+
+static void share_latency(void) {
+  int fd = memfd_create("latency", MFD_CLOEXEC);
+  if (fd < 0 || ftruncate(fd, sizeof *latency) < 0) fail("no memory to share");
+  if (fd != latency_fd && (dup3(fd, latency_fd, O_CLOEXEC) < 0 || close(fd) < 0)) fail("no descriptor to share");
+  latency = mmap(NULL, sizeof *latency, PROT_READ | PROT_WRITE, MAP_SHARED, latency_fd, 0);
+  if (latency == MAP_FAILED) fail("no memory to share");
+  latency->bounds = bounds;
+  /* A third more each, up to 10 s. */
+  latency->bound[0] = first_bound;
+  for (int i = 1; i < bounds; i++) latency->bound[i] = latency->bound[i - 1] * 4 / 3;
+  __atomic_thread_fence(__ATOMIC_RELEASE);
+  memcpy(latency->magic, "latency1", 8);
+}
+
+static uint64_t now_ns(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return now.tv_sec * 1000000000ULL + now.tv_nsec;
+}
+
+static void count_latency(uint32_t opcode, uint64_t ns) {
+  int kind = opcode == FUSE_READ ? 0 : opcode == FUSE_WRITE ? 1 : opcode == FUSE_FSYNC ? 2 : -1, bin = 0;
+  if (kind < 0) return;
+  while (bin < bounds && ns >= latency->bound[bin]) bin++;
+  /* It is read by others meanwhile; nobody else writes. */
+  __atomic_store_n(&latency->count[kind][bin], latency->count[kind][bin] + 1, __ATOMIC_RELAXED);
+}
+
 enum place { is_free, is_sent, is_waiting };
 
 struct slot {
@@ -327,6 +370,7 @@ struct slot {
   char *data; /* page-aligned; the request is read such that a write's bytes are here */
   uint32_t opcode;
   uint64_t unique, offset, length, done;
+  uint64_t taken_at; /* ns */
   bool durable;
   int64_t failing_since, again_at; /* ms; 0: not failing, at once */
 };
@@ -349,6 +393,7 @@ static void reply(uint64_t unique, int error, const void *data, size_t length) {
 
 static void finish(struct slot *one, int error) {
   if (one->failing_since && --failing == 0) tell_trouble("");
+  count_latency(one->opcode, now_ns() - one->taken_at);
   struct fuse_write_out written = {.size = one->length};
   if (error) reply(one->unique, error, NULL, 0);
   else if (one->opcode == FUSE_READ) reply(one->unique, 0, one->data, one->length);
@@ -453,7 +498,8 @@ static bool take(struct slot *one, struct fuse_in_header *header, void *body) {
   struct fuse_write_in *write = body;
   struct fuse_fallocate_in *hole = body;
   int zeroes = FALLOC_FL_PUNCH_HOLE | FALLOC_FL_ZERO_RANGE;
-  *one = (struct slot){.data = one->data, .opcode = header->opcode, .unique = header->unique};
+  *one = (struct slot){
+    .data = one->data, .opcode = header->opcode, .unique = header->unique, .taken_at = now_ns()};
   switch (header->opcode) {
   case FUSE_READ: one->offset = read->offset, one->length = read->size; break;
   case FUSE_WRITE:
@@ -710,6 +756,7 @@ static int until_next(void) {
 }
 
 static void work(void) {
+  share_latency(); /* before anything else has its descriptor */
   protect();
   bool first = strcmp(required("first"), "yes") == 0;
   /* It may have died since it started us: then whoever our parent is now is nobody to watch. */

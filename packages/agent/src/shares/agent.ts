@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { DomainError, isDomainError, messageOf } from '@volant/contract'
 import type {
   Caller,
+  DeviceLatency,
   FileSystemSpec,
   FileSystemStatus,
   InventoryItem,
@@ -168,6 +169,11 @@ class NodeShares implements LocalShareAgent {
       ...(fileSystem === undefined ? {} : { fileSystem }),
       ...(server && spec ? { export: { ...spec, isServed: server.isServed(shareId) } } : {}),
     }
+  }
+
+  async shareLatency(shareId: string): Promise<DeviceLatency> {
+    requireSafeId('share id', shareId)
+    return this.#fileSystems.latency(shareId)
   }
 
   async listShares(): Promise<ShareStatus[]> {

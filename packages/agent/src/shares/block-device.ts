@@ -3,10 +3,12 @@ import { rm, writeFile } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, messageOf } from '@volant/contract'
+import type { DeviceLatency } from '@volant/contract'
 import { ensureFuseNbd } from '@volant/qemu/launcher.ts'
 import { ensureGone, findByCommandWord, isAlive, startDetached, tailOf } from '@volant/qemu/process.ts'
 import type { ProcessIdentity } from '@volant/qemu/process.ts'
 import { mountAt, run } from '../storage/loop-mount.ts'
+import { readDeviceLatency } from './device-latency.ts'
 import { leaveOtherNamespaces } from './namespaces.ts'
 
 /** Where a head serves its volume on this machine. */
@@ -91,6 +93,13 @@ export class BlockDevice {
   /** What is wrong with it now, as it says itself: no connection, no space. Undefined: nothing. */
   get trouble(): string | undefined {
     return read(`${this.#pids}.trouble`).trim() || undefined
+  }
+
+  /** How long its requests took, since its worker began. Throws `unavailable` where none runs now. */
+  latency(): DeviceLatency {
+    const { worker } = this
+    if (worker) return readDeviceLatency(worker)
+    throw new DomainError('unavailable', `The block device ${this.file} does not run.`)
   }
 
   /** From the next connection on. One that is there stays. */

@@ -1,4 +1,4 @@
-import type { FileSystemSpec, FileSystemStatus, InventoryItem } from '@volant/contract'
+import type { DeviceLatency, FileSystemSpec, FileSystemStatus, InventoryItem } from '@volant/contract'
 
 /** The file systems of a node's shares, as the shares' agent needs them: it admits callers and puts calls in turn. */
 export interface FileSystems {
@@ -10,6 +10,8 @@ export interface FileSystems {
   trim(shareId: string): Promise<void>
   /** Undefined where there is no record of it. */
   status(shareId: string): Promise<FileSystemStatus | undefined>
+  /** How long the requests of its block device took. Throws `unavailable` where that does not run. */
+  latency(shareId: string): DeviceLatency
   /** Those on record, mounted or not. */
   ids(): string[]
   /** Where it is, or would be, mounted. Absolute, and the same for good. */

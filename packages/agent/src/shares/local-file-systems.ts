@@ -2,7 +2,7 @@ import { existsSync, readdirSync, readFileSync, statSync } from 'node:fs'
 import { mkdir, readdir, stat } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { DomainError, isDomainError, messageOf } from '@volant/contract'
-import type { FileSystemSpec, FileSystemStatus, InventoryItem } from '@volant/contract'
+import type { DeviceLatency, FileSystemSpec, FileSystemStatus, InventoryItem } from '@volant/contract'
 import { silentLog } from '../daemon/log.ts'
 import type { Log } from '../daemon/log.ts'
 import { requireSafeId } from '../daemon/names.ts'
@@ -188,6 +188,11 @@ export class LocalFileSystems implements FileSystems {
   async status(shareId: string): Promise<FileSystemStatus | undefined> {
     const record = this.#records.find(shareId)
     return record && this.#statusOf(record)
+  }
+
+  latency(shareId: string): DeviceLatency {
+    this.#known(shareId)
+    return this.#device(shareId).latency()
   }
 
   rebuild(shareId: string): Promise<void> {

@@ -10,12 +10,16 @@ import type {
 } from '@volant/contract'
 import { createFenceGuard } from '../fence-guard.ts'
 import { requireConsistent, requireExportSpec } from '../shares/exports.ts'
+import { SimulatedLatency } from './latency.ts'
+import type { EndedRequests } from './latency.ts'
 import { withFaults, type Faults } from './faults.ts'
 import { simulatedInventory, simulatedItem, type Planted } from './inventory.ts'
 
 export interface SimulatedShares extends ShareAgent, Planted {
   /** What clients have written: bytes of the file system in use. */
   setUsed(shareId: string, bytes: number): void
+  /** Requests to its block device ended: `shareLatency` counts them. */
+  endRequests(shareId: string, ended: EndedRequests): void
   setClients(clients: NfsClient[]): void
   /** The file systems that were flushed, in order. */
   readonly flushed: readonly string[]
@@ -24,6 +28,7 @@ export interface SimulatedShares extends ShareAgent, Planted {
 interface SimulatedShare {
   spec: FileSystemSpec
   usedBytes: number
+  latency: SimulatedLatency
   export?: ShareExportSpec
 }
 
@@ -84,6 +89,7 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
     ...inventory,
     flushed,
     setUsed: (shareId, bytes) => void (found(shareId).usedBytes = bytes),
+    endRequests: (shareId, ended) => found(shareId).latency.add(ended),
     setClients: (are) => void (clients = are),
     missing: async () => [],
     async ensureFileSystem(caller, spec) {
@@ -91,7 +97,12 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
       const present = shares.get(spec.shareId)
       // Its size is its own once it is there; only the head may have moved.
       const sizeBytes = present?.spec.sizeBytes ?? spec.sizeBytes
-      const share = { ...present, usedBytes: present?.usedBytes ?? 0, spec: { ...spec, sizeBytes } }
+      const share = {
+        usedBytes: 0,
+        latency: new SimulatedLatency(),
+        ...present,
+        spec: { ...spec, sizeBytes },
+      }
       shares.set(spec.shareId, share)
       return fileSystemOf(share)
     },
@@ -150,6 +161,7 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
       delete shares.get(shareId)?.export
     },
     shareStatus: async (shareId) => statusOf(shareId),
+    shareLatency: async (shareId) => found(shareId).latency.read(),
     listShares: async () => [...shares.keys()].map(statusOf),
     listServers: async () => servers(),
     listClients: async () => clients,
@@ -158,5 +170,5 @@ export function createSimulatedShareAgent({ node }: { node: string }): Simulated
       shares.clear()
     },
   }
-  return withFaults(agent, ['setUsed', 'setClients'])
+  return withFaults(agent, ['setUsed', 'endRequests', 'setClients'])
 }

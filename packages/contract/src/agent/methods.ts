@@ -141,6 +141,7 @@ export const shareMethods = {
   ensureShareExport: 'change',
   ensureNoShareExport: 'change',
   shareStatus: 'read',
+  shareLatency: 'read',
   listShares: 'read',
   listServers: 'read',
   listClients: 'read',

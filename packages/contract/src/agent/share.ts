@@ -1,6 +1,7 @@
 import type { Caller } from './caller.ts'
 import type { ClientProcess } from './compute.ts'
 import type { Inventoried } from './inventory.ts'
+import type { DeviceLatency } from './latency.ts'
 
 /**
  * A share is an XFS file system on a block device whose bytes a volume head serves (unix socket, NBD), mounted on the
@@ -127,6 +128,11 @@ export interface ShareAgent extends Inventoried {
   ensureNoShareExport(caller: Caller, shareId: string, how?: { forGood: boolean }): Promise<void>
 
   shareStatus(shareId: string): Promise<ShareStatus>
+  /**
+   * How long the requests of the share's block device took; holes that are punched are not counted. Cheap: some memory is
+   * read. Throws `notFound`, or `unavailable` where the device does not run now or is one of an older Volant.
+   */
+  shareLatency(shareId: string): Promise<DeviceLatency>
   listShares(): Promise<ShareStatus[]>
   listServers(): Promise<NfsServerStatus[]>
   listClients(): Promise<NfsClient[]>
