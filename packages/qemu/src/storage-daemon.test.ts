@@ -17,6 +17,8 @@ test('a copy beside a client keeps less in flight than one without, and always m
     mirrorArguments('m-1', 't', 's', { rate: 0, besideClient })['buf-size']
   assert.ok(inFlight(true) >= 2 * 1024 * 1024)
   assert.ok(inFlight(false) > inFlight(true))
+  const asked = mirrorArguments('m-1', 't', 's', { rate: 0, besideClient: true, inFlightBytes: 512 * 1024 })
+  assert.equal(asked['buf-size'], 512 * 1024)
 })
 
 test('an image is opened with its format named, and a path cannot add options', () => {

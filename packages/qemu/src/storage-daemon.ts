@@ -99,6 +99,8 @@ export const mirrorArguments = (
     /** Bytes per second; 0: unlimited. */
     rate: number
     besideClient: boolean
+    /** Bytes; absent: as fits `besideClient`. */
+    inFlightBytes?: number
     /** What is written from the start on, and nothing else. */
     changesOnly?: boolean
   },
@@ -111,7 +113,7 @@ export const mirrorArguments = (
   'copy-mode': 'background',
   // Only 4096 keeps the target as thin as the source.
   granularity: 4096,
-  'buf-size': copy.besideClient ? mirrorBufferBytes.besideClient : mirrorBufferBytes.alone,
+  'buf-size': copy.inFlightBytes ?? mirrorBufferBytes[copy.besideClient ? 'besideClient' : 'alone'],
   speed: copy.rate,
   'auto-finalize': false,
   'auto-dismiss': false,

@@ -8,6 +8,7 @@ import { imageBlockdev, mirrorArguments, reconnectDelay } from '@volant/qemu/sto
 import { freeNodeName, isNodeOf, readGraph } from './graph.ts'
 import type { Holder } from './holder.ts'
 import { checkImage } from './image-access.ts'
+import { requireInFlight } from './in-flight.ts'
 
 /** An entry of `query-block-jobs`. */
 export interface BlockJob {
@@ -42,6 +43,7 @@ async function forgetLostMirror(holder: Holder, jobId: string): Promise<void> {
 /** Opens the target, checks its identity and starts the mirror; one that is there and well is left as it is. */
 export async function startMirror(holder: Holder, request: MirrorRequest): Promise<void> {
   const { jobId, target, rate, changesOnly = false } = request
+  const buffer = requireInFlight(request)
   await forgetLostMirror(holder, jobId)
   const { mirror, cutover } = holder.record
   const { image } = holder
@@ -94,7 +96,7 @@ export async function startMirror(holder: Holder, request: MirrorRequest): Promi
   const options = { nodeName, aio, reconnectDelaySeconds: reconnectDelay.mirrorTarget }
   await holder.qmp.execute('blockdev-add', imageBlockdev(target, options))
   try {
-    const copy = { rate, besideClient: holder.record.serves, changesOnly }
+    const copy = { rate, besideClient: holder.record.serves, changesOnly, ...buffer }
     const args = mirrorArguments(qemuJobId(jobId), nodeName, graph.standsOn, copy)
     await holder.qmp.execute('blockdev-mirror', args)
   } catch (error) {

@@ -31,6 +31,7 @@ import {
 import { freeNodeName, readGraph } from './graph.ts'
 import type { Holder } from './holder.ts'
 import { checkImage, openProbe } from './image-access.ts'
+import { requireInFlight } from './in-flight.ts'
 import { cancelAndWait, closeImage, errorOf, findJob, qemuJobId, tolerateMissing } from './mirror.ts'
 import type { BlockJob } from './mirror.ts'
 
@@ -62,6 +63,7 @@ export async function requireNoPointCopy(holder: Holder): Promise<void> {
 /** Returns when the instant is fixed; one that is under way or done is left as it is. */
 export async function startPointCopy(holder: Holder, request: PointCopyRequest): Promise<void> {
   const { jobId, target } = request
+  requireInFlight(request)
   const { mirror, cutover } = holder.record
   const { image } = holder
   if (mirror ?? cutover) {
@@ -100,7 +102,8 @@ export async function startPointCopy(holder: Holder, request: PointCopyRequest):
   }
 }
 
-async function build(holder: Holder, { jobId, target, rate }: PointCopyRequest): Promise<void> {
+async function build(holder: Holder, request: PointCopyRequest): Promise<void> {
+  const { jobId, target, rate } = request
   const { qmp } = holder
   const { nodeNames, standsOn } = await readGraph(qmp)
   if (standsOn === undefined) throw new DomainError('internal', `Holder ${holder.id} has no image node.`)
@@ -119,6 +122,7 @@ async function build(holder: Holder, { jobId, target, rate }: PointCopyRequest):
   const { replaces: _, ...args } = mirrorArguments(qemuJobId(jobId), rest, '', {
     rate,
     besideClient: holder.record.serves,
+    ...requireInFlight(request),
   })
   await qmp.execute('blockdev-mirror', {
     ...args,

@@ -11,6 +11,7 @@ import type {
   PointCopyStatus,
 } from '@volant/contract'
 import { createFenceGuard } from '../fence-guard.ts'
+import { requireInFlight } from '../holder/in-flight.ts'
 import { withFaults } from './faults.ts'
 import type { Faults } from './faults.ts'
 import { simulatedInventory, simulatedItem } from './inventory.ts'
@@ -24,6 +25,7 @@ export interface SimulatedMirror extends MirrorStatus {
   target: ImageAccess
   /** Begun at rest, to copy only what is written from then on. */
   changesOnly: boolean
+  inFlightBytes?: number
 }
 
 export interface SimulatedCutover {
@@ -272,7 +274,9 @@ export function createSimulatedHolderAgent(
       if (sizeBytes < image.sizeBytes) throw new DomainError('invalid', 'A volume cannot shrink.')
       holder.image = { ...image, sizeBytes }
     },
-    async ensureMirror(caller, { holderId, jobId, target, rate, changesOnly = false }) {
+    async ensureMirror(caller, request) {
+      const { holderId, jobId, target, rate, changesOnly = false } = request
+      const inFlight = requireInFlight(request)
       guard.admit(caller)
       const holder = existing(holderId)
       if (holder.dead === true) {
@@ -294,7 +298,8 @@ export function createSimulatedHolderAgent(
       const totalBytes = changesOnly ? 0 : target.sizeBytes
       const doneBytes = phase === 'ready' ? totalBytes : 0
       const pausedByUser = changesOnly
-      holder.mirror = { jobId, target, rate, changesOnly, phase, doneBytes, totalBytes, pausedByUser }
+      const progress = { phase, doneBytes, totalBytes, pausedByUser }
+      holder.mirror = { jobId, target, rate, changesOnly, ...inFlight, ...progress }
       options.onOpen?.(target.imageId)
     },
     async ensureNoMirror(caller, holderId, jobId) {

@@ -90,6 +90,12 @@ export interface MirrorRequest {
    * that dies takes what was noted with it: the job is `failed`, and the target must be made anew.
    */
   changesOnly?: boolean
+  /**
+   * Bytes of copy data that may be on their way at a time, which decides what a client beside the copy feels, and how fast
+   * the copy can be; fixed for the life of the job. A multiple of 4096, from 64 KiB to 64 MiB; QEMU moves a MiB at a time
+   * where it can. Absent: 2 MiB where the head serves a client, else 4 MiB.
+   */
+  inFlightBytes?: number
 }
 
 /** A copy of the image as it is at one instant while the client writes on (`blockdev-backup`, `sync=full`). */
@@ -100,6 +106,8 @@ export interface PointCopyRequest {
   /** There, thin, of equal size. */
   target: ImageAccess
   rate: number
+  /** As of a mirror. */
+  inFlightBytes?: number
 }
 
 export interface PointCopyStatus {
