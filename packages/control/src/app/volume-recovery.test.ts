@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
+import { DomainError } from '@volant/contract'
 import { volumeLists } from '../db/repositories/volume-list.ts'
 import { systemClock } from '../ports/clock.ts'
 import type { OperationEngine } from '../ports/operations.ts'
@@ -44,6 +45,35 @@ test('a migration that was claimed and never recorded leaves the volume usable',
   assert.deepEqual(await statusOf(locked.id), ['available', 'error'])
   assert.deepEqual(await statusOf(attached.id), ['in-use', 'error'])
   assert.deepEqual(await statusOf(underWay.id), ['in-use', 'migrating'])
+})
+
+test('a left root disk that something still holds is left for the next time, and keeps nothing else from its end', async (t) => {
+  const world = await openWorld()
+  t.after(() => world.db.destroy())
+  const { volumes } = world.records
+  const orphans: string[] = []
+  for (const server of ['gone-1', 'gone-2']) {
+    const { id } = await makeVolume(world, world.lma, { attached: false })
+    await volumes.update(id, { rootOf: server })
+    orphans.push(id)
+  }
+  const claimed = await makeVolume(world, world.lma, { attached: true })
+  await volumes.update(claimed.id, { migrationStatus: 'starting' })
+  const { quotas, messages, snapshots, snapshotLists } = blockStoragePorts(world)
+  const asked: string[] = []
+  const sources = {
+    ...{ volumes, lists: volumeLists(world.db), quotas, messages, snapshots, snapshotLists },
+    remover: {
+      async removeVolume(id: string) {
+        asked.push(id)
+        if (id === orphans[0]) throw new DomainError('conflict', 'It is held by volume.relocate.')
+      },
+    },
+    clock: systemClock,
+    engine: { holderOf: () => Promise.resolve(undefined) } as unknown as OperationEngine,
+  }
+  assert.deepEqual((await recoverVolumes(sources)).recovered, [claimed.id])
+  assert.deepEqual(asked, orphans)
 })
 
 test('later a claim is taken for abandoned only when the volume has been left alone for a while', async (t) => {

@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { isDomainError } from '@volant/contract'
 import { messageEvents, messageLifetimeDays } from '../domain/volume-message.ts'
 import type { Volume } from '../domain/volume.ts'
 import { deleteVolume } from '../operations/delete-volume.ts'
@@ -46,7 +47,13 @@ const isIdle = ({ clock }: RecoverySources, { updatedAt, createdAt }: Volume, id
 /** Nobody else would ever: no user sees them. */
 async function removeLeftRootDisks(sources: RecoverySources, idleMs: number): Promise<void> {
   for (const volume of await sources.lists.leftRootDisks()) {
-    if (isIdle(sources, volume, idleMs)) await sources.remover.removeVolume(volume.id)
+    if (!isIdle(sources, volume, idleMs)) continue
+    try {
+      await sources.remover.removeVolume(volume.id)
+    } catch (error) {
+      // Part of a FlexVol's move, past its commit: the next time.
+      if (!isDomainError(error) || error.code !== 'conflict') throw error
+    }
   }
 }
 
