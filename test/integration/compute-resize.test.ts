@@ -365,7 +365,7 @@ test('a disk that is only on its host keeps a server there; of an image a disk n
   await refused(
     act(id, { migrate: null }),
     400,
-    /root disk of its own.*Boot a server that is to move from a volume/,
+    /root disk of its own.*make one anew, or boot it from a volume/,
   )
   await refused(act(id, { resize: { flavorRef: '2' } }), 400, /root disk of its own/)
   const larger = await rig.boot({ imageRef: probeImage, flavorRef: '2' })

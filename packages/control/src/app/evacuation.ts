@@ -1,6 +1,13 @@
 import { DomainError, messageOf } from '@volant/contract'
 import { isAdmin, type Principal } from '../domain/principal.ts'
-import { requireState, requireUnlocked, type Server, type TaskState, type VmState } from '../domain/server.ts'
+import {
+  movableInstead,
+  requireState,
+  requireUnlocked,
+  type Server,
+  type TaskState,
+  type VmState,
+} from '../domain/server.ts'
 import type { Topology } from '../domain/topology.ts'
 import { evacuateServer } from '../operations/evacuate-server.ts'
 import type { Clock } from '../ports/clock.ts'
@@ -144,7 +151,7 @@ async function required(
     throw new DomainError(
       'conflict',
       `Instance ${serverId} has a root disk of its own, which is on host ${from} and can't be reached while that is ` +
-        'down. Only servers that boot from a volume, or without a disk, can be evacuated.',
+        `down. ${movableInstead}`,
     )
   }
   const candidates = await destinations.candidates({ serverId, ...(host !== undefined && { host }) })

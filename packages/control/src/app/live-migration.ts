@@ -3,7 +3,7 @@ import { LiveMigrationRefused } from '../domain/live-migration.ts'
 import { isInTheWay } from '../domain/giving-way.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { ServerMigration } from '../domain/server-migration.ts'
-import { requireState, requireUnlocked, type Server } from '../domain/server.ts'
+import { movableInstead, requireState, requireUnlocked, type Server } from '../domain/server.ts'
 import { isAdmin } from '../domain/principal.ts'
 import type { Topology } from '../domain/topology.ts'
 import type { Attachment } from '../domain/volume.ts'
@@ -185,7 +185,7 @@ async function movable(sources: Sources, wish: Wish): Promise<Server & { host: s
     throw new LiveMigrationRefused(
       'invalid',
       `Instance ${server.id} is not on shared storage: Shared storage live-migration requires either shared storage ` +
-        'or boot-from-volume with no local disks. Its root disk is a file on its compute host. Boot a server that is to move from a volume.',
+        `or boot-from-volume with no local disks. Its root disk is a file on its compute host. ${movableInstead}`,
       false,
     )
   }

@@ -199,6 +199,10 @@ export function requireState(
   if (!taskStates.includes(server.taskState)) refuse('task_state', String(server.taskState))
 }
 
+/** What is to be done where a server's root disk is a file on its compute host. */
+export const movableInstead =
+  'It was made with local root disks (compute.root_disks), or before there were others: make one anew, or boot it from a volume.'
+
 /** Why the server can't leave its compute host; undefined: nothing that it has is only there. */
 export const rootDiskRefusal = ({
   id,
@@ -208,7 +212,7 @@ export const rootDiskRefusal = ({
   boot.rootDisk === undefined
     ? undefined
     : `Instance ${id} has a root disk of its own, made of its image, which is on host ${String(host)} and stays there. ` +
-      'Boot a server that is to move from a volume.'
+      movableInstead
 
 /** An administrator goes through a lock, its owner through the own. */
 export function requireUnlocked(server: Server, caller: { isAdmin: boolean }): void {
