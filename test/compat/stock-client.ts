@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
-import { openDatabase } from '../../packages/control/src/db/open.ts'
+import { openMemoryDatabase } from '../../packages/control/src/testing/database.ts'
 import { createIdentity, type Identity } from '../../packages/control/src/http/identity/service.ts'
 import { buildServer, type HttpService } from '../../packages/control/src/http/server.ts'
 import { systemClock } from '../../packages/control/src/ports/clock.ts'
@@ -23,7 +23,7 @@ export interface Cloud {
   stop(): Promise<void>
 }
 
-type Database = Awaited<ReturnType<typeof openDatabase>>
+type Database = Awaited<ReturnType<typeof openMemoryDatabase>>
 
 /** Identity, and the given services, on a free port of the loopback address. */
 export async function startCloud(
@@ -34,7 +34,7 @@ export async function startCloud(
   }) => Promise<HttpService[]> = async () => [],
 ): Promise<Cloud> {
   const stateDir = await mkdtemp(join(tmpdir(), 'volant-'))
-  const db = await openDatabase(':memory:')
+  const db = await openMemoryDatabase()
   const log = pino({ level: 'error' })
   const identity = await createIdentity({ db, stateDir, clock: systemClock, log })
   const access = await identity.bootstrap()

@@ -5,7 +5,7 @@ import { computeServiceRecords } from '../db/repositories/compute-service.ts'
 import { serverGroupRecords } from '../db/repositories/server-group.ts'
 import { serverMigrationRecords } from '../db/repositories/server-migration.ts'
 import { serverRecords } from '../db/repositories/server.ts'
-import { openDatabase } from '../db/open.ts'
+import { openMemoryDatabase } from '../testing/database.ts'
 import type { ServerGroupPolicy } from '../domain/server-group.ts'
 import type { ServerMigration } from '../domain/server-migration.ts'
 import type { Server } from '../domain/server.ts'
@@ -26,7 +26,7 @@ const topology: Topology = {
   ],
 }
 
-type Db = Awaited<ReturnType<typeof openDatabase>>
+type Db = Awaited<ReturnType<typeof openMemoryDatabase>>
 const open: Db[] = []
 after(async () => {
   for (const db of open) await db.destroy()
@@ -44,7 +44,7 @@ let returning: () => void
 let facts: Map<string, HypervisorFacts>
 
 beforeEach(async () => {
-  db = await openDatabase(':memory:')
+  db = await openMemoryDatabase()
   open.push(db)
   servers = serverRecords(db)
   migrations = serverMigrationRecords(db)

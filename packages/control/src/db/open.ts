@@ -28,10 +28,7 @@ export async function openDatabase(path: string, options: OpenOptions = {}): Pro
   const backup = path === ':memory:' ? undefined : prepare(path, provided, options)
   const db = new Kysely<Database>({ dialect: sqliteDialect(path) })
   try {
-    const provider: MigrationProvider = { getMigrations: () => Promise.resolve(provided) }
-    const { error } = await new Migrator({ db, provider }).migrateToLatest()
-    if (error !== undefined) throw error
-    await markOurs(db)
+    await makeTables(db, provided)
   } catch (error) {
     await db.destroy()
     const copy = backup === undefined ? '' : ` A copy from before the upgrade is ${backup}.`
@@ -40,6 +37,14 @@ export async function openDatabase(path: string, options: OpenOptions = {}): Pro
     })
   }
   return db
+}
+
+/** Those that are missing, or of an older release. */
+export async function makeTables(db: Kysely<Database>, provided: Record<string, Migration>): Promise<void> {
+  const provider: MigrationProvider = { getMigrations: () => Promise.resolve(provided) }
+  const { error } = await new Migrator({ db, provider }).migrateToLatest()
+  if (error !== undefined) throw error
+  await markOurs(db)
 }
 
 /** Returns the path of the copy, where an upgrade is due. */

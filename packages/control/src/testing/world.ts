@@ -3,8 +3,9 @@ import { createSimulatedShareAgent } from '@volant/agent/simulated/shares.ts'
 import { createSimulatedHolderAgent } from '@volant/agent/simulated/holder.ts'
 import { createSimulatedStorageAgent, type SimulatedImage } from '@volant/agent/simulated/storage.ts'
 import { DomainError } from '@volant/contract'
+import { ungoverned } from '../app/copy-governor.ts'
 import { aggregatesBackend } from '../backends/aggregates.ts'
-import { openDatabase } from '../db/open.ts'
+import { openMemoryDatabase } from './database.ts'
 import { attachmentRecords } from '../db/repositories/attachment.ts'
 import { copyRecords } from '../db/repositories/copy.ts'
 import { fencedHeadRecords } from '../db/repositories/fenced-head.ts'
@@ -84,7 +85,7 @@ export async function openWorld(
   } = {},
 ) {
   const topology = testTopology(machines)
-  const db = await openDatabase(':memory:')
+  const db = await openMemoryDatabase()
   const nodes = new Map(
     topology.clusters.flatMap((c) =>
       c.nodes.map((n) => [
@@ -173,9 +174,10 @@ export async function openWorld(
     convergence: new Map<string, Convergence>(),
     copying: new Map<string, CopyProgress>(),
     turns: new CutoverTurns(),
+    pace: ungoverned,
     monotonic: () => performance.now(),
   }
-  return { topology, db, nodes, holders, hosts, agents, places, records, backend, ports, lma, lmb }
+  return { topology, db, nodes, holders, hosts, agents, places, pace: ungoverned, records, backend, ports, lma, lmb }
 }
 
 export type World = Awaited<ReturnType<typeof openWorld>>

@@ -8,9 +8,10 @@ import { asUnavailable } from './sqlite-error.ts'
  *
  * Kysely opens its transactions with a plain `begin`, which takes the write lock at the first write and then
  * fails where another process holds it; here each transaction takes it at once (`begin immediate`) and waits.
+ * @param database its path, or one that is open.
  */
-export function sqliteDialect(path: string): SqliteDialect {
-  return new TransactionalDialect({ database: () => Promise.resolve(openSqlite(path)) })
+export function sqliteDialect(database: string | DatabaseSync): SqliteDialect {
+  return new TransactionalDialect({ database: () => Promise.resolve(openSqlite(database)) })
 }
 
 /**
@@ -36,8 +37,9 @@ class TransactionalDialect extends SqliteDialect {
  */
 const lockedForMs = 1000
 
-function openSqlite(path: string): SqliteDatabase {
-  const db = told(() => new DatabaseSync(path, { timeout: lockedForMs }))
+function openSqlite(database: string | DatabaseSync): SqliteDatabase {
+  const db =
+    typeof database === 'string' ? told(() => new DatabaseSync(database, { timeout: lockedForMs })) : database
   told(() => db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;'))
   const statements = new Map<string, SqliteStatement>()
   return {

@@ -5,7 +5,7 @@ import type { FastifyInstance } from 'fastify'
 import { pino } from 'pino'
 import type { Kysely } from 'kysely'
 import type { AdminAccess } from '../../app/identity/bootstrap.ts'
-import { openDatabase } from '../../db/open.ts'
+import { openMemoryDatabase } from '../../testing/database.ts'
 import type { Database } from '../../db/schema.ts'
 import { buildServer, type HttpService } from '../server.ts'
 import { createIdentity, type Identity } from './service.ts'
@@ -47,7 +47,7 @@ const none: Others = () => Promise.resolve([])
 
 export async function identityRig(others: Others = none): Promise<IdentityRig> {
   const stateDir = await mkdtemp(join(tmpdir(), 'volant-'))
-  const db = await openDatabase(':memory:')
+  const db = await openMemoryDatabase()
   let skew = 0
   const clock = {
     now: () => new Date(Date.now() + skew),
