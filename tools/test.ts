@@ -113,6 +113,8 @@ async function main(): Promise<number> {
   // Short, because unix sockets lie below it.
   const folder = mkdtempSync(join(tmpdir(), 'vt-'))
   process.env['TMPDIR'] = folder
+  // As bin/volant has it: each file is a process, and so is much of what it starts.
+  process.env['NODE_COMPILE_CACHE'] ??= join(root, '.cache/node')
   const namespaces = await networkNamespaces()
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => {
