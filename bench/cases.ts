@@ -1,6 +1,8 @@
 /** Every measurement, in the order of a run: where the time does not suffice for all, the last ones are left out. */
 import type { BenchCase } from './bench-case.ts'
 import { api } from './cases/api.ts'
+import { copyMany } from './cases/copy-many.ts'
+import { copySparse } from './cases/copy-sparse.ts'
 import { copySpeed } from './cases/copy-speed.ts'
 import { create } from './cases/create.ts'
 import { cutoverPause } from './cases/cutover-pause.ts'
@@ -36,6 +38,8 @@ const planned = (one: BenchCase, seconds: number, quickSeconds: number): Planned
 
 export const plan: Planned[] = [
   planned(copySpeed, 60, 15),
+  planned(copySparse, 60, 20),
+  planned(copyMany, 60, 20),
   planned(impact, 240, 80),
   planned(cutoverPause, 60, 20),
   planned(thinCopy, 20, 10),

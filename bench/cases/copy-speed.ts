@@ -1,36 +1,34 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
-import { interleave, median, monotonicMs, quantile, ratios } from '../measure.ts'
-import { convertMs } from '../rig/convert.ts'
+import { row, spreadOf, type BenchCase, type BenchContext, type Measured, type Row } from '../bench-case.ts'
+import { median, monotonicMs, quantile } from '../measure.ts'
+import { attach, detach, makeVolume, migrate, openDataPlane, type DataPlane } from '../rig/data-plane.ts'
 import {
-  attach,
-  copyIn,
-  detach,
-  makeVolume,
-  migrate,
-  openDataPlane,
-  pathOf,
-  type DataPlane,
-} from '../rig/data-plane.ts'
+  compete,
+  contestCharts,
+  faster,
+  openContest,
+  processorRows,
+  speedRow,
+  titles,
+} from '../rig/copy-contest.ts'
 import { fillDense } from '../rig/images.ts'
 import { latenciesBetween, startLoad, type LoadSamples } from '../rig/load.ts'
+import type { Copied } from '../rig/peers.ts'
+import { copyInUse, type SourceVolume } from '../rig/volume-copies.ts'
 
 const mebibyte = 1024 * 1024
 /** What a lightly writing client writes: blocks of 4 KiB each second. */
 const lightWrites = 100
 const bystanderWrites = 500
 
-type SourceVolume = Awaited<ReturnType<typeof makeVolume>>
-
-interface Copied {
-  ms: number
+interface Watched extends Copied {
   /** What the client saw meanwhile. */
   samples?: LoadSamples
   /** Largest latency of another volume's client while the source was removed. */
   bystanderMs?: number
 }
 
-/** How fast the holder of a volume copies it, beside `qemu-img convert` of the same image between the same folders. */
+/** How fast the holder of a volume copies it, beside what others copy the same image with between the same folders. */
 export const copySpeed: BenchCase = {
   name: 'copy-speed',
   title: 'Copy speed, detached and in use',
@@ -44,58 +42,31 @@ export const copySpeed: BenchCase = {
   },
 }
 
-async function measure(plane: DataPlane, { quick, say }: BenchContext): Promise<Row[]> {
+async function measure(plane: DataPlane, context: BenchContext): Promise<Measured> {
+  const { quick, say } = context
   const sizeBytes = (quick ? 256 : 1024) * mebibyte
-  const repeats = quick ? 3 : 5
-  say(`filling an image of ${sizeBytes / mebibyte} MiB`)
+  say(`filling images of ${sizeBytes / mebibyte} MiB`)
+  const fill = (path: string) => fillDense(path, sizeBytes)
   const volume = await makeVolume(plane, sizeBytes)
-  await fillDense(volume.path, sizeBytes)
+  await fill(volume.path)
   // A volume of its own for the whole operation, which takes its source away.
   const moved = await makeVolume(plane, sizeBytes)
-  await fillDense(moved.path, sizeBytes)
+  await fill(moved.path)
   const bystander = await makeVolume(plane, 64 * mebibyte)
   await fillDense(bystander.path, 64 * mebibyte)
-  const target = `${pathOf(plane, copyIn(plane.lmb, volume.id, sizeBytes))}.convert`
-  const results = await interleave<string, Copied>(
-    {
-      convert: async () => ({ ms: await convertMs(volume.path, target, 'none') }),
-      detached: () => copyDetached(plane, volume, sizeBytes),
-      idle: () => copyInUse(plane, volume, sizeBytes, 0),
-      writing: () => copyInUse(plane, volume, sizeBytes, lightWrites),
-      operation: () => copyByOperation(plane, moved, bystander),
-      buffered: async () => ({ ms: await convertMs(volume.path, target, 'default') }),
-    },
-    repeats,
-  )
-  return rowsOf(results, sizeBytes)
-}
-
-async function copyDetached(plane: DataPlane, volume: SourceVolume, sizeBytes: number): Promise<Copied> {
-  const { holders, caller, backend } = plane
-  const holderId = `mover-${crypto.randomUUID()}`
-  const source = await plane.records.copies.get(volume.imageId ?? '')
-  const image = await backend.openFor(caller, source, 'bench', holderId)
-  await holders.ensureHolder(caller, { holderId, volumeId: volume.id, image, serves: false })
+  const contest = await openContest({ plane, volume, sizeBytes, fill, context })
   try {
-    return { ms: await mirrorMs(plane, volume, holderId, sizeBytes) }
+    contest.ways['writing'] = () => copyInUse(plane, volume, sizeBytes, lightWrites)
+    contest.ways['operation'] = () => copyByOperation(plane, moved, bystander)
+    const what = `${sizeBytes / mebibyte} MiB, all allocated`
+    const report = (results: Record<string, Watched[]>): Measured => ({
+      rows: rowsOf(results, sizeBytes),
+      charts: contestCharts(results, what, sizeBytes),
+      omissions: contest.omissions,
+    })
+    return report(await compete(contest, quick ? 3 : 5, context, report))
   } finally {
-    await holders.ensureNoHolder(caller, holderId)
-  }
-}
-
-async function copyInUse(
-  plane: DataPlane,
-  volume: SourceVolume,
-  sizeBytes: number,
-  writesPerSecond: number,
-): Promise<Copied> {
-  const { attachment, disk } = await attach(plane, volume)
-  try {
-    const load = await startLoad({ ...disk, writesPerSecond })
-    const ms = await mirrorMs(plane, volume, attachment.id, sizeBytes)
-    return { ms, samples: await load.stop() }
-  } finally {
-    await detach(plane, attachment)
+    await contest.close()
   }
 }
 
@@ -104,7 +75,7 @@ async function copyByOperation(
   plane: DataPlane,
   volume: SourceVolume,
   bystander: SourceVolume,
-): Promise<Copied> {
+): Promise<Watched> {
   const { totalMs, removeSource } = await migrate(plane, volume.id)
   const { attachment, disk } = await attach(plane, bystander)
   try {
@@ -121,100 +92,84 @@ async function copyByOperation(
   }
 }
 
-/** From the order to copy until the first pass is over and only what the client writes is left. */
-async function mirrorMs(
-  { holders, caller, backend, lmb }: DataPlane,
-  volume: SourceVolume,
-  holderId: string,
-  sizeBytes: number,
-): Promise<number> {
-  const copy = copyIn(lmb, volume.id, sizeBytes)
-  const jobId = `bench-${copy.imageId}`
-  await backend.ensureImage(caller, copy)
-  try {
-    const target = await backend.openFor(caller, copy, 'bench', holderId)
-    const begun = performance.now()
-    await holders.ensureMirror(caller, { holderId, jobId, target, rate: 0 })
-    for (;;) {
-      const { phase, error } = await holders.mirrorStatus(holderId, jobId)
-      if (phase === 'ready') break
-      if (phase !== 'copying') throw new Error(`The mirror is ${phase}: ${error ?? 'no reason'}`)
-      await sleep(10)
-    }
-    return performance.now() - begun
-  } finally {
-    await holders.ensureNoMirror(caller, holderId, jobId)
-    await backend.ensureNoImage(caller, copy)
-  }
+Object.assign(titles, {
+  writing: `Volant, in use, ${lightWrites} writes/s`,
+  operation: 'Volant, whole migration, detached',
+})
+
+function rowsOf(results: Record<string, Watched[]>, sizeBytes: number): Row[] {
+  const gib = `${sizeBytes / mebibyte} MiB, all allocated`
+  const line = (name: string, title: string, more: { target?: string; note?: string } = {}): Row[] =>
+    speedRow(results, name, { title: `${title} ÷ qemu-img convert`, bytes: sizeBytes, ...more })
+  const rates = (results['detached'] ?? []).map(({ ms }) => sizeBytes / mebibyte / (ms / 1000))
+  const buffered = faster(results, 'buffered')
+  return [
+    ...line('detached', 'Copy speed, detached', { target: '>= 0.9', note: gib }),
+    ...line('idle', 'Copy speed, in use, client idle', { target: '>= 0.9', note: gib }),
+    ...line('writing', 'Copy speed, in use, client writing', {
+      target: '>= 0.9',
+      note: `${gib}; ${lightWrites} writes/s of 4 KiB`,
+    }),
+    ...line('operation', 'Whole migration of a detached volume', {
+      note: 'request to end: with the start of the daemon, the cutover and the records',
+    }),
+    ...line('bare', 'Bare QMP mirror', { note: "with QEMU's own granularity and amount in flight" }),
+    ...line('blockcopy', 'virsh blockcopy', {
+      note: 'of a domain that stands still, from the command to its event',
+    }),
+    ...line('cp', '`cp --sparse=always`, and sync'),
+    ...(buffered.length === 0
+      ? []
+      : [
+          row({
+            name: 'qemu-img convert with its default cache modes ÷ with none',
+            value: median(buffered),
+            unit: '× convert',
+            spread: spreadOf(buffered),
+            note: 'the reference above is `-T none -t none` (O_DIRECT, as Volant opens images); with the defaults what is reported as copied still lies in memory',
+            detail: { ms: (results['buffered'] ?? []).map(({ ms }) => Math.round(ms)) },
+          }),
+        ]),
+    ...(rates.length === 0
+      ? []
+      : [
+          row({
+            name: 'Copy rate, detached',
+            value: median(rates),
+            unit: 'MiB/s',
+            spread: spreadOf(rates, 0),
+          }),
+        ]),
+    ...processorRows(results, sizeBytes),
+    ...clientRows(results, gib),
+  ]
 }
 
-function rowsOf(results: Record<string, Copied[]>, sizeBytes: number): Row[] {
-  const ms = (name: string) => (results[name] ?? []).map((result) => result.ms)
-  const rate = (name: string) => sizeBytes / mebibyte / (median(ms(name)) / 1000)
-  // Speed is the inverse of time.
-  const faster = (name: string, reference = 'convert') => ratios(ms(reference), ms(name))
-  const compare = (name: string, title: string, target?: string, note?: string) =>
-    row({
-      name: title,
-      value: median(faster(name)),
-      unit: '× convert',
-      ...(target === undefined ? {} : { target }),
-      spread: spreadOf(faster(name)),
-      ...(note === undefined ? {} : { note }),
-      detail: {
-        ms: ms(name).map(Math.round),
-        convertMs: ms('convert').map(Math.round),
-        medianMiBps: Math.round(rate(name)),
-      },
-    })
-  const gib = `${sizeBytes / mebibyte} MiB, all allocated`
+function clientRows(results: Record<string, Watched[]>, gib: string): Row[] {
   const bystanders = (results['operation'] ?? []).map(({ bystanderMs }) => bystanderMs ?? 0)
   const latencies = (results['writing'] ?? []).flatMap(({ samples }) => samples?.latencyMs ?? [])
-  return [
-    compare('detached', 'Copy speed, detached ÷ qemu-img convert', '>= 0.9', gib),
-    compare('idle', 'Copy speed, in use, client idle ÷ qemu-img convert', '>= 0.9', gib),
-    compare(
-      'writing',
-      'Copy speed, in use, client writing ÷ qemu-img convert',
-      '>= 0.9',
-      `${gib}; ${lightWrites} writes/s of 4 KiB`,
-    ),
-    compare(
-      'operation',
-      'Whole migration of a detached volume ÷ qemu-img convert',
-      undefined,
-      'request to end: with the start of the daemon, the cutover and the records',
-    ),
-    row({
-      name: 'qemu-img convert with its default cache modes ÷ with none',
-      value: median(faster('buffered')),
-      unit: '× convert',
-      spread: spreadOf(faster('buffered')),
-      note: 'the reference above is `-T none -t none` (O_DIRECT, as Volant opens images); with the defaults what is reported as copied still lies in memory',
-      detail: { ms: ms('buffered').map(Math.round) },
-    }),
-    row({
-      name: 'Copy rate, detached',
-      value: rate('detached'),
-      unit: 'MiB/s',
-      spread: spreadOf(
-        ms('detached').map((time) => sizeBytes / mebibyte / (time / 1000)),
-        0,
-      ),
-    }),
-    row({
-      name: 'Client latency while the copy runs, p99',
-      value: quantile(latencies, 0.99),
-      unit: 'ms',
-      note: `${lightWrites} writes/s, copy not limited; p50 ${quantile(latencies, 0.5).toFixed(2)} ms`,
-      detail: { writes: latencies.length, largest: quantile(latencies, 1) },
-    }),
-    row({
-      name: 'Largest latency of another client while the moved source is removed',
-      value: median(bystanders),
-      unit: 'ms',
-      spread: spreadOf(bystanders),
-      note: `${gib}; the other client writes ${bystanderWrites} blocks/s to a volume on the same file system`,
-    }),
-  ]
+  const rows: Row[] = []
+  if (latencies.length > 0) {
+    rows.push(
+      row({
+        name: 'Client latency while the copy runs, p99',
+        value: quantile(latencies, 0.99),
+        unit: 'ms',
+        note: `${lightWrites} writes/s, copy not limited; p50 ${quantile(latencies, 0.5).toFixed(2)} ms`,
+        detail: { writes: latencies.length, largest: quantile(latencies, 1) },
+      }),
+    )
+  }
+  if (bystanders.length > 0) {
+    rows.push(
+      row({
+        name: 'Largest latency of another client while the moved source is removed',
+        value: median(bystanders),
+        unit: 'ms',
+        spread: spreadOf(bystanders),
+        note: `${gib}; the other client writes ${bystanderWrites} blocks/s to a volume on the same file system`,
+      }),
+    )
+  }
+  return rows
 }

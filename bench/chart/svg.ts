@@ -96,7 +96,7 @@ function drawRanges(chart: RangeChart): Drawing {
   for (const { name, figures: ofGroup } of chart.groups) {
     if (name !== '') rows.push(text(margin, (y += rowHeight) - 7, name, ' class="group"'))
     for (const figure of ofGroup) {
-      y += rowHeight * wrapped(figure.name, 50).length
+      y += rowHeight + lineHeight * (wrapped(figure.name, 46).length - 1)
       rows.push(...drawFigure(figure, { left, y, scale }))
     }
   }
@@ -126,8 +126,8 @@ function drawFigure(
   { name, value, range, target }: RangeFigure,
   { left, y, scale }: { left: number; y: number; scale: Scale },
 ): string[] {
-  const names = wrapped(name, 50)
-  const parts = names.map((words, i) => text(margin, y - 7 - rowHeight * (names.length - 1 - i), words))
+  const names = wrapped(name, 46)
+  const parts = names.map((words, i) => text(margin, y - 7 - lineHeight * (names.length - 1 - i), words))
   const middle = y - 11.5
   const at = (one: number): number => left + scale.at(one)
   if (range !== undefined) parts.push(line(at(range[0]), middle, at(range[1]), middle, 'range'))
@@ -145,14 +145,16 @@ function drawTime(chart: TimeChart): Drawing {
   if (all.length === 0) throw new Error(`The chart "${chart.title}" has no points.`)
   const { parts, y: begin } = heading(chart)
   const names = [...new Set(chart.panels.flatMap(({ series }) => series.map(({ name }) => name)))]
-  parts.push(...legend(names, begin + 8))
+  // A panel of one series has its name.
+  const isMixed = chart.panels.some(({ series }) => series.length > 1)
+  if (isMixed) parts.push(...legend(names, begin + 8))
   const ends = [
     ...all.map(([x]) => x),
     ...chart.panels.flatMap(({ spans = [] }) => spans.map(({ to }) => to)),
   ]
   const left = margin + 52
   const time = linear(Math.max(...ends), width - left - margin, 8)
-  let y = begin + 22
+  let y = begin + (isMixed ? 22 : 0)
   for (const panel of chart.panels) {
     parts.push(text(margin, y + 16, `${panel.name}, ${panel.unit}`, quiet))
     parts.push(...drawPanel(panel, { names, left, top: y + 24, time }))

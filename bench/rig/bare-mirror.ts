@@ -121,3 +121,22 @@ export async function bareMove(
   await qmp.execute('blockdev-del', { 'node-name': standsOn })
   return { copyMs, copiedFrom, cutoverMs, begunAt, endedAt: monotonicMs() }
 }
+
+/** Milliseconds from `blockdev-mirror`, with QEMU's own granularity and amount in flight, to BLOCK_JOB_READY; then it is cancelled. */
+export async function bareCopy({ qmp }: BareDaemon, path: string): Promise<number> {
+  const ready = qmp.expect('BLOCK_JOB_READY', () => true, 120_000)
+  await qmp.execute('blockdev-add', image('copy', path))
+  const begun = monotonicMs()
+  await qmp.execute('blockdev-mirror', {
+    ...{ 'job-id': 'm', device: 't0', target: 'copy', sync: 'full' },
+    ...{ 'auto-finalize': true, 'auto-dismiss': false },
+  })
+  await ready.event
+  const ms = monotonicMs() - begun
+  const concluded = qmp.expect('JOB_STATUS_CHANGE', status('concluded'), 30_000)
+  await qmp.execute('block-job-cancel', { device: 'm', force: true })
+  await concluded.event
+  await qmp.execute('job-dismiss', { id: 'm' })
+  await qmp.execute('blockdev-del', { 'node-name': 'copy' })
+  return ms
+}

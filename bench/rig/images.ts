@@ -39,4 +39,25 @@ export async function fillScattered(path: string, sizeBytes: number, count: numb
   }
 }
 
+/** Writes `count` extents of random bytes, evenly spread, into a file that is there. */
+export async function fillExtents(
+  path: string,
+  sizeBytes: number,
+  count: number,
+  extentBytes: number,
+): Promise<void> {
+  const data = randomFillSync(Buffer.alloc(extentBytes))
+  const stride = Math.floor(sizeBytes / count / extentBytes) * extentBytes
+  const file = await open(path, 'r+')
+  try {
+    for (let i = 0; i < count; i += 1) {
+      data.writeUInt32LE(i, 0)
+      await file.write(data, 0, data.length, i * stride)
+    }
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+}
+
 export const allocatedBytes = async (path: string): Promise<number> => (await stat(path)).blocks * 512
