@@ -15,7 +15,7 @@ import {
   unmount,
 } from './test/leftovers.ts'
 import { endTestFiles, runTestFile } from './test/run-file.ts'
-import { selectTests, type Phase } from './test/select.ts'
+import { selectTests, type TestFile } from './test/select.ts'
 
 const root = resolve(import.meta.dirname, '..')
 /** CI allows 25 minutes for everything. */
@@ -34,7 +34,7 @@ interface Run {
   deadline: number
 }
 
-async function runOne(file: string, phase: Phase, run: Run): Promise<void> {
+async function runOne({ path: file, timeoutMs }: TestFile, run: Run): Promise<void> {
   const left = run.deadline - Date.now()
   if (left <= 0) {
     run.tally.failed.push(`${file}: not run: the tests took longer than ${budgetMs / 60_000} minutes`)
@@ -44,7 +44,7 @@ async function runOne(file: string, phase: Phase, run: Run): Promise<void> {
   const result = await runTestFile({
     root,
     file,
-    timeoutMs: Math.min(phase.timeoutMs, left),
+    timeoutMs: Math.min(timeoutMs, left),
     scratch: run.scratch,
     ...(run.namePattern === undefined ? {} : { namePattern: run.namePattern }),
   })
@@ -60,14 +60,19 @@ async function runOne(file: string, phase: Phase, run: Run): Promise<void> {
   run.tally.failed.push(...result.failed.map((name) => `${file}: ${name}`))
 }
 
-async function runPhase(phase: Phase, run: Run): Promise<void> {
-  if (phase.files.length === 0) return
-  console.log(`\n${phase.name}: ${phase.files.length} files`)
-  const queue = [...phase.files]
-  const lane = async (): Promise<void> => {
-    for (let file = queue.shift(); file !== undefined; file = queue.shift()) await runOne(file, phase, run)
+/**
+ * Three files at a time: many only wait, for daemons and guests, and two leave a third of two cores idle. Two lanes
+ * take the longest file that is left. One takes the shortest, which mostly compute, so that there is something of
+ * both kinds all along.
+ */
+async function runAll(files: readonly TestFile[], run: Run): Promise<void> {
+  const queue = [...files]
+  const lane = async (next: () => TestFile | undefined): Promise<void> => {
+    for (let file = next(); file !== undefined; file = next()) await runOne(file, run)
   }
-  await Promise.all(Array.from({ length: phase.concurrency }, lane))
+  const longest = (): TestFile | undefined => queue.shift()
+  const shortest = (): TestFile | undefined => queue.pop()
+  await Promise.all([longest, longest, shortest].map(lane))
 }
 
 /** What is still there of the tests; processes are ended, so that the next run starts clean. */
@@ -127,14 +132,13 @@ async function main(): Promise<number> {
     })
   }
   const run: Run = { tally, scratch: folder, namePattern: values.name, deadline: Date.now() + budgetMs }
-  const phases = selectTests(root, positionals)
-  for (const phase of phases) await runPhase(phase, run)
+  const files = selectTests(root, positionals)
+  console.log(`${files.length} files`)
+  await runAll(files, run)
   tally.failed.push(...(await leftBehind(folder, namespaces)).map((thing) => `left behind: ${thing}`))
   rmSync(folder, { recursive: true, force: true })
   if (tally.failed.length > 0) console.log(`\nFailed:\n${tally.failed.map((name) => `  ${name}`).join('\n')}`)
-  if (phases.every((phase) => phase.files.length === 0)) {
-    console.log(`\nno test file matches ${positionals.join(' ')}`)
-  }
+  if (files.length === 0) console.log(`\nno test file matches ${positionals.join(' ')}`)
   const skipped = tally.skipped === 0 ? '' : `, ${tally.skipped} skipped`
   console.log(`\n${tally.passed} passed, ${tally.failed.length} failed${skipped}`)
   return tally.failed.length === 0 && tally.passed > 0 ? 0 : 1

@@ -1,17 +1,15 @@
 import { globSync } from 'node:fs'
+import { seconds } from './seconds.ts'
 
-export interface Phase {
-  name: string
-  files: string[]
-  /** Test files at a time: the machine may have two cores only. */
-  concurrency: number
-  /** Milliseconds for one file, after which it is killed and counts as failed. */
+export interface TestFile {
+  path: string
+  /** Milliseconds, after which it is killed and counts as failed. */
   timeoutMs: number
 }
 
-const phases = [
+const kinds = [
+  // Unit tests.
   {
-    name: 'unit tests',
     globs: [
       'packages/*/src/**/*.test.ts',
       'tools/**/*.test.ts',
@@ -19,24 +17,22 @@ const phases = [
       'bench/**/*.test.ts',
       'test/model/**/*.test.ts',
     ],
-    concurrency: 2,
     timeoutMs: 180_000,
+    /** Of one that `seconds` does not know. */
+    seconds: 1,
   },
-  {
-    name: 'tests with real parts',
-    globs: ['test/!(model)/**/*.test.ts'],
-    // They mostly wait, for daemons and guests: two at a time leave a third of two cores idle.
-    concurrency: 3,
-    timeoutMs: 240_000,
-  },
+  // Tests with real parts.
+  { globs: ['test/!(model)/**/*.test.ts'], timeoutMs: 240_000, seconds: 6 },
 ]
 
-/** The test files whose path contains any of the patterns; all of them where there is none. */
-export function selectTests(root: string, patterns: readonly string[]): Phase[] {
-  return phases.map(({ globs, ...phase }) => {
-    const files = globs
-      .flatMap((glob) => globSync(glob, { cwd: root }))
-      .filter((file) => patterns.length === 0 || patterns.some((pattern) => file.includes(pattern)))
-    return { ...phase, files: [...new Set(files)].sort() }
-  })
+/** The test files whose path contains any of the patterns, the longest first; all of them where there is none. */
+export function selectTests(root: string, patterns: readonly string[]): TestFile[] {
+  const found = kinds.flatMap((kind) =>
+    [...new Set(kind.globs.flatMap((glob) => globSync(glob, { cwd: root })))]
+      .filter((path) => patterns.length === 0 || patterns.some((pattern) => path.includes(pattern)))
+      .map((path) => ({ path, timeoutMs: kind.timeoutMs, seconds: seconds[path] ?? kind.seconds })),
+  )
+  // Among equals the last one first: the short ones are taken from the end.
+  found.sort((a, b) => b.seconds - a.seconds || (a.path < b.path ? 1 : -1))
+  return found.map(({ path, timeoutMs }) => ({ path, timeoutMs }))
 }
