@@ -13,6 +13,7 @@ export interface Answer {
 export interface Requests {
   projectId: string
   userId: string
+  token: string
   /** Throws unless the answer is 2xx. */
   send(method: string, path: string, body?: unknown): Promise<Answer>
   close(): void
@@ -50,9 +51,16 @@ export async function openRequests(credentials: Credentials): Promise<Requests> 
     '/identity/v3/auth/tokens',
     authentication(credentials),
   )
-  headers['x-auth-token'] = String(answered['x-subject-token'])
+  const subject = String(answered['x-subject-token'])
+  headers['x-auth-token'] = subject
   const { token } = JSON.parse(text) as { token: { project: { id: string }; user: { id: string } } }
-  return { projectId: token.project.id, userId: token.user.id, send, close: () => agent.destroy() }
+  return {
+    projectId: token.project.id,
+    userId: token.user.id,
+    token: subject,
+    send,
+    close: () => agent.destroy(),
+  }
 }
 
 function authentication(credentials: Credentials) {

@@ -11,6 +11,7 @@ import * as snapshotAccess from './0009-snapshot-access.ts'
 import * as hosts from './0010-hosts.ts'
 import * as rootDisks from './0011-root-disks.ts'
 import * as pace from './0012-pace.ts'
+import * as sums from './0013-sums.ts'
 
 /** In order. A released migration is never changed; a change is a new one. */
 export const migrations: Record<string, Migration> = {
@@ -26,4 +27,5 @@ export const migrations: Record<string, Migration> = {
   '0010-hosts': hosts,
   '0011-root-disks': rootDisks,
   '0012-pace': pace,
+  '0013-sums': sums,
 }

@@ -34,26 +34,29 @@ export function aggregateContents(db: Kysely<Database>): AggregateContents {
     reservedAt: async (place) => (await reserved()).get(placeKey(place)) ?? 0,
     async images() {
       const rows = await db
-        .selectFrom('copies')
-        .select((eb) => [
-          'node',
-          'aggregate',
-          'flexvol_id',
-          'state',
-          eb.fn.countAll<number>().as('count'),
-          eb.fn.max('retained_until').as('until'),
-        ])
+        .selectFrom('copy_sums')
+        .select((eb) => ['node', 'aggregate', 'flexvol_id', 'state', eb.fn.sum<number>('copies').as('count')])
         .groupBy(['node', 'aggregate', 'flexvol_id', 'state'])
         .execute()
+      const retained = await db
+        .selectFrom('copies')
+        .select((eb) => ['node', 'aggregate', 'flexvol_id', eb.fn.max('retained_until').as('until')])
+        .where(sql<boolean>`state = 'retained'`)
+        .groupBy(['node', 'aggregate', 'flexvol_id'])
+        .execute()
+      const keyOf = (row: { node: string; aggregate: string; flexvol_id: string }): string =>
+        `${placeKey(row)}/${row.flexvol_id}`
+      const until = new Map(retained.map((row) => [keyOf(row), row.until]))
       const found = new Map<string, Awaited<ReturnType<AggregateContents['images']>>[number]>()
-      for (const { node, aggregate, flexvol_id: flexvolId, state, count, until } of rows) {
-        const key = `${placeKey({ node, aggregate })}/${flexvolId}`
+      for (const row of rows) {
+        const { node, aggregate, flexvol_id: flexvolId, state, count } = row
+        const key = keyOf(row)
         const none = { node, aggregate, flexvolId, images: 0, retained: 0, retainedUntil: null }
         const there = found.get(key) ?? none
         found.set(
           key,
           state === 'retained'
-            ? { ...there, retained: Number(count), retainedUntil: until }
+            ? { ...there, retained: Number(count), retainedUntil: until.get(key) ?? null }
             : { ...there, images: there.images + Number(count) },
         )
       }

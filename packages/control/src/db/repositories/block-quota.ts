@@ -11,7 +11,6 @@ import {
 import { gib, type Volume } from '../../domain/volume.ts'
 import type { BlockQuotaRecords } from '../../ports/block-storage.ts'
 import type { Database } from '../schema.ts'
-import { isShown } from './hidden.ts'
 import { snapshotRow } from './snapshot.ts'
 import { volumeRow } from './volume.ts'
 
@@ -163,26 +162,18 @@ function merged(base: QuotaLimits, rows: { resource: string; hard_limit: number 
 
 /** Shares have quotas of their own; a server's root disk counts in none. */
 async function usageOf(db: Kysely<Database>, projectId: string): Promise<QuotaUsage> {
-  const volumes = await db
-    .selectFrom('volumes')
-    .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gib').as('size')])
-    .where('project_id', '=', projectId)
-    .where(isShown('volumes'))
-    .executeTakeFirstOrThrow()
+  const rows = await db.selectFrom('block_usage').selectAll().where('project_id', '=', projectId).execute()
   const reserved = await db
     .selectFrom('block_quota_reservations')
     .select((eb) => eb.fn.sum<number | null>('gigabytes').as('size'))
     .where('project_id', '=', projectId)
     .executeTakeFirstOrThrow()
-  const snapshots = await db
-    .selectFrom('snapshots')
-    .select((eb) => [eb.fn.countAll<number>().as('count'), eb.fn.sum<number | null>('size_gib').as('size')])
-    .where('project_id', '=', projectId)
-    .where('share_id', 'is', null)
-    .executeTakeFirstOrThrow()
+  const of = (kind: string) => rows.find((row) => row.kind === kind) ?? { count: 0, size_gib: 0 }
+  const volumes = of('volume')
+  const snapshots = of('snapshot')
   return {
-    volumes: Number(volumes.count),
-    snapshots: Number(snapshots.count),
-    gigabytes: Number(volumes.size ?? 0) + Number(snapshots.size ?? 0) + Number(reserved.size ?? 0),
+    volumes: volumes.count,
+    snapshots: snapshots.count,
+    gigabytes: volumes.size_gib + snapshots.size_gib + Number(reserved.size ?? 0),
   }
 }

@@ -1,4 +1,4 @@
-import type { Kysely, Selectable, Transaction, Updateable } from 'kysely'
+import { sql, type Kysely, type Selectable, type Transaction, type Updateable } from 'kysely'
 import { DomainError } from '@volant/contract'
 import type { Copy } from '../../domain/volume.ts'
 import type { CopyRecords } from '../../ports/records.ts'
@@ -103,7 +103,8 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
       const rows = await db
         .selectFrom('copies')
         .selectAll()
-        .where('state', '=', 'retained')
+        // In the words of the index's own condition: a parameter would not do.
+        .where(sql<boolean>`state = 'retained'`)
         .where('retained_until', '<=', time)
         .execute()
       return rows.map(toCopy)
@@ -143,7 +144,7 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
     },
     async reservedBytes(flexvolId) {
       const row = await db
-        .selectFrom('copies')
+        .selectFrom('copy_sums')
         .select((eb) => eb.fn.sum<number>('reserved_bytes').as('bytes'))
         .where('flexvol_id', '=', flexvolId)
         .executeTakeFirst()

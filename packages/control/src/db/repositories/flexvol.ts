@@ -62,11 +62,11 @@ export function flexVolRecords(db: Kysely<Database>): FlexVolRecords {
     },
     async countVolumes(flexvolId) {
       const row = await db
-        .selectFrom('volumes')
-        .select((eb) => eb.fn.countAll<number>().as('count'))
+        .selectFrom('flexvol_sums')
+        .select((eb) => eb.fn.sum<number | null>('volumes').as('count'))
         .where('flexvol_id', '=', flexvolId)
         .executeTakeFirstOrThrow()
-      return Number(row.count)
+      return Number(row.count ?? 0)
     },
     async create(flexvol) {
       await db

@@ -5,16 +5,16 @@ import type { Database } from '../schema.ts'
 /** The places of all volumes, images, servers and shares, with their numbers. */
 export async function placesInUse(db: Kysely<Database>): Promise<PlacesInUse> {
   const clusters = await db
-    .selectFrom('volumes')
-    .innerJoin('flexvols', 'flexvols.id', 'volumes.flexvol_id')
-    .select((eb) => ['flexvols.cluster as name', eb.fn.countAll<number>().as('volumes')])
-    .where('volumes.share_id', 'is', null)
+    .selectFrom('flexvol_sums')
+    .innerJoin('flexvols', 'flexvols.id', 'flexvol_sums.flexvol_id')
+    .select((eb) => ['flexvols.cluster as name', eb.fn.sum<number>('flexvol_sums.volumes').as('volumes')])
+    .where('flexvol_sums.of_share', '=', 0)
     .groupBy('flexvols.cluster')
     .orderBy('flexvols.cluster')
     .execute()
   const aggregates = await db
-    .selectFrom('copies')
-    .select((eb) => ['node', 'aggregate', eb.fn.countAll<number>().as('images')])
+    .selectFrom('copy_sums')
+    .select((eb) => ['node', 'aggregate', eb.fn.sum<number>('copies').as('images')])
     .groupBy(['node', 'aggregate'])
     .orderBy('node')
     .orderBy('aggregate')

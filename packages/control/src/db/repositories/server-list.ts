@@ -61,13 +61,22 @@ async function markerServer(db: Kysely<Database>, filter: ServerFilter, marker: 
   return toServer(row)
 }
 
-/** (a, b) after (x, y) is: a after x, or a = x and b after y. */
+/**
+ * (a, b) after (x, y) is: a after x, or a = x and b after y. Where all directions are the same it is one comparison of
+ * rows, which an index in that order answers directly.
+ */
 function after(server: Server, sort: ServerPage['sort']): RawBuilder<SqlBool> {
-  const alternatives = sort.map(({ key, descending }, index) => {
+  const descending = sort[0]?.descending === true
+  if (sort.every((each) => each.descending === descending)) {
+    const left = sql.join(sort.map(({ key }) => expressionOf(key)))
+    const right = sql.join(sort.map(({ key }) => valueOf(server, key)))
+    return sql<SqlBool>`(${left}) ${sql.raw(descending ? '<' : '>')} (${right})`
+  }
+  const alternatives = sort.map(({ key, descending: isDescending }, index) => {
     const equal = sort
       .slice(0, index)
       .map((earlier) => sql<SqlBool>`${expressionOf(earlier.key)} = ${valueOf(server, earlier.key)}`)
-    const beyond = descending
+    const beyond = isDescending
       ? sql<SqlBool>`${expressionOf(key)} < ${valueOf(server, key)}`
       : sql<SqlBool>`${expressionOf(key)} > ${valueOf(server, key)}`
     return sql<SqlBool>`(${sql.join([...equal, beyond], sql` and `)})`

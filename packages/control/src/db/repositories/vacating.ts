@@ -3,17 +3,29 @@ import type { Vacating } from '../../ports/vacating.ts'
 import type { Database } from '../schema.ts'
 
 const prefix = 'aggregate/'
+/** The text that follows all that begin with it: `0` is the character after `/`. */
+const afterPrefix = 'aggregate0'
 
 /** What the engine's own records say: who is emptied holds its key. */
 export const vacatingAggregates =
   (db: Kysely<Database>): Vacating =>
   async () => {
-    const rows = await db
+    // First the few that are held: of what has ended there may be any number.
+    const held = await db
       .selectFrom('operation_holds')
-      .innerJoin('operations', 'operations.id', 'operation_holds.operation_id')
-      .select(['operation_holds.key as key', 'operations.id as id'])
-      .where('operations.kind', '=', 'aggregate.vacate')
-      .where('operation_holds.key', 'like', `${prefix}%`)
+      .select(['key', 'operation_id'])
+      .where('key', '>=', prefix)
+      .where('key', '<', afterPrefix)
       .execute()
-    return new Map(rows.map(({ key, id }) => [key.slice(prefix.length), id]))
+    if (held.length === 0) return new Map()
+    const ids = held.map(({ operation_id }) => operation_id)
+    const vacates = await db
+      .selectFrom('operations')
+      .select('id')
+      .where('id', 'in', ids)
+      .where('kind', '=', 'aggregate.vacate')
+      .execute()
+    const isVacate = new Set(vacates.map(({ id }) => id))
+    const rows = held.filter(({ operation_id }) => isVacate.has(operation_id))
+    return new Map(rows.map(({ key, operation_id }) => [key.slice(prefix.length), operation_id]))
   }

@@ -28,12 +28,16 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
       return (await query.execute()).map(volumeOf)
     },
     async count(filter) {
+      const all = await ofProject(db, filter)
+      if (all !== undefined) return all.count
       const row = await matching(filter)
         .select((eb) => eb.fn.countAll<number>().as('count'))
         .executeTakeFirstOrThrow()
       return Number(row.count)
     },
     async summary(filter) {
+      const all = await ofProject(db, filter)
+      if (all !== undefined) return all
       const row = await matching(filter)
         .select((eb) => [
           eb.fn.countAll<number>().as('count'),
@@ -73,7 +77,8 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
         .selectFrom('volumes')
         .selectAll()
         .where('root_of', 'is not', null)
-        .where('status', 'in', ['available', 'error', 'error_deleting'])
+        // The plus keeps the index by status out of it: nearly all volumes are available, and few are root disks.
+        .where(sql<string>`+status`, 'in', ['available', 'error', 'error_deleting'])
         .where((eb) =>
           eb.not(
             eb.exists(
@@ -86,6 +91,21 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
       return rows.map(volumeOf)
     },
   }
+}
+
+/** Number and size of all of a project's volumes, which are kept; undefined where the filter asks for other ones. */
+async function ofProject(
+  db: Kysely<Database>,
+  { projectId, ...others }: VolumeFilter,
+): Promise<{ count: number; sizeGib: number } | undefined> {
+  if (projectId === undefined || Object.values(others).some((value) => value !== undefined)) return undefined
+  const row = await db
+    .selectFrom('block_usage')
+    .select(['count', 'size_gib'])
+    .where('project_id', '=', projectId)
+    .where('kind', '=', 'volume')
+    .executeTakeFirst()
+  return { count: row?.count ?? 0, sizeGib: row?.size_gib ?? 0 }
 }
 
 /** Null sorts as the empty text, so that a marker's key can be compared. */
@@ -166,11 +186,15 @@ function conditions(eb: Where, f: VolumeFilter): Expression<SqlBool>[] {
   return all
 }
 
-const migrationStatus = (eb: Where, values: (string | null)[]): Expression<SqlBool> =>
-  eb.or([
-    ...values.filter((v) => v !== null).map((v) => eb('migration_status', '=', v)),
-    ...(values.includes(null) ? [eb('migration_status', 'is', null)] : []),
-  ])
+/** Without null it is a list alone, which an index of those that have a status answers. */
+function migrationStatus(eb: Where, values: (string | null)[]): Expression<SqlBool> {
+  const isOne = eb(
+    'migration_status',
+    'in',
+    values.filter((value) => value !== null),
+  )
+  return values.includes(null) ? eb.or([isOne, eb('migration_status', 'is', null)]) : isOne
+}
 
 async function attachmentPage(db: Kysely<Database>, request: AttachmentPageRequest): Promise<Attachment[]> {
   let query = db.selectFrom('attachments').selectAll().where(isShown('attachments'))

@@ -36,6 +36,14 @@ export interface BlockQuotaReservationTable {
   gigabytes: number
 }
 
+/** Kept by triggers: what users see of a project's volumes or snapshots. */
+export interface BlockUsageTable {
+  project_id: string
+  kind: 'volume' | 'snapshot'
+  count: number
+  size_gib: number
+}
+
 export interface BlockServiceTable {
   id: string
   binary: string
@@ -65,6 +73,7 @@ export interface BlockStorageTables {
   block_quotas: BlockQuotaTable
   block_quota_classes: BlockQuotaClassTable
   block_quota_reservations: BlockQuotaReservationTable
+  block_usage: BlockUsageTable
   block_services: BlockServiceTable
   volume_messages: VolumeMessageTable
 }

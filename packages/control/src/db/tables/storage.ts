@@ -137,6 +137,25 @@ export interface CopyTable {
   created_at: string
 }
 
+/** Kept by triggers: how many volumes a FlexVol has. */
+export interface FlexVolSumTable {
+  flexvol_id: string
+  of_share: number
+  volumes: number
+}
+
+/** Kept by triggers: the copies of one state, of volumes or of snapshots, that a FlexVol has on an aggregate. */
+export interface CopySumTable {
+  flexvol_id: string
+  node: string
+  aggregate: string
+  state: CopyTable['state']
+  of_snapshot: number
+  copies: number
+  size_bytes: number
+  reserved_bytes: number
+}
+
 export interface AttachmentTable {
   id: string
   volume_id: string
@@ -181,6 +200,8 @@ export interface StorageTables {
   snapshots: SnapshotTable
   volumes: VolumeTable
   copies: CopyTable
+  copy_sums: CopySumTable
+  flexvol_sums: FlexVolSumTable
   attachments: AttachmentTable
   fenced_heads: FencedHeadTable
 }
