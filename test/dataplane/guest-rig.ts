@@ -96,8 +96,8 @@ export async function until(
 export interface GuestRig {
   folder: string
   agent(): LocalComputeAgent
-  /** As when Volant is stopped and started: a new agent on the same folders. */
-  restartAgent(): Promise<LocalComputeAgent>
+  /** As when Volant is stopped and started: a new agent on the same folders, as `between` leaves them. */
+  restartAgent(between?: () => void): Promise<LocalComputeAgent>
   daemon(attachmentId: string, volumeId: string, sizeBytes: number): PlainDaemon
   spec(serverId: string, more?: Partial<GuestSpec>, probe?: string): Promise<GuestSpec>
   /** The whole console log. */
@@ -134,8 +134,9 @@ export function openGuestRig(t: TestContext, options: Partial<ComputeAgentOption
   return {
     folder,
     agent: () => agent,
-    async restartAgent() {
+    async restartAgent(between) {
       await agent.close()
+      between?.()
       agent = open()
       return agent
     },

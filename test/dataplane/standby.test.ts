@@ -238,14 +238,15 @@ test('a served image changes hands: fence, export and head in standby, and the w
   const writer = await startWriter(t, await source.ensureHolder(caller, { ...spec, image: first }))
   await until('it writes', async () => (await writer.writes()) > 20)
 
-  const where = await node.ensureExportStandby(caller, 'exp-2', image.ref, 'host1')
-  assert.deepEqual(await node.ensureExportStandby(caller, 'exp-2', image.ref, 'host1'), where)
-  assert.equal(await target.unreachable(where.host, where.port), null)
-  assert.match((await target.unreachable(where.host, 1)) ?? '', /refused/)
-  await assert.rejects(
-    NbdClient.connect({ ...where, netns: places.host.netns, tls: await clientTls() }, '', 3000),
-    'it serves nothing',
-  )
+  const access = await node.ensureExportStandby(caller, 'exp-2', image.ref, 'host1')
+  assert.deepEqual(await node.ensureExportStandby(caller, 'exp-2', image.ref, 'host1'), access)
+  const { host, port, exportName } = access
+  assert.equal(await target.unreachable(host, port), null)
+  assert.match((await target.unreachable(host, 1)) ?? '', /refused/)
+  const way = { host, port, netns: places.host.netns, tls: await clientTls() }
+  const direct = await NbdClient.connect(way, exportName, 3000)
+  t.after(() => direct.close())
+  await assertStandsBy(direct)
   const exports = await node.listExports()
   assert.deepEqual(
     exports.map(({ exportId, clientHost, isStandby }) => [exportId, clientHost, isStandby]),
@@ -256,7 +257,8 @@ test('a served image changes hands: fence, export and head in standby, and the w
   )
   const standbyPid = exports[1]?.pid ?? 0
   assert.equal(isOpenIn(standbyPid, image.access), false)
-  const client = await connect(t, await target.ensureStandby(caller, standby('h')))
+  const onStandby = await target.ensureHolder(caller, { ...spec, image: access })
+  const client = await connect(t, onStandby)
   await assertStandsBy(client)
   // Not before the fence.
   await assert.rejects(
@@ -271,8 +273,13 @@ test('a served image changes hands: fence, export and head in standby, and the w
   const opened = performance.now()
   const second = await node.ensureExport(caller, 'exp-2', image.ref, 'host1')
   const served = performance.now()
-  assert.equal(second.port, where.port)
-  await target.ensureHolder(caller, { ...spec, image: second })
+  assert.deepEqual(second, access)
+  const { pid } = await target.ensureHolder(caller, { ...spec, image: second })
+  assert.deepEqual(
+    [pid, (await node.listExports()).map((one) => one.pid)],
+    [onStandby.pid, [standbyPid]],
+    'no daemon was started, at either end',
+  )
   t.diagnostic(
     `fence, export, head, ms: ${[fenced - begun, served - opened, performance.now() - served].map((ms) => ms.toFixed(1)).join(' + ')}`,
   )

@@ -21,6 +21,29 @@ export function writeJsonDurably(path: string, value: unknown): void {
   syncFolder(dirname(path))
 }
 
+/**
+ * The same, while the process goes on. It takes effect in one moment, the rename, and not where `isNewest` denies it by then:
+ * whoever has written the file meanwhile wrote what is newer. One at a time for each file.
+ */
+export async function writeJsonBeside(path: string, value: unknown, isNewest: () => boolean): Promise<void> {
+  const temporary = `${path}.beside`
+  const file = await open(temporary, 'w', 0o600)
+  try {
+    await file.writeFile(`${JSON.stringify(value, null, 2)}\n`)
+    await file.sync()
+  } finally {
+    await file.close()
+  }
+  if (!isNewest()) return unlinkIfThere(temporary)
+  renameSync(temporary, path)
+  const folder = await open(dirname(path), 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
+  }
+}
+
 async function unlinkIfThere(path: string): Promise<void> {
   try {
     await unlink(path)

@@ -6,7 +6,7 @@ export const daemonNames = {
   throttleGroup: 'tg0',
   /** The throttle filter: the export stands on it always, and a mirror's source is this node. */
   throttleNode: 't0',
-  /** What a head in standby stands on. */
+  /** What a head or an export in standby stands on. */
   standbyNode: 'standby',
   /** Of a copy of an instant: the filter below the throttle, and the image as it was at that instant. */
   copyBeforeWrite: 'before-write',
@@ -63,7 +63,7 @@ export function imageBlockdev(image: ImageAccess, options: BlockdevOptions): Rec
 }
 
 /**
- * A disk of that size on which every request fails, for a head that has no image (yet). But a flush: nothing was ever
+ * A disk of that size on which every request fails, for a head or an export that has no image (yet). But a flush: nothing was ever
  * acknowledged that it could lose, and QEMU flushes what it takes out of a graph, so one that failed would hold the image
  * off, too. `read-zeroes` is off for good measure: nobody ever takes this for an empty disk.
  */
@@ -131,8 +131,6 @@ export interface DaemonGraph {
   /** An NBD server at the socket passed by the launcher. */
   nbdServer?: { tlsCreds?: string; tlsAuthz?: string }
   exports?: Record<string, unknown>[]
-  /** For whoever finds the process alone, where no export on the command line says what it is for. */
-  label?: string
 }
 
 /**
@@ -140,7 +138,7 @@ export interface DaemonGraph {
  * it serves anybody: a client that waits in the socket's backlog never meets a daemon without its export.
  */
 export function daemonArguments(graph: DaemonGraph): string[] {
-  const { nbdServer, qmpPath, guardPath, label } = graph
+  const { nbdServer, qmpPath, guardPath } = graph
   const args = monitorArguments(daemonNames.monitor, qmpPath)
   if (guardPath !== undefined) args.push(...monitorArguments(daemonNames.guardMonitor, guardPath))
   for (const object of graph.objects ?? []) args.push('--object', JSON.stringify(object))
@@ -155,17 +153,9 @@ export function daemonArguments(graph: DaemonGraph): string[] {
     }
     args.push('--nbd-server', JSON.stringify(server))
   }
-  if (label !== undefined) args.push('--chardev', `null,id=${labelPrefix}${label}`)
   for (const one of graph.exports ?? []) args.push('--export', JSON.stringify(one))
   return args
 }
-
-/** QEMU's ids begin with a letter. */
-const labelPrefix = 'for-'
-
-/** The label in a daemon's command line. */
-export const labelIn = (words: readonly string[]): string | undefined =>
-  words.find((word) => word.startsWith(`null,id=${labelPrefix}`))?.slice(`null,id=${labelPrefix}`.length)
 
 const monitorArguments = (id: string, path: string): string[] => [
   '--chardev',

@@ -34,7 +34,7 @@ const back = { undoing: true } as const
 export const livePoints: readonly HostPoint[] = [
   point(['reserved', 'a destination is chosen, nothing is made', 'storage', 'ensureExportStandby', 'before']),
   point(['exportStandsBy', 'an export stands by', 'storage', 'ensureExportStandby', 'after']),
-  point(['headStandsBy', 'a head at the destination stands by', 'holders', 'ensureStandby', 'after']),
+  point(['headStandsBy', 'a head at the destination stands by', 'holders', 'ensureHolder', 'after']),
   point(['incoming', "the destination's QEMU waits", 'compute', 'ensureIncoming', 'after']),
   point([
     'started',

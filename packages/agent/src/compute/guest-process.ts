@@ -11,6 +11,7 @@ import {
   startDetached,
   tailOf,
   waitUntilGone,
+  writeJsonBeside,
 } from '@volant/qemu'
 import type { ProcessIdentity } from '@volant/qemu'
 import type { Log } from '../daemon/log.ts'
@@ -69,6 +70,16 @@ export interface Connection {
   monitor: GuestMonitor
 }
 
+const changed = (
+  before: GuestRecord,
+  change: Partial<GuestRecord>,
+  without: readonly ('incoming' | 'outgoing')[],
+): GuestRecord => {
+  const record = { ...before, ...change }
+  for (const part of without) delete record[part]
+  return record
+}
+
 /** The QEMU of one server: its record, its process, and the connection to its monitor. */
 export class GuestProcess {
   readonly paths: GuestPaths
@@ -77,6 +88,9 @@ export class GuestProcess {
   readonly #events: ProcessEvents
   readonly #runStateSerial = createSerial()
   #record: GuestRecord | undefined
+  /** Counts what was written; what is written beside is given up for what came later. */
+  #writes = 0
+  #beside: Promise<void> = Promise.resolve()
   #connection: Connection | undefined
   #connecting: Promise<Connection> | undefined
   #starting = false
@@ -111,8 +125,31 @@ export class GuestProcess {
   /** Durably; `without` are parts that end. */
   write(change: Partial<GuestRecord>, ...without: ('incoming' | 'outgoing')[]): void {
     if (this.#record === undefined) return
-    const record = { ...this.#record, ...change }
-    for (const part of without) delete record[part]
+    this.#save(changed(this.#record, change, without))
+  }
+
+  /**
+   * The same where the guest stands still meanwhile: this process knows it at once, and it is on its way to disk. Only for
+   * what an agent that does not find it there comes to know from QEMU itself.
+   */
+  writeBeside(change: Partial<GuestRecord>, ...without: ('incoming' | 'outgoing')[]): void {
+    if (this.#record === undefined) return
+    const record = changed(this.#record, change, without)
+    this.#record = record
+    const mine = ++this.#writes
+    this.#beside = this.#beside
+      .then(() => writeJsonBeside(this.paths.record, record, () => mine === this.#writes && !this.#closed))
+      .catch((error: unknown) => {
+        if (mine !== this.#writes) return
+        this.#context.log.warn(
+          { serverId: this.#serverId, reason: messageOf(error) },
+          'record of a guest is not written yet',
+        )
+      })
+  }
+
+  #save(record: GuestRecord): void {
+    this.#writes += 1
     this.#record = record
     writeGuestRecord(this.paths.record, record)
   }
@@ -184,8 +221,7 @@ export class GuestProcess {
     if (this.#record === undefined) return
     const { process: _gone, reason: _old, ...rest } = this.#record
     const why = reason === undefined ? {} : { reason }
-    this.#record = { ...rest, phase: 'stopped', pausedByUser: false, ...why }
-    writeGuestRecord(this.paths.record, this.#record)
+    this.#save({ ...rest, phase: 'stopped', pausedByUser: false, ...why })
   }
 
   /**
@@ -202,11 +238,11 @@ export class GuestProcess {
     this.#starting = true
     try {
       const waiting = incoming && ({ phase: 'incoming', incoming, tapSalt: incoming.migrationId } as const)
-      this.#record = { spec, accelerator, phase: 'starting', pausedByUser: false, ...waiting }
-      writeGuestRecord(this.paths.record, this.#record)
+      const record: GuestRecord = { spec, accelerator, phase: 'starting', pausedByUser: false, ...waiting }
+      this.#save(record)
       if (spec.rootDisk !== undefined) await ensureRootDisk(this.paths.rootDisk, spec.rootDisk)
-      await ensureTaps(this.#context.netns, spec, this.#record.tapSalt)
-      await this.#launch(this.#record)
+      await ensureTaps(this.#context.netns, spec, record.tapSalt)
+      await this.#launch(record)
     } catch (error) {
       await this.end('it could not be started')
       throw error
@@ -281,6 +317,7 @@ export class GuestProcess {
 
   /** Removes the server's files; its process must have ended. */
   remove(): void {
+    this.#writes += 1
     rmSync(this.paths.folder, { recursive: true, force: true })
     this.#record = undefined
   }

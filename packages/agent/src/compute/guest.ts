@@ -203,13 +203,12 @@ export class Guest {
     return this.incoming.ensure(request)
   }
 
-  async ensureArrived(migrationId: string, paused: boolean, earlierConsole?: string): Promise<GuestStatus> {
+  async ensureArrived(migrationId: string, paused: boolean, earlierConsole?: string): Promise<void> {
     await this.incoming.arrive(migrationId, paused, earlierConsole, (connection) => this.#goOn(connection))
-    return this.status()
   }
 
   async ensureNoIncoming(migrationId: string): Promise<void> {
-    if (this.incoming.isRemovable(migrationId)) await this.remove()
+    if (await this.incoming.isRemovable(migrationId)) await this.remove()
   }
 
   async ensureMigration(request: OutgoingRequest): Promise<void> {

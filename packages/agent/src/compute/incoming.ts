@@ -11,6 +11,7 @@ import { diskNames } from './names.ts'
 import { announcement } from './outgoing.ts'
 
 const lookAgainMs = 1000
+const runStateTimeoutMs = 2000
 
 export interface IncomingContext {
   serverId: string
@@ -170,17 +171,30 @@ export class IncomingMigration {
       if (earlierConsole !== undefined && tailOfConsole(console, 1) === '') {
         appendFileSync(console, earlierConsole)
       }
-      this.#process.write({ phase: 'started', arrivedBy: migrationId, pausedByUser: paused }, 'incoming')
+      const arrived = { phase: 'started', arrivedBy: migrationId, pausedByUser: paused } as const
+      this.#process.writeBeside(arrived, 'incoming')
       this.#changes.announce()
-    }
+    } else this.#process.write({})
     await resume(connection)
-    if (phase === 'arrived') await connection.qmp.execute('announce-self', announcement)
+    // QEMU takes it when it comes to it; the guest goes on already.
+    if (phase === 'arrived') void connection.qmp.execute('announce-self', announcement).catch(() => {})
   }
 
-  /** Whether there is something of the migration that may be removed: nothing of a guest that arrived. */
-  isRemovable(migrationId: string): boolean {
+  /**
+   * Whether there is something of the migration that may be removed: nothing of a guest that arrived. Of one that goes on an
+   * agent that has just ended may have written nothing down.
+   */
+  async isRemovable(migrationId: string): Promise<boolean> {
     const { record } = this.#process
-    return record?.incoming?.migrationId === migrationId && record.phase !== 'started'
+    if (record?.incoming?.migrationId !== migrationId || record.phase === 'started') return false
+    if (this.#process.identity() === undefined) return true
+    try {
+      const { monitor } = await this.#process.connect()
+      return (await monitor.runState(runStateTimeoutMs)) !== 'running'
+    } catch {
+      // It hangs, as one that waits for its guest may: that can't be a guest that was told to go on.
+      return true
+    }
   }
 
   close(): void {

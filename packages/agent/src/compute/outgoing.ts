@@ -74,6 +74,8 @@ export class OutgoingMigration {
   readonly #changes = new Changes()
   #timer: NodeJS.Timeout | undefined
   #closed = false
+  /** The migration whose rest QEMU sends by this agent's word: it may come to nothing else meanwhile, and is not asked again. */
+  #told: string | undefined
 
   constructor(process: GuestProcess, context: OutgoingContext) {
     this.#process = process
@@ -174,6 +176,9 @@ export class OutgoingMigration {
       this.#write({ failure: failureOf(info) + this.#advice(record) })
     }
     if (phase === 'pre-switchover') this.#arm()
+    // An agent that ended had told QEMU to go on, and had not written that down.
+    if ((phase === 'switching' || phase === 'completed') && !record.switching)
+      this.#write({ switching: true })
     const error = this.record?.failure
     const { ram } = info
     const downtimeMs = phase === 'completed' ? info.downtime : info['expected-downtime']
@@ -280,33 +285,43 @@ export class OutgoingMigration {
     }
   }
 
+  /**
+   * The rest is sent from now on. Answered when QEMU knows it, not when it is on disk: an agent that starts again finds it
+   * by QEMU's phase, or gives up a migration that nobody went on with, and the caller's way back finds that.
+   */
   async beginSwitchover(migrationId: string): Promise<void> {
     this.#required(migrationId)
-    const status = await this.status(migrationId)
-    if (status.phase === 'switching' || status.phase === 'completed') return
-    // Nothing else ran since the look at the phase: the agent's own timer cannot have come between.
-    const { record } = this
-    if (status.phase !== 'pre-switchover' || record === undefined || record.failure !== undefined) {
-      const why = record?.failure === undefined ? '' : `: ${record.failure}`
-      throw new DomainError(
-        'conflict',
-        `Migration ${migrationId} cannot switch over, it is ${record?.failure === undefined ? status.phase : 'failed'}${why}.`,
-      )
+    const connection = await this.#process.connect().catch(() => undefined)
+    const record = this.#required(migrationId)
+    const begins = connection !== undefined && record.begun && record.failure === undefined
+    if (begins) {
+      // Before QEMU is told: from now on the agent's own timer does nothing.
+      this.#process.writeBeside({ outgoing: { ...record, switching: true } })
+      this.#disarm()
+      const goesOn = await goOn(connection.qmp).catch(() => false)
+      this.#changes.announce()
+      if (goesOn) {
+        this.#told = migrationId
+        return
+      }
     }
-    this.#write({ switching: true })
-    this.#disarm()
+    const { phase, error } = await this.status(migrationId)
+    if (phase === 'switching' || phase === 'completed') return
+    if (begins && !record.switching) this.#write({ switching: false })
+    const why = error === undefined ? '' : `: ${error}`
+    throw new DomainError('conflict', `Migration ${migrationId} cannot switch over, it is ${phase}${why}.`)
   }
 
   async continue(migrationId: string): Promise<void> {
     const { switching, failure } = this.#required(migrationId)
     if (!switching && failure === undefined) {
       const { phase } = await this.status(migrationId)
-      if (phase === 'failed') return
+      if (phase !== 'copying' && phase !== 'pre-switchover') return
       throw new DomainError('conflict', `Migration ${migrationId} is ${phase}; beginSwitchover comes first.`)
     }
-    if (failure !== undefined || this.#process.identity() === undefined) return
+    if (failure !== undefined || this.#told === migrationId || this.#process.identity() === undefined) return
     const { qmp } = await this.#process.connect()
-    if ((await queryMigration(qmp)).status === 'pre-switchover') await goOn(qmp)
+    await goOn(qmp)
   }
 
   /** Beside other changes: whoever gives the migration up does not wait for it. While QEMU sends the rest it answers nobody. */
@@ -376,5 +391,13 @@ const queryUnhung = async (qmp: QmpClient): Promise<MigrationInfo> => {
   }
 }
 
-const goOn = (qmp: QmpClient): Promise<unknown> =>
-  qmp.execute('migrate-continue', { state: 'pre-switchover' })
+/** False where the migration is not at `pre-switchover`. */
+const goOn = async (qmp: QmpClient): Promise<boolean> => {
+  try {
+    await qmp.execute('migrate-continue', { state: 'pre-switchover' })
+    return true
+  } catch (error) {
+    if (error instanceof QmpError) return false
+    throw error
+  }
+}

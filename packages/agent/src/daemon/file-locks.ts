@@ -75,11 +75,16 @@ export async function waitUntilUnwritten(path: string, timeoutMs = 5000): Promis
 
 /**
  * The same after a fence, whose proof is that no request of the last writer is under way: only what processes have open
- * counts. Locks are slow to read, and a client waits here.
+ * counts. Locks are slow to read, and a client waits here. `own` has the file open already, and writes nothing before
+ * this has returned.
  */
-export async function waitUntilNoWriter(path: string, timeoutMs = 2000): Promise<void> {
+export async function waitUntilNoWriter(path: string, own?: number, timeoutMs = 2000): Promise<void> {
   const place = lockPlace(await stat(path))
-  for (const end = performance.now() + timeoutMs; (await placesWrittenNow()).has(place); await sleep(2)) {
+  const isWritten = async (): Promise<boolean> => {
+    const writers = (await writersNow()).get(place) ?? []
+    return writers.some((pid) => pid !== own)
+  }
+  for (const end = performance.now() + timeoutMs; await isWritten(); await sleep(2)) {
     if (performance.now() > end) throw stillWritten(path)
   }
 }
@@ -87,10 +92,14 @@ export async function waitUntilNoWriter(path: string, timeoutMs = 2000): Promise
 const stillWritten = (path: string): DomainError =>
   new DomainError('conflict', `${path} is open for writing in another storage daemon.`)
 
-/** All files that a storage daemon, guest or converter of this machine can write to, by `lockPlace`. */
-const placesWrittenNow = shared(
-  async () => new Set(openers().flatMap((pid) => [...filesOf(pid, 'to write')])),
-)
+/** Which storage daemons, guests and converters of this machine can write to a file, by its `lockPlace`. */
+const writersNow = shared(async () => {
+  const writers = new Map<string, number[]>()
+  for (const pid of openers()) {
+    for (const place of filesOf(pid, 'to write')) writers.set(place, [...(writers.get(place) ?? []), pid])
+  }
+  return writers
+})
 
 /** Programs that images are opened by, as /proc/PID/comm has them. */
 const openerName = /^(qemu-|volant-copy)/

@@ -340,7 +340,6 @@ export const createSimulatedComputeAgent = (options: SimulatedComputeOptions): S
         const arrives = known(serverId).state === 'incoming'
         migrations.ensureArrived(serverId, migrationId, paused)
         if (arrives && earlierConsole !== undefined) known(serverId).console.push(...linesOf(earlierConsole))
-        return statusOf(serverId)
       }),
     ensureNoIncoming: (caller, serverId, migrationId) =>
       run('ensureNoIncoming', serverId, caller, () => migrations.ensureNoIncoming(serverId, migrationId)),

@@ -30,7 +30,7 @@ export interface SimulatedExport {
   access: NbdAccess
   pid: number
   clientHost?: string
-  /** Runs and listens, with nothing open. */
+  /** Runs and takes its client, with nothing open. */
   isStandby: boolean
 }
 
@@ -320,8 +320,7 @@ export function createSimulatedStorageAgent(
       if (exports.get(exportId)?.isStandby === false) {
         throw new DomainError('conflict', `Export ${exportId} serves its image; revoke it first.`)
       }
-      const { host, port } = exportOf(exportId, ref, clientHost).access
-      return { host, port }
+      return exportOf(exportId, ref, clientHost).access
     },
     async ensureExportSize(caller, exportId, sizeBytes) {
       guard.admit(caller)

@@ -280,7 +280,7 @@ class StorageNode implements LocalStorageAgent {
     exportId: string,
     image: ImageRef,
     clientHost?: string,
-  ): Promise<{ host: string; port: number }> {
+  ): Promise<NbdAccess> {
     return this.#change(caller, `export ${exportId}`, async () =>
       this.#exports.ensureStandby(await this.#wanted(exportId, image, clientHost)),
     )

@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { readdirSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DomainError, messageOf } from '@volant/contract'
 import type { NbdAccess } from '@volant/contract'
@@ -9,6 +9,9 @@ import {
   daemonNames,
   imageBlockdev,
   nbdExport,
+  standbyBlockdev,
+  throttleBlockdev,
+  throttleGroup,
   tlsAuthorization,
   tlsCredentials,
 } from '@volant/qemu/storage-daemon.ts'
@@ -16,10 +19,11 @@ import type { QmpClient, QmpEvent } from '@volant/qemu/qmp.ts'
 import type { DaemonGraph } from '@volant/qemu/storage-daemon.ts'
 import { clientDistinguishedName } from '@volant/qemu/tls/authority.ts'
 import type { Log } from '../daemon/log.ts'
-import { waitUntilClosed, waitUntilNoWriter, waitUntilUnwritten } from '../daemon/file-locks.ts'
+import { hasOpen, waitUntilClosed, waitUntilNoWriter, waitUntilUnwritten } from '../daemon/file-locks.ts'
 import { shortName } from '../daemon/names.ts'
 import { SupervisedDaemon } from '../daemon/supervised-daemon.ts'
 import type { DaemonPaths, DaemonState } from '../daemon/supervised-daemon.ts'
+import { readGraph } from '../holder/graph.ts'
 import { checkImage } from '../holder/image-access.ts'
 import { growImage } from './images.ts'
 
@@ -32,7 +36,7 @@ export interface ExportRecord {
   exportName: string
   /** Only this host's certificate may connect. */
   clientHost?: string
-  /** It listens and serves nothing, until it is opened. */
+  /** Its client is connected, and every request of it fails, until the image is opened. */
   isStandby?: boolean
   /** A growth that was begun, in bytes; the next start of the daemon brings it to its end. */
   growTo?: number
@@ -58,7 +62,18 @@ const fenceTimeoutMs = 2000
 const isOurs = (event: QmpEvent): boolean => event.data['id'] === daemonNames.export
 const nodeName = 'image0'
 
-/** One export: an image served by a daemon of its own, over TLS, to one holder on another machine. */
+/**
+ * One export: an image served by a daemon of its own, over TLS, to one holder on another machine.
+ *
+ * ```
+ *     export → throttle ─▶ image0         one that was opened from standby
+ *                 └──────▶ standby        every request fails
+ *     export → image0                     one that was started on its image
+ * ```
+ *
+ * In standby it has nothing open, and takes its client: TLS and NBD are done with before the fence. What stands below the
+ * filter is exchanged then (`blockdev-reopen`), in one go.
+ */
 export class ImageExport {
   readonly daemon: SupervisedDaemon
   readonly #context: ExportContext
@@ -104,32 +119,63 @@ export class ImageExport {
     return { kind: 'nbd', imageId, host, port: this.daemon.port, exportName, sizeBytes, tlsHostname }
   }
 
-  /** The daemon runs and serves the image. One in standby opens it, in milliseconds. */
+  /** The daemon runs and serves the image. One in standby opens it under its client, in milliseconds. */
   async serve(sizeBytes: number): Promise<void> {
-    const before = this.#record
-    if (before.isStandby === true) {
-      const { isStandby: _, ...rest } = before
-      this.#record = { ...rest, sizeBytes }
-    }
+    if (this.#record.isStandby === true) await this.#leaveStandby(sizeBytes)
+    else await this.#serveOn()
+  }
+
+  async #serveOn(): Promise<void> {
     const wasAlive = this.daemon.isAlive
+    const qmp = await this.daemon.ensureRunning()
+    // A crash may have come between the record and what it says.
+    if (wasAlive && (await standsBy(qmp))) await this.#exchange(qmp)
+  }
+
+  async #leaveStandby(sizeBytes: number): Promise<void> {
+    const before = this.#record
+    if (before.sizeBytes !== sizeBytes) {
+      throw new DomainError(
+        'conflict',
+        `Export ${before.exportId} is in standby with ${before.sizeBytes} bytes; the image has ${sizeBytes}.`,
+      )
+    }
+    const qmp = await this.daemon.ensureRunning()
+    const isStandby = await standsBy(qmp)
+    const { isStandby: _, ...serving } = this.#record
+    this.#record = serving
     try {
-      const qmp = await this.daemon.ensureRunning()
-      // Asked, for a crash may have come between the record and what it says.
-      if (!wasAlive || ((await qmp.execute('query-block-exports')) as unknown[]).length > 0) return
-      await Promise.all([this.#save({}), this.#open(qmp)])
+      await Promise.all([this.#save({}), isStandby && this.#exchange(qmp)])
     } catch (error) {
       this.#record = { ...before, daemon: this.#record.daemon }
-      // What it may have opened must not stay open.
-      if (wasAlive && before.isStandby === true) await this.daemon.replace(0, () => this.#save({}))
+      if (await this.#isBackInStandby(qmp)) await this.#save({})
+      else await this.daemon.replace(0, () => this.#save({}))
       throw error
     }
   }
 
-  async #open(qmp: QmpClient): Promise<void> {
-    const { exportName, imageId } = this.#record
-    await waitUntilNoWriter(this.#record.path)
-    await qmp.execute('blockdev-add', await this.#blockdev())
-    await qmp.execute('block-export-add', nbdExport(nodeName, exportName, imageId))
+  /**
+   * Opens the image and looks who else has it open, at the same time: nothing stands on it yet, so nothing is written. Then
+   * the export gets it.
+   */
+  async #exchange(qmp: QmpClient): Promise<void> {
+    const opened = qmp.execute('blockdev-add', await this.#blockdev())
+    const looked = waitUntilNoWriter(this.#record.path, this.daemon.pid)
+    const failed = (await Promise.allSettled([looked, opened])).find((one) => one.status === 'rejected')
+    if (failed !== undefined) throw failed.reason
+    await qmp.execute('blockdev-reopen', { options: [throttleBlockdev(nodeName)] })
+  }
+
+  /** Of an image that was opened for an exchange that was not to be: whether it is closed again, under the client. */
+  async #isBackInStandby(qmp: QmpClient): Promise<boolean> {
+    try {
+      if (!(await standsBy(qmp))) return false
+      const { nodeNames } = await readGraph(qmp)
+      if (nodeNames.includes(nodeName)) await qmp.execute('blockdev-del', { 'node-name': nodeName })
+      return !hasOpen(this.daemon.pid, this.#record.path)
+    } catch {
+      return false
+    }
   }
 
   /** Of the image, once it is known for the right one. */
@@ -148,10 +194,12 @@ export class ImageExport {
    * daemon that serves nothing, is left to `ended`. What a crash there leaves, `endUnrecorded` finds.
    */
   async revoke(): Promise<{ ended: Promise<void> }> {
-    if (this.#record.isStandby === true || !(await this.#endExport())) {
+    // In standby it has nothing open, and another may. A crash may have come between what it does and the record of it.
+    const { isStandby, path } = this.#record
+    const serves = isStandby !== true || (existsSync(path) && hasOpen(this.daemon.pid, path))
+    if (!serves || !(await this.#endExport())) {
       await this.daemon.stop(0)
-      // In standby it had nothing open, and another may.
-      if (this.#record.isStandby !== true) await waitUntilClosed(this.#record.path)
+      if (serves) await waitUntilClosed(path)
       await this.#forget()
       return { ended: Promise.resolve() }
     }
@@ -164,10 +212,12 @@ export class ImageExport {
 
   /** The image's next export waits for this; it is sooner done than the daemon's end. */
   async #closeNode(): Promise<void> {
-    try {
-      await this.daemon.qmp.execute('blockdev-del', { 'node-name': nodeName }, fenceTimeoutMs)
-    } catch {
-      // It is closed when the daemon ends, at the latest.
+    for (const name of [daemonNames.throttleNode, nodeName]) {
+      try {
+        await this.daemon.qmp.execute('blockdev-del', { 'node-name': name }, fenceTimeoutMs)
+      } catch {
+        // There is no such filter, or it is closed when the daemon ends, at the latest.
+      }
     }
   }
 
@@ -236,20 +286,25 @@ export class ImageExport {
       this.#record = { ...rest, sizeBytes: growTo }
       await this.#file.write(this.#record)
     }
-    const { imageId, exportName, clientHost, isStandby } = this.#record
-    const server = {
-      objects: [
-        tlsCredentials(await this.#context.serverTlsFolder(), 'server'),
-        tlsAuthorization(clientDistinguishedName(clientHost ?? '*')),
-      ],
-      nbdServer: { tlsCreds: daemonNames.tlsCredentials, tlsAuthz: daemonNames.tlsAuthorization },
+    const { imageId, exportName, clientHost, isStandby, sizeBytes } = this.#record
+    const objects = [
+      tlsCredentials(await this.#context.serverTlsFolder(), 'server'),
+      tlsAuthorization(clientDistinguishedName(clientHost ?? '*')),
+    ]
+    const nbdServer = { tlsCreds: daemonNames.tlsCredentials, tlsAuthz: daemonNames.tlsAuthorization }
+    if (isStandby === true) {
+      const exports = [nbdExport(daemonNames.throttleNode, exportName, imageId)]
+      const blockdevs = [standbyBlockdev(sizeBytes), throttleBlockdev(daemonNames.standbyNode)]
+      return { objects: [...objects, throttleGroup({})], nbdServer, blockdevs, exports }
     }
-    if (isStandby === true) return { ...server, blockdevs: [], label: exportName }
     const exports = [nbdExport(nodeName, exportName, imageId)]
     await waitUntilUnwritten(this.#record.path)
-    return { ...server, blockdevs: [await this.#blockdev()], exports }
+    return { objects, nbdServer, blockdevs: [await this.#blockdev()], exports }
   }
 }
+
+const standsBy = async (qmp: QmpClient): Promise<boolean> =>
+  (await readGraph(qmp)).standsOn === daemonNames.standbyNode
 
 export const exportPaths = (runDir: string, exportId: string): DaemonPaths => ({
   qmpPath: join(runDir, `${shortName(exportId)}.eq`),

@@ -2,7 +2,6 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { DomainError } from '@volant/contract'
 import type { InventoryItem } from '@volant/contract'
-import { labelIn } from '@volant/qemu/storage-daemon.ts'
 import { isOpenInQemu, lockedPlaces, lockPlace } from '../daemon/file-locks.ts'
 import { daemonItem, findDaemons } from '../inventory/daemons.ts'
 import type { DaemonForm, DaemonParts } from '../inventory/daemons.ts'
@@ -35,10 +34,8 @@ const exportName = /^(.+)\.[0-9a-f]{32}$/
 /** An export's id is `<holderId>.<imageId>`. */
 const exportId = new RegExp(`^(.+)\\.(${uuid})$`, 'i')
 
-/** The id in the name of the export that a daemon's command line defines, or is for. */
+/** The id in the name of the export that a daemon's command line defines. */
 function exportIdIn(words: readonly string[]): string | undefined {
-  const label = labelIn(words)
-  if (label !== undefined) return exportName.exec(label)?.[1]
   try {
     const { name } = JSON.parse(words[words.indexOf('--export') + 1] ?? '') as { name?: unknown }
     return exportName.exec(String(name))?.[1]

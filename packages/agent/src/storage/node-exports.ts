@@ -40,7 +40,7 @@ export class NodeExports {
     return one.access
   }
 
-  async ensureStandby(wanted: WantedExport): Promise<{ host: string; port: number }> {
+  async ensureStandby(wanted: WantedExport): Promise<NbdAccess> {
     const { exportId } = wanted
     await this.#ended(({ id }) => id === exportId)
     const one = this.#foundOrNew(wanted)
@@ -48,8 +48,7 @@ export class NodeExports {
       throw new DomainError('conflict', `Export ${exportId} serves its image; revoke it first.`)
     }
     await one.daemon.ensureRunning()
-    const { host, port } = one.access
-    return { host, port }
+    return one.access
   }
 
   #foundOrNew({ clientHost, ...place }: WantedExport): ImageExport {

@@ -118,7 +118,7 @@ export type MigrationPhase =
    * `beginSwitchover` within 3 s the agent gives the migration up, and the guest goes on here.
    */
   | 'pre-switchover'
-  /** `beginSwitchover` was said: only the caller decides from now on. */
+  /** `beginSwitchover` was said: the rest is sent, and only the caller decides from now on. */
   | 'switching'
   /**
    * Everything was sent. The guest stands still here. It need not have arrived: a destination that dies now leaves the
@@ -220,8 +220,9 @@ export interface ComputeAgent extends Inventoried {
   /**
    * Destination, after the commit: the guest goes on here (`cont`, but not one that its user paused), is announced to the network
    * and is a guest like any other. Its console begins with `earlierConsole`, what it printed at the source until its
-   * standstill. Repeated it changes nothing. Throws `notFound` where its QEMU is gone, `conflict` where the guest has not
-   * arrived.
+   * standstill. The first call returns as soon as the guest goes on, and what the agent writes down of it is on its way to
+   * disk; once another has returned it is there. Throws `notFound` where its QEMU is gone, `conflict` where the guest has
+   * not arrived.
    */
   ensureArrived(
     caller: Caller,
@@ -229,7 +230,7 @@ export interface ComputeAgent extends Inventoried {
     migrationId: string,
     paused: boolean,
     earlierConsole?: string,
-  ): Promise<GuestStatus>
+  ): Promise<void>
   /** Destination, before the commit: ends the incoming QEMU and removes its files. Never touches a guest that arrived. */
   ensureNoIncoming(caller: Caller, serverId: string, migrationId: string): Promise<void>
   /**
@@ -251,11 +252,11 @@ export interface ComputeAgent extends Inventoried {
     timeoutMs: number,
   ): Promise<MigrationStatus>
   /**
-   * Source, at `pre-switchover`: from now on the agent gives nothing up by itself; written down durably before it returns.
-   * Throws `conflict` where the migration was given up.
+   * Source, at `pre-switchover`: the rest of the memory is sent from now on (`migrate-continue`), and the agent gives nothing
+   * up by itself any more. Throws `conflict` where the migration was given up.
    */
   beginSwitchover(caller: Caller, serverId: string, migrationId: string): Promise<void>
-  /** Source: sends the rest (`migrate-continue`) and waits until all of it is sent, `timeoutMs` at most. */
+  /** Source, after `beginSwitchover`: waits until all of the memory is sent, `timeoutMs` at most. */
   continueMigration(
     caller: Caller,
     serverId: string,

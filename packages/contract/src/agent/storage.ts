@@ -152,16 +152,17 @@ export interface StorageAgent extends Inventoried {
    */
   ensureExport(caller: Caller, exportId: string, image: ImageRef, clientHost?: string): Promise<NbdAccess>
   /**
-   * An export in standby: its daemon runs and listens, and has nothing open nor locked, so the image may be in use by
-   * another. `ensureExport` with the same id, image and client opens the image and serves it within milliseconds.
-   * Returns where it listens. Refused (`conflict`) where the export serves its image.
+   * An export in standby: its daemon runs and takes its client, and has nothing open nor locked, so the image may be in
+   * use by another. Every request of the client fails until `ensureExport` with the same id, image and client opens
+   * the image under it, within milliseconds. Returns what the client opens, from now on and after that. Refused
+   * (`conflict`) where the export serves its image.
    */
   ensureExportStandby(
     caller: Caller,
     exportId: string,
     image: ImageRef,
     clientHost?: string,
-  ): Promise<{ host: string; port: number }>
+  ): Promise<NbdAccess>
   /**
    * Grows the image behind an export while its holder is connected: the holder reconnects to the same address
    * and name. Afterwards the holder's own `ensureSize` takes the new size over. Shrinking is refused.

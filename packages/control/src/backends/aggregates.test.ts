@@ -25,7 +25,7 @@ test('what waits for a fence becomes what the holder opens, at the same place', 
   assert.equal(await backend.revoke(caller, copy, 'm3', 'a'), true)
   const access = await backend.openFor(caller, copy, 'm4', 'b')
   assert.ok(access.kind === 'nbd' && first.kind === 'nbd')
-  assert.deepEqual({ host: access.host, port: access.port }, place)
+  assert.deepEqual(access, place)
   assert.notEqual(access.exportName, first.exportName)
   await assert.rejects(backend.standBy(caller, copy, 'm4', 'b'), { code: 'conflict' })
 })

@@ -50,11 +50,15 @@ export async function standBy(
   const holders = ports.agents.holders(machine)
   return sideBySide(disks, async ({ attachmentId, volumeId, toHeadId, boot }) => {
     const copy = await truthOf(ports, volumeId)
-    const address = await ports.backend.standBy(callerOf(op), copy, machine, toHeadId)
-    const why = address && (await holders.unreachable(address.host, address.port))
+    const image = await ports.backend.standBy(callerOf(op), copy, machine, toHeadId)
+    const why = image && (await holders.unreachable(image.host, image.port))
     if (why) throw final(`Volume ${volumeId} can't be reached from ${host}: ${why}`)
     const { sizeBytes } = copy
-    const head = await holders.ensureStandby(callerOf(op), { holderId: toHeadId, volumeId, sizeBytes })
+    const owner = { holderId: toHeadId, volumeId }
+    // Where the storage serves the image it is the export that is in standby, with this head connected.
+    const head = await (image === null
+      ? holders.ensureStandby(callerOf(op), { ...owner, sizeBytes })
+      : holders.ensureHolder(callerOf(op), { ...owner, image, serves: true, limits: {} }))
     if (head.socketPath === undefined || head.exportName === undefined) {
       throw new DomainError('internal', `The head ${toHeadId} does not say where it listens.`)
     }
@@ -106,6 +110,8 @@ async function openDestination(
   const machine = ports.places.machineOfHost(host)
   await sideBySide(disks, async ({ volumeId, toHeadId }) => {
     const image = await ports.backend.openFor(callerOf(op), await truthOf(ports, volumeId), machine, toHeadId)
+    // Its head has been connected to the export since it stands by.
+    if (image.kind === 'nbd') return
     await ports.agents.holders(machine).ensureHolder(callerOf(op), {
       holderId: toHeadId,
       volumeId,
@@ -151,10 +157,8 @@ export async function switchOver(
   const to = ports.agents.compute(host)
   const watch = stopwatch(ports.monotonic)
   await watch.part('begin', begun(from.beginSwitchover(callerOf(op), serverId, op.id)))
-  // The guest stands still: it prints nothing more there. Nice to have, so nothing fails or waits for it.
-  const console = from.consoleOutput(serverId).catch(() => undefined)
-  await watch.part('fence', closeSource(ports, op, input))
-  // The one touches the volumes, the other the memory; the guest that has both stands still until it is told to go on.
+  // The rest of the memory is on its way, and the volumes change hands meanwhile. The one touches no volume, the other no
+  // memory; the guest that has both stands still until it is told to go on.
   const send = async () => {
     const call = from.continueMigration(callerOf(op), serverId, op.id, continueWithinMs)
     return { status: await watch.part('send', call), at: ports.monotonic() }
@@ -164,6 +168,10 @@ export async function switchOver(
   const arriving = to.awaitIncoming(serverId, op.id, continueWithinMs + arrivesWithinMs)
   // Each is waited for below; where one fails the others are left, for the way back ends the sending.
   for (const work of [sending, arriving]) work.catch(() => {})
+  await watch.part('fence', closeSource(ports, op, input))
+  // It prints nothing more there. Nice to have, so nothing fails or waits for it.
+  const console = from.consoleOutput(serverId).catch(() => undefined)
+  // Both to their ends, for the way back must find nobody at work at the volumes.
   await watch.part('give', openDestination(ports, op, disks, host))
   const sent = await Promise.race([sending, arriving.then(() => sending)])
   if (sent.status.phase !== 'completed') {

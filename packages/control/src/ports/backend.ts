@@ -1,4 +1,11 @@
-import type { Caller, FlexVolUsage, ImageAccess, ImageCopyStatus, ImageInfo } from '@volant/contract'
+import type {
+  Caller,
+  FlexVolUsage,
+  ImageAccess,
+  ImageCopyStatus,
+  ImageInfo,
+  NbdAccess,
+} from '@volant/contract'
 import type { AggregatePlace, Copy, FlexVol } from '../domain/volume.ts'
 
 export interface CopyRequest {
@@ -63,16 +70,12 @@ export interface Backend {
    */
   openFor(caller: Caller, copy: Copy, machine: string, holderId: string): Promise<ImageAccess>
   /**
-   * Makes ready what `openFor` needs for the holder there, while another still has the copy open: that call opens it in
-   * milliseconds then. Returns where it listens; null where there is nothing to do, for the copy is on the holder's own
-   * machine. `revoke` takes it away again.
+   * Makes ready what `openFor` needs for the holder there, while another still has the copy open. Returns what the holder
+   * can open at once: every request of it fails until `openFor`, which returns the same, has opened the copy below, in
+   * milliseconds. Null where there is nothing to do, for the copy is on the holder's own machine. `revoke` takes it away
+   * again.
    */
-  standBy(
-    caller: Caller,
-    copy: Copy,
-    machine: string,
-    holderId: string,
-  ): Promise<{ host: string; port: number } | null>
+  standBy(caller: Caller, copy: Copy, machine: string, holderId: string): Promise<NbdAccess | null>
   /** The head's host was given up (`ports/fenced-heads.ts`): nothing is opened for it any more. */
   isFenced(holderId: string): Promise<boolean>
   /**

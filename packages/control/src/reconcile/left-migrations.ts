@@ -86,6 +86,6 @@ async function goOn(
     await agent.ensureMigrationAbandoned(caller, server.id, migrationId)
     return true
   }
-  const { state } = await agent.ensureArrived(caller, server.id, migrationId, server.vmState === 'paused')
-  return state !== seen.state
+  await agent.ensureArrived(caller, server.id, migrationId, server.vmState === 'paused')
+  return (await agent.guestStatus(server.id)).state !== seen.state
 }
