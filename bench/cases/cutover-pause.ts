@@ -64,7 +64,7 @@ async function openBare(folder: string): Promise<Bare> {
 }
 
 async function measure(plane: DataPlane, bare: Bare, { quick, say }: BenchContext): Promise<Row[]> {
-  const repeats = quick ? 5 : 20
+  const repeats = quick ? 5 : 15
   const volume = await makeVolume(plane, sizeBytes)
   await fillDense(volume.path, sizeBytes)
   const { attachment, disk } = await attach(plane, volume)

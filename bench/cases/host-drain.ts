@@ -9,16 +9,16 @@ import { median } from '../measure.ts'
 import { startBareGuest, type BareGuest } from '../rig/bare-guest.ts'
 import { acceleratorOf } from './live-migration.ts'
 
-/** Eight guests share the machine: a calm one each. */
+/** All guests share the machine: a calm one each. */
 const load = 'probe.iops=20 probe.span=16M'
 const memoryMiB = 256
 
-/** A host with eight servers is emptied and filled again, beside as many live migrations of bare QEMUs. */
+/** A host with servers is emptied and filled again, beside as many live migrations of bare QEMUs. */
 export const hostDrain: BenchCase = {
   name: 'host-drain',
   title: 'Drain of a compute host',
   async run(context) {
-    const count = context.quick ? 3 : 8
+    const count = context.quick ? 3 : 4
     const rounds = context.quick ? 1 : 3
     const rig = await openHostRig({ hosts: 2 })
     let accelerator: 'kvm' | 'tcg'

@@ -11,10 +11,10 @@ import { processorSeconds } from '../rig/processor-time.ts'
 const gibibyte = 2 ** 30
 const rates = [500, 2000]
 /** What is measured before a copy begins, and after it is over. */
-const beforeMs = 3000
-const afterMs = 1500
+const beforeMs = 2500
+const afterMs = 1200
 /** Until a guest that stood still has its rate again. */
-const warmMs = 1200
+const warmMs = 1000
 
 const ways = ['governed', 'full', 'bare'] as const
 type Way = (typeof ways)[number]

@@ -10,7 +10,7 @@ import { startLoads } from '../rig/load.ts'
 
 const mebibyte = 2 ** 20
 const gibibyte = 2 ** 30
-const imageBytes = 64 * mebibyte
+const imageBytes = 32 * mebibyte
 /** Of each client. Fifty of them write as much as one that has its machine to itself. */
 const writesPerSecond = 20
 
@@ -30,13 +30,13 @@ export const moveFlexVol: BenchCase = {
   },
 }
 
-/** Volumes of 1 GiB that hold 64 MiB each. */
+/** Volumes of 1 GiB that hold so much each. */
 async function fill(
   { users, imageOf }: FlexVolPlane,
   count: number,
   { say }: BenchContext,
 ): Promise<string[]> {
-  say(`${count} volumes of 64 MiB`)
+  say(`${count} volumes of ${imageBytes / mebibyte} MiB`)
   const volumes: string[] = []
   for (let i = 0; i < count; i += 1) {
     const id = await users.create({ name: `bench-${i}`, size: 1 })
@@ -64,7 +64,7 @@ async function speed(plane: FlexVolPlane, count: number, { quick, say }: BenchCo
   const ratios = moves.map((ms, i) => (copies[i] ?? Number.NaN) / ms)
   return [
     row({
-      name: `Speed of a move of ${count} images of 64 MiB ÷ that of \`cp --sparse=always\` and sync`,
+      name: `Speed of a move of ${count} images of ${imageBytes / mebibyte} MiB ÷ that of \`cp --sparse=always\` and sync`,
       value: median(ratios),
       unit: '×',
       target: '>= 0.8',

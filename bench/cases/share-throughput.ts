@@ -11,6 +11,8 @@ import { endShares } from '../rig/share.ts'
 /** Of the server that exports the plain folder; the guests' network is 10.97.0.0/24. */
 const plainLif = '10.97.0.12'
 const sizeMiB = 256
+/** Of one measurement. */
+const seconds = 1.5
 
 const loads = [
   { name: 'Sequential write, 1 MiB', mode: 'write', block: 1 << 20, depth: 4 },
@@ -71,7 +73,7 @@ async function compare(
 ): Promise<Row> {
   const measure = (at: string) => async (): Promise<number> => {
     await dropCaches()
-    const args = { file: `${at}/bench`, mode, block, size: sizeMiB, depth, seconds: 5 }
+    const args = { file: `${at}/bench`, mode, block, size: sizeMiB, depth, seconds }
     return Number((await guest.must('bench', args, 120_000))['bytesPerSecond'])
   }
   const { share, plain } = await interleave(

@@ -82,7 +82,7 @@ async function instant(plane: FlexVolPlane, { quick, say }: BenchContext): Promi
   const { users } = plane
   const sizeGib = quick ? 1 : 10
   const id = await users.create({ name: 'large', size: sizeGib })
-  await fillDense(plane.imageOf(id), sizeGib * gibibyte)
+  await fillDense(plane.imageOf(id), sizeGib * gibibyte, 'zero')
   say(`snapshots of ${sizeGib} GiB`)
   const atRest = await snapshotTimes(users, id, quick ? 3 : 10)
   const orders = (await plane.openHeads([id])).map((address) => ({ ...address, writesPerSecond: 500 }))

@@ -26,7 +26,7 @@ export const start: BenchCase = {
       throw new Error('the stock client `cinder` is not installed; Debian has it as python3-cinderclient.')
     })
     const all: Started[] = []
-    for (let round = 0; round < (quick ? 3 : 7); round += 1) all.push(await once(join(folder, `s${round}`)))
+    for (let round = 0; round < (quick ? 3 : 5); round += 1) all.push(await once(join(folder, `s${round}`)))
     say(`${all.length} starts`)
     return rowsOf(all)
   },

@@ -15,11 +15,25 @@ export async function createEmpty(path: string, sizeBytes: number): Promise<void
   }
 }
 
-/** Writes random bytes over the whole of a file that is there, past the page cache; `sizeBytes` is whole MiB. */
-export async function fillDense(path: string, sizeBytes: number): Promise<void> {
+/**
+ * Writes over the whole of a file that is there, past the page cache; `sizeBytes` is whole MiB. Random bytes, unless only
+ * the allocation matters.
+ */
+export async function fillDense(
+  path: string,
+  sizeBytes: number,
+  what: 'random' | 'zero' = 'random',
+): Promise<void> {
   const count = `count=${sizeBytes / mebibyte}`
   // By dd: O_DIRECT takes page-aligned memory only, which Node.js does not promise.
-  const args = ['if=/dev/urandom', `of=${path}`, 'bs=1M', count, 'oflag=direct', 'conv=notrunc,fsync']
+  const args = [
+    `if=/dev/${what === 'random' ? 'urandom' : 'zero'}`,
+    `of=${path}`,
+    'bs=1M',
+    count,
+    'oflag=direct',
+    'conv=notrunc,fsync',
+  ]
   await run('dd', args, { timeout: 120_000 })
 }
 
