@@ -4,7 +4,7 @@ import { open } from 'node:fs/promises'
 import { after, before, describe, test } from 'node:test'
 import { verifyImage } from '../../probe/verify.ts'
 import { rowsOf } from '../move/place.ts'
-import { acknowledged, adminToken, openPlane, until, type Plane } from './plane.ts'
+import { acknowledged, adminToken, ended, openPlane, poolOf, until, type Plane } from './plane.ts'
 
 const mib = 2 ** 20
 /** The probe writes to the first 24 MiB, without block 0; what the image has there and behind stays as it was. */
@@ -50,7 +50,7 @@ describe('a server that boots from an image with data', () => {
     return body.name
   }
 
-  test('goes to the other host while it writes to its root disk, and nothing of it is lost', async (t) => {
+  test('goes to the other host while it writes to its root disk, which then goes to the other cluster; nothing of it is lost', async (t) => {
     const { client } = plane
     const made = await client.compute.create({
       name: 'ubuntu',
@@ -81,8 +81,14 @@ describe('a server that boots from an image with data', () => {
       return status === 'ACTIVE' && task === null && host === destination
     })
     await writes(acknowledgedBy(told, job.volumeId, 400))
+    const before = await client.ndo.placement(job.volumeId)
+    const other = before.cluster === 'cinder-lma' ? 'cinder-lmb' : 'cinder-lma'
+    const host = await poolOf(plane, other)
+    const operation = await ended(plane, (await client.ndo.migrate({ server: made.id, host })).id)
+    assert.equal(operation.state, 'succeeded', operation.error?.reason ?? '')
+    await writes((await acknowledged(plane, job)) + 100)
     const placement = await client.ndo.placement(job.volumeId)
-    assert.equal(placement.server_id, made.id)
+    assert.deepEqual([placement.server_id, placement.cluster], [made.id, other])
     const consoleLog = told + (await client.compute.consoleOutput(made.id))
     const imagePath = placement.path as string
     const report = await verifyImage({ imagePath, consoleLog, serial: placement.serial, live: true })

@@ -1,4 +1,5 @@
 import type { MigrationPlan } from '@volant/contract/ndo/migration.ts'
+import { ApiError, type VolantClient } from '@volant/client'
 import type { Command } from 'commander'
 import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
@@ -12,6 +13,7 @@ interface MigrateOptions extends CommonOptions {
   watch?: boolean
   dryRun?: boolean
   rate?: number
+  rootDisk?: boolean
 }
 
 export function planText(plan: MigrationPlan): string {
@@ -31,15 +33,27 @@ export function planText(plan: MigrationPlan): string {
   ].join('\n')
 }
 
-async function migrate(volumeName: string, poolName: string, options: MigrateOptions): Promise<void> {
+/** By its name or id. */
+async function serverNamed(client: VolantClient, name: string): Promise<string> {
+  const found = (await client.compute.list()).filter((one) => one.id === name || one.name === name)
+  const [first, second] = found
+  if (first === undefined) throw new ApiError(404, `There is no server '${name}'.`)
+  if (second === undefined) return first.id
+  throw new ApiError(409, `${found.length} servers are named '${name}'; give the id instead.`)
+}
+
+async function migrate(name: string, poolName: string, options: MigrateOptions): Promise<void> {
   const client = await clientFor(options)
-  const volume = await client.volume.find(volumeName)
+  const subject =
+    options.rootDisk === true
+      ? { server: await serverNamed(client, name) }
+      : { volume: (await client.volume.find(name)).id }
   const pools = await client.volume.pools()
   const host = resolvePool(
     poolName,
     pools.map((pool) => pool.name),
   )
-  const wish = { volume: volume.id, host, ...(options.rate === undefined ? {} : { rate: options.rate }) }
+  const wish = { ...subject, host, ...(options.rate === undefined ? {} : { rate: options.rate }) }
   if (options.dryRun === true) {
     const plan = await client.ndo.planMigration(wish)
     print(options, plan, () => planText(plan))
@@ -56,7 +70,7 @@ async function migrate(volumeName: string, poolName: string, options: MigrateOpt
   const operation = await client.ndo.migrate(wish)
   if (options.watch === true) {
     if (options.json !== true) {
-      process.stderr.write(`volume ${volume.id} to ${host}: operation ${operation.id}\n`)
+      process.stderr.write(`volume ${operation.resource.id} to ${host}: operation ${operation.id}\n`)
     }
     await watchOperation(client.ndo, operation.id, options)
     return
@@ -71,6 +85,7 @@ export function addMigrate(program: Command): void {
     .command('migrate <volume> <pool>')
     .description('move a volume, in use or not, to another pool without disturbing who uses it')
     .option('--watch', 'show the progress; Ctrl-C stops watching, not the migration')
+    .option('--root-disk', 'VOLUME is a server that was made from an image: its root disk is moved')
     .option('--dry-run', 'check every precondition and estimate time and bytes; change nothing')
     .option(
       '--rate <rate>',
@@ -85,6 +100,7 @@ export function addMigrate(program: Command): void {
   withCommonOptions(command, [
     'volant migrate data cinder-lmb --dry-run',
     'volant migrate data cinder_flexvol_OSTK09 --watch --rate 50M',
+    'volant migrate --root-disk ubuntu-instance cinder-lmb --watch',
     'volant migrate 7f77d303-8b5c-4177-804f-78f77eaf5d5c HOST@cinder-lmb#127.250.118.51:/cinder_flexvol_OSTK09',
   ])
 }

@@ -8,8 +8,10 @@ import { Rate } from './operation.ts'
  */
 export const MigrationRequest = Type.Object(
   {
-    /** The volume's id. */
-    volume: Type.String({ minLength: 1, maxLength: 255 }),
+    /** The volume's id; or, instead of it, `server`. */
+    volume: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
+    /** The id of a server whose root disk, a hidden volume, is to go. */
+    server: Type.Optional(Type.String({ minLength: 1, maxLength: 255 })),
     /** The pool to go to, `HOST@BACKEND#POOL`. */
     host: Type.String({ minLength: 1, maxLength: 1024 }),
     dry_run: Type.Optional(Type.Boolean()),

@@ -50,6 +50,11 @@ export interface MigrationRequest {
 
 export interface Migrations extends MigrationStarter {
   start(request: MigrationRequest): Promise<{ operationId: string }>
+  /**
+   * The id of the volume that is the server's root disk, which alone `plan` and `start` know: no user of Cinder does. Throws
+   * `notFound` where it has none.
+   */
+  rootDiskOf(principal: Principal, serverId: string): Promise<string>
   /** Every precondition and an estimate; changes nothing. */
   plan(request: MigrationRequest): Promise<MigrationPlan>
 }
@@ -82,7 +87,7 @@ export function createMigrations(options: {
     enforce(request.principal, policyName, 'admin')
     const volume = await volumes.get(request.volumeId)
     const mayKnow = isAdmin(request.principal) || volume.projectId === request.principal.projectId
-    if (!mayKnow || isHidden(volume)) {
+    if (!mayKnow || volume.shareId !== null) {
       throw new DomainError('notFound', `Volume ${request.volumeId} could not be found.`)
     }
     return volume
@@ -151,13 +156,23 @@ export function createMigrations(options: {
   return {
     plan,
     start,
-    startMigration: (request) =>
-      start({
-        principal: request.principal,
-        volumeId: request.volumeId,
-        host: request.host,
-        lockVolume: request.lockVolume,
-      }),
+    async rootDiskOf(principal, serverId) {
+      enforce(principal, policyName, 'admin')
+      const root = (await options.attachments.ofServer(serverId)).find(({ rootOf }) => rootOf === serverId)
+      if (root !== undefined) return root.volumeId
+      throw new DomainError(
+        'notFound',
+        `Server ${serverId} has no root disk on the storage: it boots from a volume, its root disk is a file on its ` +
+          'compute host, or there is no such server.',
+      )
+    },
+    async startMigration({ principal, volumeId, host, lockVolume }) {
+      const volume = await volumes.find(volumeId)
+      if (volume !== undefined && isHidden(volume)) {
+        throw new DomainError('notFound', `Volume ${volumeId} could not be found.`)
+      }
+      return start({ principal, volumeId, host, lockVolume })
+    },
     async cancelMigration(volumeId) {
       const holder = await engine.holderOf(`volume/${volumeId}`)
       if (holder === undefined || holder.kind !== migrateVolume.kind) return

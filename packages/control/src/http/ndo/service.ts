@@ -1,3 +1,4 @@
+import { DomainError } from '@volant/contract'
 import { HistoryQuery } from '@volant/contract/ndo/history.ts'
 import { MigrationRequest } from '@volant/contract/ndo/migration.ts'
 import {
@@ -12,6 +13,7 @@ import type { FastifyInstance, FastifyReply, FastifyRequest } from 'fastify'
 import Type from 'typebox'
 import type { HostPlans } from '../../app/host-plan.ts'
 import type { Migrations } from '../../app/migration.ts'
+import type { Principal } from '../../domain/principal.ts'
 import type { Operations } from '../../app/operation.ts'
 import type { SystemStatusReader } from '../../app/status.ts'
 import type { Sweeps } from '../../app/sweep.ts'
@@ -157,9 +159,10 @@ async function streamEvents(
 function migrationRoutes(app: FastifyInstance, migrations: Migrations, operations: Operations): void {
   app.post('/v1/migrations', async (request, reply) => {
     const body = parseMigration(request.body)
+    const { principal } = request
     const wanted = {
-      principal: request.principal,
-      volumeId: body.volume,
+      principal,
+      volumeId: await volumeOf(migrations, principal, body),
       host: body.host,
       lockVolume: false,
       ...(body.rate === undefined ? {} : { rate: body.rate }),
@@ -168,6 +171,16 @@ function migrationRoutes(app: FastifyInstance, migrations: Migrations, operation
     const { operationId } = await migrations.start(wanted)
     return reply.code(202).send({ operation: await operations.show(request.principal, operationId) })
   })
+}
+
+async function volumeOf(
+  migrations: Pick<Migrations, 'rootDiskOf'>,
+  principal: Principal,
+  { volume, server }: MigrationRequest,
+): Promise<string> {
+  if (volume !== undefined && server === undefined) return volume
+  if (server !== undefined && volume === undefined) return migrations.rootDiskOf(principal, server)
+  throw new DomainError('invalid', "Give 'volume', or 'server' for a server's root disk, and not both.")
 }
 
 function undoRoutes(app: FastifyInstance, undos: Undos, operations: Operations): void {
