@@ -10,7 +10,8 @@
  *     Thin stays thin: a hole of FROM is one of TO, and no block of zeroes is written. ID is for whoever looks for it.
  *
  *   copy watch WORD -- PROGRAM [ARGUMENT...]
- *     PROGRAM, with what it says; it ends with this process, however that ends. WORD is for whoever looks for it.
+ *     PROGRAM, with what it says; it ends with this process, however that ends. WORD is for whoever looks for it. Its rate,
+ *     of what it reads, is held by stopping it for some milliseconds at a time.
  *
  *   copy usage FOLDER
  *     "allocated N" and "unique N": bytes of the files in it, shared blocks counted each time, and once.
@@ -551,10 +552,51 @@ static int image(int count, char **words) {
 /* ---- A program that ends with us ---- */
 
 static pid_t watched;
+static bool is_stopped;
+static double overdrawn; /* bytes read beyond its rate */
+static int64_t read_before, looked_at;
+/* How often a program with a rate is looked at. What it read too little of in so long it may make up for. */
+enum { look_ms = 5, made_up_ms = 50 };
+
+static void keep_going(bool goes_on) {
+  if (goes_on == !is_stopped) return;
+  kill(watched, goes_on ? SIGCONT : SIGSTOP);
+  is_stopped = !goes_on;
+}
+
+/* All that its threads have read, by the kernel's count; -1 where that is not told. */
+static int64_t read_by_watched(void) {
+  char path[64];
+  long long bytes = -1;
+  snprintf(path, sizeof path, "/proc/%d/io", (int)watched);
+  FILE *io = fopen(path, "re");
+  if (!io) return -1;
+  if (fscanf(io, "rchar: %lld", &bytes) != 1) bytes = -1;
+  fclose(io);
+  return bytes;
+}
+
+static void hold_rate(void) {
+  int64_t now = now_ns(), has_read = read_by_watched();
+  if (has_read < 0) return;
+  if (looked_at > 0) {
+    overdrawn += (double)(has_read - read_before) - (double)rate * (now - looked_at) / 1e9;
+    double credit = -(double)rate * made_up_ms / 1000;
+    if (overdrawn < credit) overdrawn = credit;
+  }
+  read_before = has_read, looked_at = now;
+  keep_going(!paused && overdrawn <= 0);
+}
 
 static void command_watched(const char *line) {
-  if (strcmp(line, "pause") == 0) kill(watched, SIGSTOP);
-  else if (strcmp(line, "resume") == 0) kill(watched, SIGCONT);
+  if (strcmp(line, "pause") == 0) paused = true;
+  else if (strcmp(line, "resume") == 0) paused = false;
+  else if (strncmp(line, "rate ", 5) == 0) {
+    rate = strtoll(line + 5, NULL, 10);
+    /* What was read before at another rate is not paid for at this one. */
+    overdrawn = 0, looked_at = 0;
+  }
+  keep_going(!paused);
 }
 
 static int watch(int count, char **words) {
@@ -577,8 +619,9 @@ static int watch(int count, char **words) {
   }
   struct pollfd polled[] = {{.fd = STDIN_FILENO, .events = POLLIN}, {.fd = child, .events = POLLIN}};
   for (;;) {
-    int ready = poll(polled, 2, -1);
+    int ready = poll(polled, 2, rate > 0 && !paused ? look_ms : -1);
     bool ended = ready > 0 && polled[0].revents && read_commands(command_watched);
+    if (rate > 0 && !ended) hold_rate();
     if (ended) kill(watched, SIGKILL);
     if (!ended && !(ready > 0 && polled[1].revents)) continue;
     waitpid(watched, &status, 0);

@@ -26,8 +26,6 @@ interface ImageCopy extends Omit<ImageCopyStatus, 'phase'> {
   /** Undefined before it runs, and between two runs. */
   copier?: Copier
   isCancelled: boolean
-  /** `qemu-img` was ended to begin again with another rate. */
-  isBegunAnew: boolean
   /** Settles when nothing of it writes any more. */
   settled: Promise<void>
   /** Lets a run that waits for the end of a pause go on. */
@@ -71,7 +69,6 @@ export class ImageCopies {
       totalBytes: source.allocatedBytes,
       rate: request.rate,
       isCancelled: false,
-      isBegunAnew: false,
       settled: Promise.resolve(),
       goOn: () => {},
     }
@@ -93,12 +90,7 @@ export class ImageCopies {
     const copy = this.#require(imageId)
     if (copy.rate === rate) return
     copy.rate = rate
-    if (copy.request.toExport === undefined) copy.copier?.tell(`rate ${rate}`)
-    else {
-      // `qemu-img` takes its rate at its start; what is copied twice is the same.
-      copy.isBegunAnew = true
-      await copy.copier?.end()
-    }
+    copy.copier?.tell(`rate ${rate}`)
   }
 
   setPaused(imageId: string, paused: boolean): void {
@@ -285,33 +277,23 @@ export class ImageCopies {
       const address = { host: target.host, port: target.port, tls, ...(netns === undefined ? {} : { netns }) }
       return openIdentified(address, target.exportName, target)
     }
-    for (;;) {
-      while (copy.phase === 'paused' && !copy.isCancelled) {
-        await new Promise<void>((resolve) => (copy.goOn = resolve))
-      }
-      const identified = await open()
-      identified.close()
-      copy.isBegunAnew = false
-      const program = netns === undefined ? [] : [await ensureLauncher(), 'run', '--netns', netns, '--']
-      const convert = convertCommand({
-        imageId: to.imageId,
-        path: path(from),
-        target,
-        folder,
-        rate: copy.rate,
-      })
-      const words = ['watch', copyWord(to.imageId), '--', ...program, ...convert]
-      const reason = await this.#run(copy, words, (text) => {
-        const percent = /\((\d+\.\d+)\/100%\)\s*$/.exec(text)?.[1]
-        if (percent !== undefined) copy.doneBytes = Math.floor((copy.totalBytes * Number(percent)) / 100)
-      })
-      if (copy.isBegunAnew && !copy.isCancelled) continue
-      if (reason !== undefined) return reason
-      // `qemu-img` does not tell whether its last flush has succeeded.
-      const flushed = await open()
-      await flushed.flush().finally(() => flushed.close())
-      return undefined
+    while (copy.phase === 'paused' && !copy.isCancelled) {
+      await new Promise<void>((resolve) => (copy.goOn = resolve))
     }
+    const identified = await open()
+    identified.close()
+    const program = netns === undefined ? [] : [await ensureLauncher(), 'run', '--netns', netns, '--']
+    const convert = convertCommand({ imageId: to.imageId, path: path(from), target, folder })
+    const words = ['watch', copyWord(to.imageId), '--', ...program, ...convert]
+    const reason = await this.#run(copy, words, (text) => {
+      const percent = /\((\d+\.\d+)\/100%\)\s*$/.exec(text)?.[1]
+      if (percent !== undefined) copy.doneBytes = Math.floor((copy.totalBytes * Number(percent)) / 100)
+    })
+    if (reason !== undefined) return reason
+    // `qemu-img` does not tell whether its last flush has succeeded.
+    const flushed = await open()
+    await flushed.flush().finally(() => flushed.close())
+    return undefined
   }
 
   async #run(copy: ImageCopy, args: string[], onOutput: (text: string) => void): Promise<string | undefined> {
@@ -319,7 +301,7 @@ export class ImageCopies {
     copy.copier = copier
     // What was asked for while it was being started.
     if (copy.phase === 'paused') copier.tell('pause')
-    if (copy.request.toExport === undefined) copier.tell(`rate ${copy.rate}`)
+    copier.tell(`rate ${copy.rate}`)
     if (copy.isCancelled) await copier.end()
     const reason = await copier.ended()
     delete copy.copier
@@ -342,9 +324,8 @@ function convertCommand(copy: {
   path: string
   target: NbdAccess
   folder: string
-  rate: number
 }): string[] {
-  const { imageId, path, target, folder, rate } = copy
+  const { imageId, path, target, folder } = copy
   const id = copyTlsId(imageId)
   const tls = { id, dir: folder, endpoint: 'client', 'verify-peer': 'on' }
   const nbd = {
@@ -360,7 +341,6 @@ function convertCommand(copy: {
     'qemu-img',
     'convert',
     ...['-p', '-n', '-W', '--target-is-zero', '-S', '4k', '-T', 'none', '-t', 'writeback'],
-    ...(rate === 0 ? [] : ['-r', String(rate)]),
     ...['--object', `tls-creds-x509,${keyed(tls)}`, '-f', 'raw', '--target-image-opts'],
     `file:${path}`,
     keyed(nbd),
