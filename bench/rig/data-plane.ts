@@ -3,6 +3,7 @@ import { mkdir } from 'node:fs/promises'
 import { createHolderAgent } from '@volant/agent/holder/agent.ts'
 import { createStorageAgent } from '@volant/agent/storage/agent.ts'
 import { DomainError, type GuestDisk } from '@volant/contract'
+import { ungoverned } from '@volant/control/app/copy-governor.ts'
 import { aggregatesBackend } from '@volant/control/backends/aggregates.ts'
 import { openDatabase } from '@volant/control/db/open.ts'
 import { attachmentRecords } from '@volant/control/db/repositories/attachment.ts'
@@ -116,6 +117,7 @@ export async function openDataPlane(folder: string, durable: DurableWrites = {})
     places,
     policy: defaultConvergencePolicy,
     convergence: new Map<string, Convergence>(),
+    pace: ungoverned,
     monotonic: () => performance.now(),
   }
   const executor = new Executor({

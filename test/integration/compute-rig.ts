@@ -135,6 +135,7 @@ export async function openComputeRig(
     backend: world.backend,
     agents: world.agents,
     places: placesOf(world.topology),
+    pace: world.pace,
     topology: world.topology,
     images: registry,
     clock: systemClock,

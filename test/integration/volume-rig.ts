@@ -99,6 +99,7 @@ export async function openVolumeRig(
     db: world.db,
     records: world.records,
     backend: world.backend,
+    pace: world.pace,
     agents: world.agents,
     places: world.places,
     topology: world.topology,

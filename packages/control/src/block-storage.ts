@@ -52,6 +52,7 @@ import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Pools } from './ports/block-storage.ts'
 import type { Clock } from './ports/clock.ts'
+import type { CopyPace } from './ports/copy-pace.ts'
 import type { ImageRegistry } from './ports/images.ts'
 import type { MigrationStarter } from './ports/migrations.ts'
 import type { OperationEngine } from './ports/operations.ts'
@@ -77,6 +78,7 @@ export interface BlockStorageParts {
   backend: Backend
   agents: Agents
   places: Places
+  pace: CopyPace
   images: Pick<ImageRegistry, 'visible' | 'named' | 'file'>
   topology: Topology
   clock: Clock

@@ -18,6 +18,7 @@ import {
 } from '@volant/saga'
 import type { Logger } from 'pino'
 import packageFile from '../../../package.json' with { type: 'json' }
+import { createCopyGovernor } from './app/copy-governor.ts'
 import { createAggregates } from './app/aggregate.ts'
 import { createAggregateAdministration } from './app/aggregate-administration.ts'
 import { createFlexVolAdministration } from './app/flexvol-administration.ts'
@@ -37,6 +38,7 @@ import { createCompute } from './compute.ts'
 import { writeClientFiles } from './config/client-files.ts'
 import { loadConfig } from './config/load.ts'
 import { openDatabase } from './db/open.ts'
+import { feltClients } from './db/repositories/felt-clients.ts'
 import { aggregateContents } from './db/repositories/aggregate-contents.ts'
 import { aggregateRecords } from './db/repositories/aggregate.ts'
 import { attachmentRecords } from './db/repositories/attachment.ts'
@@ -235,7 +237,16 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     contents: aggregateContents(db),
     vacating: vacatingAggregates(db),
   })
-  const moving = { records, backend, agents, aggregates, places, engine, clock, topology, settings }
+  const pace = createCopyGovernor({
+    attachments: records.attachments,
+    felt: feltClients(db),
+    agents,
+    settings: settings.copy,
+    clock,
+    log,
+    monotonic: () => performance.now(),
+  })
+  const moving = { records, backend, agents, aggregates, places, pace, engine, clock, topology, settings }
   return {
     log,
     clock,
@@ -254,6 +265,7 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     owner,
     engine,
     aggregates,
+    pace,
     ...createMoves(moving),
     useExecutor: (executor: Executor) => void (late.executor = executor),
   }
@@ -263,7 +275,7 @@ type State = Awaited<ReturnType<typeof openState>>
 
 /** The services, and the operations that the engine is to know. */
 async function buildServices(state: State) {
-  const { db, folder, clock, log, records, agents, backend, places, topology, settings, engine } = state
+  const { db, folder, clock, log, records, agents, backend, places, pace, topology, settings, engine } = state
   const identity = await createIdentity({
     db,
     stateDir: folder.path,
@@ -273,7 +285,7 @@ async function buildServices(state: State) {
   })
   const access = await identity.bootstrap()
   const { tokens } = identity
-  const shared = { db, records, backend, agents, places, topology, clock, log, tokens, engine }
+  const shared = { db, records, backend, agents, places, pace, topology, clock, log, tokens, engine }
   const images = await createImages({
     ...shared,
     stateDir: folder.path,

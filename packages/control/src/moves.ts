@@ -15,6 +15,7 @@ import type { Agents } from './ports/agents.ts'
 import type { Aggregates } from './ports/aggregates.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Clock } from './ports/clock.ts'
+import type { CopyPace } from './ports/copy-pace.ts'
 import type { FlexVolMoves } from './ports/flexvol-moves.ts'
 import type { OperationEngine } from './ports/operations.ts'
 import type { Places } from './ports/places.ts'
@@ -40,6 +41,7 @@ export interface MoveParts extends VolantConfig {
   agents: Agents
   aggregates: Aggregates
   places: Places
+  pace: CopyPace
   engine: OperationEngine
   clock: Clock
 }
@@ -59,7 +61,11 @@ export function createMoves(parts: MoveParts): Moves {
   const ports = {
     ...parts,
     ...records,
-    policy: { ...defaultConvergencePolicy, floorBps: settings.migration.clientFloorBytesPerSecond },
+    policy: {
+      ...defaultConvergencePolicy,
+      floorBps: settings.migration.clientFloorBytesPerSecond,
+      mostRaisedBps: settings.copy.catchUpBps,
+    },
     // One process's memory: after a restart all of it is seen anew.
     convergence: new Map<string, Convergence>(),
     copying: new Map<string, CopyProgress>(),

@@ -26,6 +26,7 @@ import { restoreShownSnapshots } from './reconcile/shown-snapshots.ts'
 import type { Agents } from './ports/agents.ts'
 import type { Backend } from './ports/backend.ts'
 import type { Clock } from './ports/clock.ts'
+import type { CopyPace } from './ports/copy-pace.ts'
 import type { OperationEngine } from './ports/operations.ts'
 import type { Places } from './ports/places.ts'
 import type {
@@ -54,6 +55,7 @@ export interface ShareParts {
   backend: Backend
   agents: Agents
   places: Places
+  pace: CopyPace
   topology: Topology
   engine: OperationEngine
   clock: Clock

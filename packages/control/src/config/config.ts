@@ -1,4 +1,5 @@
 import { defaultLiveMigrationPolicy, type LiveMigrationPolicy } from '../domain/live-migration.ts'
+import { defaultCopySettings, type CopySettings } from '../domain/copy-settings.ts'
 import { shareBackendOf, type Topology } from '../domain/topology.ts'
 
 /** All that `volant.yaml` says. */
@@ -19,6 +20,7 @@ export interface Settings {
     /** How long a source is kept read-only after its volume has moved; 0: not at all. */
     retentionSeconds: number
   }
+  copy: CopySettings
   identity: { tokenLifetimeSeconds: number }
   images: { maxSizeBytes: number }
   compute: {
@@ -38,6 +40,7 @@ export const defaultSettings: Settings = {
     clientFloorBytesPerSecond: 1024 * 1024,
     retentionSeconds: 600,
   },
+  copy: defaultCopySettings,
   identity: { tokenLifetimeSeconds: 3600 },
   images: { maxSizeBytes: 64 * 1024 ** 3 },
   compute: { rootDisks: 'volumes', resizeConfirmWindowSeconds: 0 },

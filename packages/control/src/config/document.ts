@@ -1,3 +1,4 @@
+import { paceText } from '../domain/pace.ts'
 import type { Cluster, ComputeHost, Topology } from '../domain/topology.ts'
 import type { VolantConfig } from './config.ts'
 
@@ -135,6 +136,17 @@ export function configDocument(config: VolantConfig): string {
     `  client_floor: ${settings.migration.clientFloorBytesPerSecond}`,
     '  # How long the source is kept, read-only, after its volume has moved; 0: not at all.',
     `  retention: ${settings.migration.retentionSeconds}s`,
+    'copy:',
+    '  # What a copy holds to, where it was not asked for otherwise: 2x (the p99 of its clients stays within twice what it was',
+    '  # without the copy), 5ms, 50M (a fixed rate), or full. Changeable while it runs.',
+    `  pace: ${paceText(settings.copy.pace)}`,
+    '  # What each copy has at the least; and where the latency of its client is not known.',
+    `  floor: ${settings.copy.floorBps}`,
+    `  unknown_rate: ${settings.copy.blindBps}`,
+    '  # How far a slow copy is raised whose client outruns it, before that client is held back.',
+    `  catch_up: ${settings.copy.catchUpBps}`,
+    '  # What all copies from or to one storage node have together; 0: unlimited.',
+    `  node_budget: ${settings.copy.nodeBudgetBps}`,
     'identity:',
     `  token_lifetime: ${settings.identity.tokenLifetimeSeconds}s`,
     'images:',

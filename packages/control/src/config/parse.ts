@@ -1,5 +1,7 @@
 import { defaultSilenceSeconds, type EvacuationGroup } from '../domain/automatic-evacuation.ts'
+import { messageOf } from '@volant/contract'
 import { LineCounter, parseDocument } from 'yaml'
+import { parsePace } from '../domain/pace.ts'
 import { shareBackendOf, type Aggregate, type ShareService, type Topology } from '../domain/topology.ts'
 import { defaultSettings, type Settings, type VolantConfig } from './config.ts'
 import { ConfigError, problemCollector, type ConfigPath, type ProblemCollector } from './problem.ts'
@@ -224,6 +226,30 @@ function liveMigrationOf(
   }
 }
 
+const anyRate = { min: 0, max: 1024 ** 4, range: 'between 0 (unlimited) and 1TiB/s' }
+const leastRate = { min: 64 * 1024, max: 1024 ** 4, range: 'between 64KiB/s and 1TiB/s' }
+
+function copyOf({ copy }: ConfigFile, orDefault: OrDefault, quantity: ReadQuantity): Settings['copy'] {
+  const preset = defaultSettings.copy
+  let { pace } = preset
+  const readPace = (input: unknown): QuantityResult => {
+    try {
+      pace = parsePace(String(input))
+      return { value: 0 }
+    } catch (error) {
+      return { problem: messageOf(error) }
+    }
+  }
+  if (copy?.pace !== undefined) quantity(readPace, copy.pace, ['copy', 'pace'], anyRate)
+  return {
+    pace,
+    floorBps: orDefault(readRate, ['copy', 'floor'], preset.floorBps, leastRate),
+    blindBps: orDefault(readRate, ['copy', 'unknown_rate'], preset.blindBps, leastRate),
+    catchUpBps: orDefault(readRate, ['copy', 'catch_up'], preset.catchUpBps, leastRate),
+    nodeBudgetBps: orDefault(readRate, ['copy', 'node_budget'], preset.nodeBudgetBps, anyRate),
+  }
+}
+
 function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
   const orDefault: OrDefault = (read, path, otherwise, bounds) => {
     const input = (file[path[0]] as Record<string, unknown> | undefined)?.[path[1]]
@@ -256,6 +282,7 @@ function settingsOf(file: ConfigFile, quantity: ReadQuantity): Settings {
         range: 'between 0 (the source is removed at once) and 365d',
       }),
     },
+    copy: copyOf(file, orDefault, quantity),
     identity: {
       tokenLifetimeSeconds: orDefault(
         readDuration,

@@ -121,6 +121,18 @@ export const ConfigFile = Type.Object(
         strict,
       ),
     ),
+    copy: Type.Optional(
+      Type.Object(
+        {
+          pace: Type.Optional(Type.Unknown()),
+          floor: Type.Optional(Type.Unknown()),
+          unknown_rate: Type.Optional(Type.Unknown()),
+          catch_up: Type.Optional(Type.Unknown()),
+          node_budget: Type.Optional(Type.Unknown()),
+        },
+        strict,
+      ),
+    ),
     identity: Type.Optional(Type.Object({ token_lifetime: Type.Optional(Type.Unknown()) }, strict)),
     compute: Type.Optional(
       Type.Object(

@@ -4,8 +4,8 @@ import type { MirrorStatus } from '@volant/contract'
  * Whether a copy catches up with its client, and what to do where it does not. Pure: samples in, verdict out.
  *
  * A background mirror goes round until nothing is left to copy. A client that writes faster than the copy keeps
- * it from ever ending (measured: at 25,000 writes/s 26 to 74 MiB were always left). Then the client is shaped:
- * its limit goes to half of what it dirties, and is halved again while that is not enough, down to a floor
+ * it from ever ending (measured: at 25,000 writes/s 26 to 74 MiB were always left). A copy that is slow for the sake
+ * of its clients' latency then goes faster first, up to a bound; where that is not enough the client is shaped: its limit goes to half of what it dirties, and is halved again while that is not enough, down to a floor
  * that the policy states. Completion is asked for only when little is left, for it cannot be taken back without
  * starting the copy from zero.
  */
@@ -16,6 +16,11 @@ export interface ConvergencePolicy {
   patienceMs: number
   /** The least that a client is left with. Bytes per second, of writes: a limit on reads would hold the copy back. */
   floorBps: number
+  /**
+   * How far the rate of a copy that goes slowly for its client's sake is raised where it is outrun, before that client
+   * is shaped. Bytes per second.
+   */
+  mostRaisedBps: number
   /** How long a client that is held at the floor may outrun the copy before the migration gives up. Milliseconds. */
   giveUpMs: number
 }
@@ -24,6 +29,7 @@ export const defaultConvergencePolicy: ConvergencePolicy = {
   thresholdBytes: 2 * 1024 * 1024,
   patienceMs: 3000,
   floorBps: 1024 * 1024,
+  mostRaisedBps: 64 * 1024 * 1024,
   giveUpMs: 300_000,
 }
 
@@ -40,6 +46,9 @@ export interface Convergence {
   /** The limit in force on what the client writes; null: none. Bytes per second. */
   limitBps: number | null
   shapedAt: number
+  /** What the copy must have at the least, lest it be outrun again; 0: nothing. Bytes per second. */
+  leastBps: number
+  raisedAt: number
   /** Since when a client at the floor outruns the copy; null: it does not. */
   losingSince: number | null
   /** So little is left that the operator's rate is lifted: a paced mirror never finds nothing to do. */
@@ -52,6 +61,8 @@ export const newConvergence = (): Convergence => ({
   samples: [],
   limitBps: null,
   shapedAt: 0,
+  leastBps: 0,
+  raisedAt: 0,
   losingSince: null,
   finalLap: false,
   restarts: 0,
@@ -79,6 +90,8 @@ export function judge(
   status: MirrorStatus & { movedBytes?: number },
   now: number,
   policy: ConvergencePolicy,
+  /** The copy is slow for its clients' sake: it could be faster. */
+  isGoverned = false,
 ): Verdict {
   const leftBytes = Math.max(0, status.totalBytes - status.doneBytes)
   const sample = {
@@ -113,11 +126,16 @@ export function judge(
   const observed = now - oldest.at >= policy.patienceMs * 0.9 && now - before.shapedAt >= policy.patienceMs
   const stalled = leftBytes > oldest.leftBytes * 0.9 && isLosing(rateBps, shrinkBps)
   if (paused || converged || (observed && !stalled)) {
-    return { ...verdict, state: { ...state, losingSince: null } }
+    return { ...verdict, state: { ...state, ...eased(state, now), losingSince: null } }
   }
   if (!observed) return verdict
 
   const dirtiedBps = rateBps - shrinkBps
+  // First it goes faster, at the cost of what its client waits for; to hold that one back costs it more.
+  const leastBps = Math.min(policy.mostRaisedBps, Math.ceil(dirtiedBps * raisedBy))
+  if (isGoverned && before.limitBps === null && leastBps > before.leastBps) {
+    return { ...verdict, state: { ...state, leastBps, raisedAt: now, shapedAt: now } }
+  }
   const limitBps = Math.max(
     policy.floorBps,
     Math.floor(Math.min(before.limitBps ?? Infinity, dirtiedBps) / 2),
@@ -128,7 +146,23 @@ export function judge(
       now - losingSince >= policy.giveUpMs ? whyHopeless(policy, rateBps, dirtiedBps) : undefined
     return { ...verdict, hopeless, state: { ...state, losingSince } }
   }
-  return { ...verdict, state: { ...state, limitBps, shapedAt: now }, shapeTo: limitBps }
+  // And what is left to the client the copy must outrun, whatever others wait for.
+  const outruns = { leastBps: Math.max(before.leastBps, policy.floorBps * 4), raisedAt: now }
+  return { ...verdict, state: { ...state, ...outruns, limitBps, shapedAt: now }, shapeTo: limitBps }
+}
+
+/** By how much a copy is to outrun what its client dirties. */
+const raisedBy = 1.5
+/** A copy that gains on its client for so long may go more slowly again. Milliseconds. */
+const easedMs = 30_000
+
+/** Not of one whose client is shaped: that has to come to an end. */
+function eased(
+  { leastBps, limitBps, raisedAt }: Convergence,
+  now: number,
+): Pick<Convergence, 'leastBps' | 'raisedAt'> {
+  if (leastBps === 0 || limitBps !== null || now - raisedAt < easedMs) return { leastBps, raisedAt }
+  return { leastBps: leastBps < 1024 * 1024 ? 0 : leastBps / 2, raisedAt: now }
 }
 
 function whyHopeless(policy: ConvergencePolicy, rateBps: number, dirtiedBps: number): string {

@@ -9,6 +9,8 @@ export interface CopyProgress {
   doneBytes: number
   /** Bytes per second, smoothed over some looks. */
   rateBps: number
+  /** The limit that it was given last, where its agent does not tell; absent: none yet. Bytes per second. */
+  rateSet?: number
 }
 
 export const newCopyProgress = (): CopyProgress => ({ restarts: 0, at: null, doneBytes: 0, rateBps: 0 })
@@ -23,11 +25,13 @@ export function seenAt(
   now: number,
 ): CopyProgress {
   const lost = status.phase === 'absent' || status.phase === 'failed'
+  // A copy that begins anew has the rate that it is started with.
+  const kept = lost || before.rateSet === undefined ? {} : { rateSet: before.rateSet }
   const restarts = before.restarts + (lost ? 1 : 0)
   if (before.at === null || lost || status.doneBytes < before.doneBytes || now <= before.at) {
-    return { restarts, at: now, doneBytes: status.doneBytes, rateBps: before.rateBps }
+    return { ...kept, restarts, at: now, doneBytes: status.doneBytes, rateBps: before.rateBps }
   }
   const sample = ((status.doneBytes - before.doneBytes) * 1000) / (now - before.at)
   const rateBps = before.rateBps === 0 ? sample : before.rateBps * (1 - weight) + sample * weight
-  return { restarts, at: now, doneBytes: status.doneBytes, rateBps: Math.round(rateBps) }
+  return { ...kept, restarts, at: now, doneBytes: status.doneBytes, rateBps: Math.round(rateBps) }
 }

@@ -1,3 +1,5 @@
+import type { PaceView } from './pace-view.ts'
+
 /** What a migration shows of its copy. */
 export interface MigrationProgress {
   /** catching-up: the first pass is over, but the client has written too much since for the cutover. */
@@ -16,4 +18,6 @@ export interface MigrationProgress {
   clientLimitBps: number | null
   /** How often the mirror was started anew. */
   mirrorRestarts: number
+  /** How fast it may go, and why. */
+  pace?: PaceView
 }

@@ -28,7 +28,7 @@ async function copyAtRest(t: TestContext) {
   }
   node.setImageCopyRate = async (_, __, rate) => void asked.push(`rate ${rate}`)
   node.ensureImageCopyPaused = async (_, __, paused) => void asked.push(`paused ${paused}`)
-  const control = { paused: false, rate: null as number | null }
+  const control = { paused: false, rate: null as number | null, pace: null, priority: null }
   const op = { id: crypto.randomUUID(), fence: 0, control }
   const content = { method: 'copy' as const, head: null, from, to }
   const look = async (at: number, doneBytes: number): Promise<MigrationProgress> => {

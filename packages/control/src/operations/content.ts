@@ -1,9 +1,11 @@
 /** How an image comes to hold what another one holds: a clone, a copy of an image at rest, or a head's copy of an instant. */
 import { DomainError } from '@volant/contract'
-import type { AdvancingLook, Control } from '@volant/saga'
+import type { AdvancingLook } from '@volant/saga'
+import { newCopyProgress } from '../domain/copy-progress.ts'
 import { gib, type AggregatePlace, type Copy } from '../domain/volume.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
+import type { CopyToPace } from '../ports/copy-pace.ts'
 import type { AttachmentRecords, CopyRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { ensureHead, type HeadPorts } from './head.ts'
@@ -61,7 +63,7 @@ export interface PlacedContent extends Pick<ContentPlan, 'method'> {
 /** The bounds of the wait for it. */
 export const contentWait = { every: '500ms', stallTimeout: '15m' } as const
 
-type Op = { id: string; fence: number; control: Readonly<Pick<Control, 'paused' | 'rate'>> }
+type Op = { id: string; fence: number; control: CopyToPace['control'] }
 
 /** The name of the head's job; a stray is told from the operation's id in it. */
 const jobOf = (op: { id: string }): string => `snapshot-${op.id}`
@@ -113,10 +115,12 @@ export async function contentOf(
 /** When it returns the instant is fixed: what is written to the source later does not come to the target. */
 export async function startContent(ports: ContentPorts, op: Op, content: Content): Promise<void> {
   const { from, to, method, head } = content
-  const rate = op.control.rate ?? 0
   if (method === 'clone') {
     await ports.backend.ensureClone(callerOf(op), to, from)
-  } else if (head === null) {
+    return
+  }
+  const rate = await ports.pace.begin(paceable(op, content))
+  if (head === null) {
     await ports.backend.ensureCopy(callerOf(op), { to, from, rate })
   } else {
     const { holderId, machine } = head
@@ -133,10 +137,27 @@ export async function lookAtContent(ports: ContentPorts, op: Op, content: Conten
   const { from, to, method, head } = content
   if (method === 'clone') return { done: true, advance: null }
   if (head === null) return lookAtImageCopy(ports, op, { to, from }, () => startContent(ports, op, content))
-  const status = await ports.agents.holders(head.machine).pointCopyStatus(head.holderId, jobOf(op))
+  const holders = ports.agents.holders(head.machine)
+  const status = await holders.pointCopyStatus(head.holderId, jobOf(op))
+  const paced = await ports.pace.at(paceable(op, content), { doneBytes: status.doneBytes })
+  const seen = ports.copying.get(op.id) ?? newCopyProgress()
+  if (status.phase === 'copying' && seen.rateSet !== paced.rate) {
+    await holders.setMirrorRate(callerOf(op), head.holderId, jobOf(op), paced.rate)
+    ports.copying.set(op.id, { ...seen, rateSet: paced.rate })
+  }
   // An operator's pause does not reach a head's copy.
-  return lookAtCopying(ports, op, { ...status, isPaused: false }, () => startAnew(ports, op, content))
+  const isPaused = false
+  return lookAtCopying(ports, op, { ...status, isPaused }, () => startAnew(ports, op, content), paced)
 }
+
+/** A head's client feels the copy; an image at rest has none. */
+const paceable = ({ id, control }: Op, { from, to, head }: Content): CopyToPace => ({
+  id,
+  control: { ...control, paused: false },
+  from,
+  to,
+  volumeId: head === null ? null : from.volumeId,
+})
 
 /** The target is made anew: what a dead head has written is of no instant. */
 async function startAnew(ports: ContentPorts, op: Op, content: Content): Promise<void> {
@@ -165,6 +186,7 @@ export async function removeContent(
   { method, head, sourceImageId }: PlacedContent,
 ): Promise<void> {
   ports.copying.delete(op.id)
+  ports.pace.end(op.id)
   const to = await ports.copies.find(copyId)
   const from = await ports.copies.find(sourceImageId)
   if (to === undefined) return

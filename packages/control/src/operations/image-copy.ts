@@ -5,11 +5,13 @@ import { newCopyProgress, seenAt, type CopyProgress } from '../domain/copy-progr
 import type { MigrationProgress } from '../domain/migration-progress.ts'
 import type { Copy } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
+import type { CopyPace, CopyToPace, Paced } from '../ports/copy-pace.ts'
 import { callerOf } from './caller.ts'
 
 export interface CopyingPorts {
   /** What copies under way look like, by the operation's id. In memory: after a restart they are looked at anew. */
   copying: Map<string, CopyProgress>
+  pace: CopyPace
   /** Milliseconds, from a clock that does not jump. */
   monotonic(): number
 }
@@ -21,7 +23,7 @@ export interface ImageCopyPorts extends CopyingPorts {
 interface Op {
   id: string
   fence: number
-  control: { rate: number | null; paused: boolean }
+  control: CopyToPace['control']
 }
 
 interface CopyingLook {
@@ -37,19 +39,21 @@ const maxRestarts = 5
 export async function lookAtImageCopy(
   ports: ImageCopyPorts,
   op: Op,
-  pair: { to: Copy; from: Copy },
+  pair: { to: Copy; from: Copy; volumeId?: string | null },
   start: () => Promise<void>,
 ): Promise<CopyingLook> {
   const status = await ports.backend.copyStatus(pair)
   const { paused } = op.control
+  const copy = { id: op.id, control: op.control, volumeId: null, ...pair }
+  const paced = await ports.pace.at(copy, { doneBytes: status.doneBytes })
+  const { rate } = paced
   if (status.phase === 'copying' || status.phase === 'paused') {
-    const rate = op.control.rate ?? 0
     if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), pair, rate)
     if ((status.phase === 'paused') !== paused) {
       await ports.backend.ensureCopyPaused(callerOf(op), pair, paused)
     }
   }
-  return lookAtCopying(ports, op, { ...status, isPaused: paused }, start)
+  return lookAtCopying(ports, op, { ...status, isPaused: paused }, start, paced)
 }
 
 /** One look at a copy, whoever makes it: what is lost is started anew, so often and no more. */
@@ -58,6 +62,7 @@ export async function lookAtCopying(
   op: Pick<Op, 'id'>,
   status: Pick<ImageCopyStatus, 'phase' | 'doneBytes' | 'totalBytes' | 'error'> & { isPaused: boolean },
   start: () => Promise<void>,
+  paced?: Paced,
 ): Promise<CopyingLook> {
   const seen = seenAt(ports.copying.get(op.id) ?? newCopyProgress(), status, ports.monotonic())
   ports.copying.set(op.id, seen)
@@ -81,6 +86,8 @@ export async function lookAtCopying(
     etaSeconds: seen.rateBps > 0 ? Math.ceil(leftBytes / seen.rateBps) : null,
     clientLimitBps: null,
     mirrorRestarts: seen.restarts,
+    ...(paced !== undefined && { pace: paced.view }),
   }
+  if (status.phase === 'done') ports.pace.end(op.id)
   return { done: status.phase === 'done', progress, advance }
 }

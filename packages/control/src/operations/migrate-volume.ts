@@ -91,6 +91,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
         ...(input.lockedFrom === null ? {} : { status: input.lockedFrom }),
       })
       ports.convergence.delete(op.id)
+      ports.pace.end(op.id)
     },
   })
 
@@ -189,6 +190,7 @@ export const migrateVolume = operation<MigrateVolumeInput, MigrateVolumePorts>('
         ...(input.lockedFrom === null ? {} : { status: input.lockedFrom }),
       })
       ports.convergence.delete(op.id)
+      ports.pace.end(op.id)
       return sealed
     },
   })

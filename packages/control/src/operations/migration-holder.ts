@@ -8,12 +8,14 @@ import {
 } from '@volant/contract'
 import { final, retryable } from '@volant/saga'
 import { newConvergence, type Convergence } from '../domain/convergence.ts'
+import type { CopyToPace } from '../ports/copy-pace.ts'
 import { callerOf } from './caller.ts'
 import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import { ensureHead } from './head.ts'
 import type { Relocation, RelocationPorts } from './relocation.ts'
 
 type Op = { id: string; fence: number }
+type PacedOp = Op & { control: CopyToPace['control'] }
 
 /** How often the mirror may be started anew before the migration gives up. */
 const maxMirrorRestarts = 10
@@ -224,9 +226,11 @@ export const openTarget = async (ports: RelocationPorts, op: Op, holder: Holder,
 
 export async function ensureMirror(
   ports: RelocationPorts,
-  op: Op & { control: { rate: number | null } },
+  op: Op,
   holder: Holder,
   targetImageId: string,
+  /** Bytes per second; 0: unlimited. */
+  rate: number,
   how: { changesOnly?: boolean } = {},
 ): Promise<void> {
   const target = await openTarget(ports, op, holder, targetImageId)
@@ -234,22 +238,38 @@ export async function ensureMirror(
     holderId: holder.holderId,
     jobId: jobOf(op),
     target,
-    rate: op.control.rate ?? 0,
+    rate,
     ...how,
   })
 }
 
 export async function startMirror(
   ports: RelocationPorts,
-  op: Op & { control: { rate: number | null } },
+  op: PacedOp,
   input: Relocation,
   holder: Holder,
   how: { changesOnly?: boolean } = {},
 ): Promise<void> {
   // One that died since, and its supervisor with it, is started by nobody else: the volume is this operation's.
   await openHolder(ports, op, input.volumeId, input.sourceImageId)
-  await ensureMirror(ports, op, holder, input.targetImageId, how)
+  await ensureMirror(ports, op, holder, input.targetImageId, await firstRate(ports, op, input), how)
 }
+
+/** What the mirror may do at first, once it is known what its client waits for without it. */
+const firstRate = async (ports: RelocationPorts, op: PacedOp, input: Relocation): Promise<number> =>
+  ports.pace.begin(await copyToPace(ports, op, input))
+
+export const copyToPace = async (
+  { copies }: Pick<RelocationPorts, 'copies'>,
+  { id, control }: Pick<PacedOp, 'id' | 'control'>,
+  { volumeId, sourceImageId, targetImageId }: Relocation,
+): Promise<CopyToPace> => ({
+  id,
+  control,
+  volumeId,
+  from: await copies.get(sourceImageId),
+  to: await copies.get(targetImageId),
+})
 
 /** Why the undo that removes the target may be left out. */
 export const targetStays = 'what was copied stays behind on the target as a stray, which nothing uses'
@@ -266,16 +286,15 @@ export async function removeTarget(ports: RelocationPorts, op: Op, input: Reloca
   await ports.backend.ensureNoImage(callerOf(op), target)
 }
 
-/** Brings the operator's rate and pause to the job, and tells how it is with them: one question where nothing changes. */
+/** Brings rate and pause to the job, and tells how it is with them: one question where nothing changes. */
 export async function followWishes(
   holders: HolderAgent,
-  op: Op & { control: { rate: number | null; paused: boolean } },
+  op: PacedOp,
   holderId: string,
-  finalLap: boolean,
+  status: MirrorStatus,
+  rate: number,
 ): Promise<MirrorStatus> {
-  const status = await holders.mirrorStatus(holderId, jobOf(op))
   if (status.phase !== 'copying' && status.phase !== 'ready' && status.phase !== 'paused') return status
-  const rate = finalLap ? 0 : (op.control.rate ?? 0)
   const { paused } = op.control
   if (status.rate === rate && status.pausedByUser === paused) return status
   if (status.rate !== rate) await holders.setMirrorRate(callerOf(op), holderId, jobOf(op), rate)
@@ -306,7 +325,7 @@ export async function goOn(
 /** The job is gone: the holder died and was started again on the source, or the job failed. */
 export async function restartMirror(
   ports: RelocationPorts,
-  op: Op & { control: { rate: number | null } },
+  op: PacedOp,
   input: Relocation,
   holder: Holder,
   before: Convergence,
@@ -320,6 +339,6 @@ export async function restartMirror(
   const holders = ports.agents.holders(holder.machine)
   await openHolder(ports, op, input.volumeId, input.sourceImageId)
   await holders.ensureNoMirror(callerOf(op), holder.holderId, jobOf(op))
-  await ensureMirror(ports, op, holder, input.targetImageId)
+  await ensureMirror(ports, op, holder, input.targetImageId, await firstRate(ports, op, input))
   if (reason !== undefined) throw retryable(`The copy failed and was started again: ${reason}`)
 }

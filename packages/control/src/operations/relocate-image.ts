@@ -15,6 +15,7 @@ import { final, operation } from '@volant/saga'
 import { keptForTheMove, partKeys, type PartInput } from '../domain/relocation-part.ts'
 import type { Copy } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
+import type { CopyToPace } from '../ports/copy-pace.ts'
 import type { AttachmentRecords, CopyRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { lookAtImageCopy, type ImageCopyPorts } from './image-copy.ts'
@@ -89,6 +90,7 @@ export const relocateImage = operation<RelocateImageInput, RelocateImagePorts>('
     },
     undo: async ({ op, input, ports }) => {
       ports.copying.delete(op.id)
+      ports.pace.end(op.id)
       if (input.kept === null) return ports.copies.remove(input.targetImageId)
       const kept = await ports.copies.find(input.targetImageId)
       if (kept?.state !== 'target' || kept.operationId !== op.id) return
@@ -149,6 +151,7 @@ export const relocateImage = operation<RelocateImageInput, RelocateImagePorts>('
   .step('settle', {
     do: async ({ op, input, ports }) => {
       ports.copying.delete(op.id)
+      ports.pace.end(op.id)
       const from = await ports.copies.find(input.sourceImageId)
       const to = await ports.copies.get(input.targetImageId)
       if (from !== undefined) {
@@ -198,7 +201,7 @@ async function truthOf(
   return owner?.imageId
 }
 
-type Op = { id: string; fence: number; control: { rate: number | null; paused: boolean } }
+type Op = { id: string; fence: number; control: CopyToPace['control'] }
 
 async function pairOf(
   ports: RelocateImagePorts,
@@ -211,12 +214,15 @@ async function pairOf(
 
 async function startCopy(ports: RelocateImagePorts, op: Op, input: RelocateImageInput): Promise<void> {
   const { base } = input
-  await ports.backend.ensureCopy(callerOf(op), {
+  const pair = {
     to: await ports.copies.get(input.targetImageId),
     from: await ports.copies.get(input.sourceImageId),
+  }
+  await ports.backend.ensureCopy(callerOf(op), {
+    ...pair,
     ...(base !== null && {
       base: { from: await ports.copies.get(base.fromImageId), to: await ports.copies.get(base.toImageId) },
     }),
-    rate: op.control.rate ?? 0,
+    rate: await ports.pace.begin({ id: op.id, control: op.control, ...pair, volumeId: null }),
   })
 }

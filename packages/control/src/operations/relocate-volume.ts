@@ -21,6 +21,7 @@ import { cutoverAttempts, cutoverWindowSeconds, type FlexVolMove } from '../doma
 import { isAt } from '../domain/move-order.ts'
 import { keptForTheMove, partKeys, type PartInput } from '../domain/relocation-part.ts'
 import type { Copy } from '../domain/volume.ts'
+import type { CopyToPace } from '../ports/copy-pace.ts'
 import type { CopyRecords, FlexVolMoveRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { ensureGrownClone } from './grown-clone.ts'
@@ -66,6 +67,7 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
       // Where its removal was skipped: the row would hold the FlexVol back from its destination for ever.
       await ports.copies.remove(input.cloneImageId)
       ports.convergence.delete(op.id)
+      ports.pace.end(op.id)
       ports.copying.delete(op.id)
     },
   })
@@ -204,6 +206,7 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
         await ports.backend.ensureReadOnly(callerOf(op), source, true)
       }
       ports.convergence.delete(op.id)
+      ports.pace.end(op.id)
       // What it shares was not copied: then the copy's own figures stand.
       return { movedBytes: input.base === null ? settled.movedBytes : null }
     },
@@ -213,7 +216,7 @@ export const relocateVolume = operation<RelocateVolumeInput, RelocateVolumePorts
 const isHeld = (move: FlexVolMove | undefined, input: PartInput): boolean =>
   move?.cutover === 'held' && isAt(input.to, move.to)
 
-type Op = { id: string; fence: number; control: { rate: number | null; paused: boolean } }
+type Op = { id: string; fence: number; control: CopyToPace['control'] }
 
 const rowOf = (
   input: RelocateVolumeInput,
@@ -278,12 +281,18 @@ async function removeClone(ports: RelocateVolumePorts, op: Op, input: RelocateVo
 async function startBringUp(ports: RelocateVolumePorts, op: Op, input: RelocateVolumeInput): Promise<void> {
   const { base } = input
   if (base === null) return
-  await ports.backend.ensureCopy(callerOf(op), {
+  const pair = {
     to: await ports.copies.get(input.targetImageId),
     from: await ports.copies.get(input.cloneImageId),
+    volumeId: input.volumeId,
+  }
+  const rate = await ports.pace.begin({ id: op.id, control: op.control, ...pair })
+  await ports.backend.ensureCopy(callerOf(op), {
+    to: pair.to,
+    from: pair.from,
     base: { from: await ports.copies.get(base.fromImageId), to: await ports.copies.get(base.toImageId) },
     ontoOpen: true,
-    rate: op.control.rate ?? 0,
+    rate,
   })
 }
 
@@ -303,6 +312,7 @@ async function lookAtBringUp(
   const pair = {
     to: await ports.copies.get(input.targetImageId),
     from: await ports.copies.get(input.cloneImageId),
+    volumeId: input.volumeId,
   }
   return lookAtImageCopy(ports, op, pair, () => startBringUp(ports, op, input))
 }

@@ -15,6 +15,7 @@ import {
 import type { MigrationProgress } from '../domain/migration-progress.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
+import type { CopyPace, CopyToPace, Paced } from '../ports/copy-pace.ts'
 import type { Places } from '../ports/places.ts'
 import type { AttachmentRecords, CopyRecords, VolumeRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
@@ -25,6 +26,7 @@ import {
   clientOf,
   closeMover,
   commitCutover,
+  copyToPace,
   followWishes,
   goOn,
   isRecorded,
@@ -54,6 +56,7 @@ export interface RelocationPorts extends HeadPorts {
   policy: ConvergencePolicy
   /** What the copies under way look like. In memory: after a restart the samples are taken anew. */
   convergence: Map<string, Convergence>
+  pace: CopyPace
   /** Milliseconds, from a clock that does not jump. */
   monotonic(): number
 }
@@ -61,7 +64,7 @@ export interface RelocationPorts extends HeadPorts {
 interface Op {
   id: string
   fence: number
-  control: { rate: number | null; paused: boolean }
+  control: CopyToPace['control']
 }
 
 export interface CopyWishes {
@@ -97,7 +100,16 @@ export async function lookAtCopy(
     ports.convergence.set(op.id, newConvergence())
   }
   const before = ports.convergence.get(op.id) ?? newConvergence()
-  const status = await followWishes(holders, op, holderId, before.finalLap)
+  const found = await holders.mirrorStatus(holderId, jobOf(op))
+  const movedBytes = before.samples.at(-1)?.movedBytes
+  const paced = await ports.pace.at(await copyToPace(ports, op, input), {
+    doneBytes: found.doneBytes,
+    // Of what the client changes again the target's size says nothing.
+    ...(found.phase === 'copying' && movedBytes !== undefined && { movedBytes }),
+    leastBps: before.leastBps,
+    isShaped: before.limitBps !== null,
+  })
+  const status = await followWishes(holders, op, holderId, found, before.finalLap ? 0 : paced.rate)
   const advance = [before.restarts, status.phase, status.doneBytes]
   if (status.phase === 'absent' || status.phase === 'failed' || status.phase === 'concluded') {
     // Its last cutover may have been committed by a control plane that was replaced, and that woke up once more.
@@ -120,7 +132,7 @@ export async function lookAtCopy(
   if (status.error !== undefined && !op.control.paused) {
     return await goOn(ports, op, holders, holderId, before, status.error)
   }
-  return await judged(ports, op, input, holder, wishes, before, status)
+  return await judged(ports, op, input, holder, wishes, before, status, paced)
 }
 
 /** What the samples say of the copy, and what follows for the client. */
@@ -132,6 +144,7 @@ async function judged(
   wishes: CopyWishes,
   before: Convergence,
   status: MirrorStatus,
+  paced: Paced,
 ): Promise<CopyLook> {
   const { broughtUpBytes } = wishes
   const moved =
@@ -139,10 +152,17 @@ async function judged(
       ? await occupied(ports, input, status)
       : { doneBytes: broughtUpBytes + status.doneBytes, totalBytes: broughtUpBytes + status.totalBytes }
   const now = ports.monotonic()
-  const verdict = judge(before, { ...status, movedBytes: moved.doneBytes }, now, ports.policy)
+  const verdict = judge(
+    before,
+    { ...status, movedBytes: moved.doneBytes },
+    now,
+    ports.policy,
+    paced.isGoverned,
+  )
   const isHeld = wishes.isHeld === true
   // One that is held may wait for days: a client that outruns it meanwhile is left alone.
-  ports.convergence.set(op.id, isHeld ? { ...verdict.state, limitBps: before.limitBps } : verdict.state)
+  const { limitBps, leastBps } = before
+  ports.convergence.set(op.id, isHeld ? { ...verdict.state, limitBps, leastBps } : verdict.state)
   if (!isHeld) {
     if (verdict.hopeless !== undefined) throw final(verdict.hopeless)
     if (verdict.shapeTo !== undefined) {
@@ -158,6 +178,7 @@ async function judged(
     etaSeconds: verdict.etaSeconds,
     clientLimitBps: verdict.state.limitBps,
     mirrorRestarts: verdict.state.restarts,
+    pace: paced.view,
   }
   const advance = [before.restarts, status.phase, status.doneBytes]
   // What is held stands still at somebody's wish.

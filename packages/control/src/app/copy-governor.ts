@@ -1,0 +1,411 @@
+/**
+ * The governor of all copies of this control plane: it looks at what their clients wait for, and says how fast each copy
+ * may go. The law is in `domain/governor.ts`; docs/protocol/governor.md has it in prose.
+ */
+import { setTimeout as sleep } from 'node:timers/promises'
+import type { Logger } from 'pino'
+import { newTrack, observed, withBaseline, withSnapshot, type ClientTrack } from '../domain/client-latency.ts'
+import { fairPart, shareOut } from '../domain/copy-budget.ts'
+import type { CopySettings } from '../domain/copy-settings.ts'
+import { newPacedCopy, paced, type PacedCopy, type PaceVerdict } from '../domain/paced-copy.ts'
+import { paceText, parsePace, parsePriority, weights, type Pace, type Priority } from '../domain/pace.ts'
+import { latencyReason, ratePerSecond } from '../domain/pace-reason.ts'
+import { newSeries, withPoint, type PaceLimit, type PaceSeries } from '../domain/pace-view.ts'
+import type { Agents } from '../ports/agents.ts'
+import type { Clock } from '../ports/clock.ts'
+import type { CopyPace, CopySeen, CopyToPace, FeltClients, Paced } from '../ports/copy-pace.ts'
+import type { AttachmentRecords } from '../ports/records.ts'
+import { ClientSampler, type VolumeClient } from './client-sampler.ts'
+
+const mib = 1024 ** 2
+
+/** How many other clients of the same disks are asked. */
+const mostOthers = 8
+/** Who they are is looked up anew after so long. Milliseconds. */
+const othersMs = 10_000
+/** How long a copy's client is looked at before it starts, and how long where it does nothing. Milliseconds. */
+const [baselineMs, idleMs] = [1000, 300]
+/** So many requests are enough for a baseline. */
+const enoughRequests = 600
+/** A copy that was not looked at for so long is over, or stands still. Milliseconds. */
+const goneMs = 5000
+/** And is forgotten after so long, and so are clients that nobody asked for. Milliseconds. */
+const forgottenMs = 60_000
+/** Two looks within this time are one: a step of the law needs some requests. Milliseconds. */
+const stepMs = 200
+/** What it gets through is told of the latest second. Milliseconds. */
+const usedMs = 1000
+
+interface Entry {
+  copy: PacedCopy
+  /** The latest answer; null: there was none yet. */
+  paced: Paced | null
+  steppedAt: number
+  lookedAt: number
+  places: string[]
+  nodes: string[]
+  weight: number
+  isPaused: boolean
+  used: { at: number; doneBytes: number; movedBytes: number | undefined }[]
+  clients: { at: number; found: VolumeClient[] } | null
+  series: PaceSeries
+  startedAt: number
+}
+
+interface KnownClient {
+  track: ClientTrack
+  askedAt: number
+}
+
+export interface CopyGovernorParts {
+  attachments: Pick<AttachmentRecords, 'ofVolume'>
+  felt: FeltClients
+  agents: Pick<Agents, 'compute' | 'shares'>
+  settings: CopySettings
+  clock: Clock
+  log?: Pick<Logger, 'warn'>
+  /** Milliseconds, from a clock that does not jump. */
+  monotonic: () => number
+}
+
+export function createCopyGovernor(parts: CopyGovernorParts): CopyPace {
+  return new CopyGovernor(parts)
+}
+
+class CopyGovernor implements CopyPace {
+  readonly #parts: CopyGovernorParts
+  readonly #sampler: ClientSampler
+  readonly #entries = new Map<string, Entry>()
+  /** By volume. */
+  readonly #clients = new Map<string, KnownClient>()
+
+  constructor(parts: CopyGovernorParts) {
+    this.#parts = parts
+    this.#sampler = new ClientSampler(parts.agents, parts.monotonic)
+  }
+
+  async begin(copy: CopyToPace): Promise<number> {
+    const { settings, monotonic } = this.#parts
+    const pace = this.#paceOf(copy)
+    const bound = copy.control.rate ?? 0
+    if (pace.kind === 'full') return bound
+    if (pace.kind === 'rate') return least(pace.bps, bound)
+    const entry = this.#entry(copy, settings.floorBps)
+    const { clients, unknown } = await this.#look(copy, entry)
+    const since = monotonic()
+    await this.#measure(copy, entry, clients)
+    if (unknown !== null) return least(settings.blindBps, bound)
+    const isBusy = [...this.#tracks(clients)].some(([, track]) => (observed(track, since)?.requests ?? 0) > 0)
+    const startBps = isBusy ? settings.floorBps * 4 : Infinity
+    entry.copy = newPacedCopy(startBps, monotonic())
+    return startBps === Infinity ? bound : least(startBps, bound)
+  }
+
+  async at(copy: CopyToPace, seen: CopySeen): Promise<Paced> {
+    const now = this.#parts.monotonic()
+    const entry = this.#entry(copy, this.#parts.settings.floorBps)
+    entry.lookedAt = now
+    entry.isPaused = copy.control.paused
+    entry.weight = weights[priorityOf(copy)]
+    if (entry.paced !== null && now - entry.steppedAt < stepMs) return entry.paced
+    entry.steppedAt = now
+    entry.used = [
+      ...entry.used.filter(({ at, doneBytes }) => now - at <= usedMs && doneBytes <= seen.doneBytes),
+      { at: now, doneBytes: seen.doneBytes, movedBytes: seen.movedBytes },
+    ]
+    const answer = this.#bounded(copy, entry, await this.#wanted(copy, entry, seen))
+    const seconds = (this.#parts.monotonic() - entry.startedAt) / 1000
+    entry.series = withPoint(entry.series, seconds, answer.view)
+    entry.paced = { ...answer, view: { ...answer.view, series: entry.series } }
+    this.#tidy(now)
+    return entry.paced
+  }
+
+  end(operationId: string): void {
+    this.#entries.delete(operationId)
+  }
+
+  /** What its pace alone asks for. */
+  async #wanted(copy: CopyToPace, entry: Entry, seen: CopySeen): Promise<Paced> {
+    const { settings } = this.#parts
+    const pace = this.#paceOf(copy)
+    const view = {
+      policy: paceText(pace),
+      priority: priorityOf(copy),
+      p99Ms: null,
+      boundMs: null,
+      baselineMs: null,
+    }
+    const told = (rateBps: number, limitedBy: PaceLimit, reason: string): Paced => ({
+      rate: rateBps === Infinity ? 0 : Math.max(1, Math.round(rateBps)),
+      isGoverned: false,
+      view: {
+        ...view,
+        limitBps: rateBps === Infinity ? null : Math.round(rateBps),
+        limitedBy,
+        reason,
+        series: entry.series,
+      },
+    })
+    if (pace.kind === 'full' || pace.kind === 'rate') {
+      const rateBps = pace.kind === 'full' ? Infinity : pace.bps
+      entry.copy = newPacedCopy(rateBps, this.#parts.monotonic())
+      return pace.kind === 'full'
+        ? told(rateBps, 'none', 'it goes as fast as it can, as it was asked for')
+        : told(rateBps, 'rate', 'a fixed rate, as it was asked for')
+    }
+    const { clients, unknown } = await this.#look(copy, entry)
+    if (unknown !== null) {
+      const reason = `what its client waits for can't be found out (${unknown}): a fixed rate meanwhile`
+      return told(Math.max(settings.blindBps, seen.leastBps ?? 0), 'unknown', reason)
+    }
+    const verdict = this.#step(copy, entry, seen, pace, clients)
+    const leastBps = Math.max(settings.floorBps, seen.leastBps ?? 0)
+    const { rateBps } = verdict
+    const isAtFloor = rateBps <= leastBps * 1.01
+    const reason = latencyReason({
+      told: verdict.told,
+      volumeId: copy.volumeId,
+      isAtFloor,
+      floorBps: leastBps,
+      isRaised: leastBps > settings.floorBps && isAtFloor,
+      isShaped: seen.isShaped === true,
+    })
+    const answer = told(rateBps, rateBps === Infinity ? 'none' : 'latency', reason)
+    const { p99Ms, boundMs, baselineMs: baseline } = verdict.told
+    return {
+      ...answer,
+      isGoverned: rateBps !== Infinity,
+      view: { ...answer.view, p99Ms, boundMs, baselineMs: baseline },
+    }
+  }
+
+  #step(
+    copy: CopyToPace,
+    entry: Entry,
+    seen: CopySeen,
+    pace: Extract<Pace, { kind: 'times' | 'ms' }>,
+    clients: readonly VolumeClient[],
+  ): PaceVerdict {
+    const asked =
+      seen.isShaped === true ? clients.filter(({ volumeId }) => volumeId !== copy.volumeId) : clients
+    const neighbours = this.#going(this.#parts.monotonic()).filter(
+      ([, { places, isPaused }]) => !isPaused && places.some((place) => entry.places.includes(place)),
+    )
+    const verdict = paced(entry.copy, {
+      now: this.#parts.monotonic(),
+      pace,
+      clients: this.#tracks(asked),
+      usedBps: usedOf(entry),
+      leastBps: Math.max(this.#parts.settings.floorBps, seen.leastBps ?? 0),
+      fairBps: fairPart(
+        copy.id,
+        neighbours.map(
+          ([
+            id,
+            {
+              weight,
+              copy: { governor },
+            },
+          ]) => ({ id, weight, rateBps: governor.rateBps }),
+        ),
+      ),
+    })
+    entry.copy = verdict.copy
+    for (const [volumeId, track] of verdict.clients) {
+      const known = this.#clients.get(volumeId)
+      if (known !== undefined) known.track = track
+    }
+    return verdict
+  }
+
+  /** The operator's rate, and its part of what its nodes have for copies: both are upper bounds in addition. */
+  #bounded(copy: CopyToPace, entry: Entry, wanted: Paced): Paced {
+    const { nodeBudgetBps } = this.#parts.settings
+    let answer = wanted
+    const lower = (bps: number, limitedBy: PaceLimit, reason: string): void => {
+      if (answer.rate !== 0 && answer.rate <= bps) return
+      const rate = Math.max(1, Math.floor(bps))
+      answer = { rate, isGoverned: false, view: { ...answer.view, limitBps: rate, limitedBy, reason } }
+    }
+    if (nodeBudgetBps > 0) {
+      const going = this.#going(this.#parts.monotonic())
+      for (const node of entry.nodes) {
+        const sharers = going
+          .filter(([, { nodes, isPaused }]) => nodes.includes(node) && !isPaused)
+          .map(([id, other]) => ({ id, weight: other.weight, wantBps: wantOf(other) }))
+        const part = shareOut(nodeBudgetBps, sharers).get(copy.id) ?? nodeBudgetBps
+        const all = `copies of node ${node} have ${ratePerSecond(nodeBudgetBps)} together`
+        lower(part, 'budget', sharers.length > 1 ? `${all}, and are ${sharers.length}` : all)
+      }
+    }
+    if (copy.control.rate !== null) lower(copy.control.rate, 'rate', 'the rate that it was given at the most')
+    return answer
+  }
+
+  #paceOf({ control }: CopyToPace): Pace {
+    return control.pace === null ? this.#parts.settings.pace : parsePace(control.pace)
+  }
+
+  #entry({ id, from, to }: CopyToPace, rateBps: number): Entry {
+    const { monotonic, clock } = this.#parts
+    const found = this.#entries.get(id)
+    if (found !== undefined) return found
+    const now = monotonic()
+    const entry: Entry = {
+      copy: newPacedCopy(rateBps, now),
+      paced: null,
+      steppedAt: -Infinity,
+      lookedAt: now,
+      places: [...new Set([from, to].map(({ node, aggregate }) => `${node}/${aggregate}`))],
+      nodes: [...new Set([from.node, to.node])],
+      weight: 1,
+      isPaused: false,
+      used: [],
+      clients: null,
+      series: newSeries(clock.now()),
+      startedAt: now,
+    }
+    this.#entries.set(id, entry)
+    return entry
+  }
+
+  #going(now: number): [string, Entry][] {
+    return [...this.#entries].filter(([, { lookedAt }]) => now - lookedAt < goneMs)
+  }
+
+  /** Asks all clients once. `unknown`: why the copy's own can't be found out; null: it can, or there is none. */
+  async #look(copy: CopyToPace, entry: Entry): Promise<{ clients: VolumeClient[]; unknown: string | null }> {
+    try {
+      const clients = await this.#clientsOf(copy, entry)
+      let unknown: string | null = null
+      const present: VolumeClient[] = []
+      await Promise.all(
+        clients.map(async (client) => {
+          const reading = await this.#sampler.read(client)
+          if (reading.is === 'unknown' && client.volumeId === copy.volumeId) unknown = reading.reason
+          if (reading.is !== 'read') return
+          present.push(client)
+          const known = this.#clients.get(client.volumeId) ?? { track: newTrack(), askedAt: reading.at }
+          this.#clients.set(client.volumeId, known)
+          known.askedAt = this.#parts.monotonic()
+          // Several copies ask for one client, and have one answer.
+          if (known.track.snapshots.at(-1)?.at === reading.at) return
+          known.track = withSnapshot(known.track, reading.at, reading.latency)
+        }),
+      )
+      return { clients: present, unknown }
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error)
+      this.#parts.log?.warn({ operationId: copy.id, reason }, 'clients of a copy are not known')
+      return { clients: [], unknown: reason }
+    }
+  }
+
+  async #clientsOf({ volumeId, from, to }: CopyToPace, entry: Entry): Promise<VolumeClient[]> {
+    const { attachments, felt, monotonic } = this.#parts
+    if (entry.clients !== null && monotonic() - entry.clients.at < othersMs) return entry.clients.found
+    const own = volumeId === null ? [] : await attachments.ofVolume(volumeId)
+    const others = await felt.at([from, to], volumeId, mostOthers)
+    const found = [
+      ...own.flatMap(({ host, serverId, shareId }) =>
+        host === null || volumeId === null ? [] : [{ volumeId, host, serverId, shareId }],
+      ),
+      ...others,
+    ]
+    entry.clients = { at: monotonic(), found }
+    return found
+  }
+
+  /** A moment without the copy, for those of whom it is not known yet what they wait for then. */
+  async #measure(copy: CopyToPace, entry: Entry, clients: readonly VolumeClient[]): Promise<void> {
+    const { monotonic } = this.#parts
+    const since = monotonic()
+    const isNew = ({ volumeId }: VolumeClient): boolean =>
+      this.#clients.get(volumeId)?.track.referenceMs === null
+    // Whoever is beside another copy now is measured later: this is no moment without one.
+    if (!clients.some(isNew) || this.#hasNeighbours(copy.id, entry)) return
+    for (;;) {
+      await sleep(50)
+      await this.#look(copy, entry)
+      const requests = clients.map(({ volumeId }) => {
+        const track = this.#clients.get(volumeId)?.track
+        return track === undefined ? 0 : (observed(track, since - stepMs)?.requests ?? 0)
+      })
+      const elapsed = monotonic() - since
+      if (elapsed >= baselineMs || requests.every((count) => count >= enoughRequests)) break
+      if (elapsed >= idleMs && requests.every((count) => count === 0)) break
+    }
+    for (const client of clients) {
+      const known = this.#clients.get(client.volumeId)
+      if (known !== undefined && isNew(client)) known.track = withBaseline(known.track, since - stepMs)
+    }
+  }
+
+  #hasNeighbours(id: string, { places }: Entry): boolean {
+    return this.#going(this.#parts.monotonic()).some(
+      ([other, entry]) =>
+        other !== id && !entry.isPaused && entry.places.some((place) => places.includes(place)),
+    )
+  }
+
+  #tracks(clients: readonly VolumeClient[]): Map<string, ClientTrack> {
+    return new Map(
+      clients.flatMap(({ volumeId }) => {
+        const track = this.#clients.get(volumeId)?.track
+        return track === undefined ? [] : [[volumeId, track] as const]
+      }),
+    )
+  }
+
+  #tidy(now: number): void {
+    this.#sampler.tidy()
+    for (const [id, { lookedAt }] of this.#entries) if (now - lookedAt > forgottenMs) this.#entries.delete(id)
+    for (const [id, { askedAt }] of this.#clients) if (now - askedAt > forgottenMs) this.#clients.delete(id)
+  }
+}
+
+const priorityOf = ({ control }: CopyToPace): Priority =>
+  control.priority === null ? 'normal' : parsePriority(control.priority)
+
+/** The lower of two rates, the second of which is 0 where there is none. */
+const least = (bps: number, bound: number): number => (bound === 0 ? bps : Math.min(bps, bound))
+
+/** What it got through lately; null: that is not known yet. Bytes per second. */
+function usedOf({ used, copy }: Entry): number | null {
+  const [first, last] = [used[0], used.at(-1)]
+  if (first === undefined || last === undefined || last.at - first.at < stepMs) return null
+  const seconds = (last.at - first.at) / 1000
+  const done = (last.doneBytes - first.doneBytes) / seconds
+  const moved = ((last.movedBytes ?? 0) - (first.movedBytes ?? 0)) / seconds
+  // Holes are passed at any speed: what was moved says more, where it is known.
+  return moved > 0 && moved < done ? moved : Math.min(done, copy.governor.rateBps)
+}
+
+/** What it would use of a budget: not more than half as much again as it uses now, and never nothing. */
+function wantOf(entry: Entry): number {
+  const used = usedOf(entry)
+  const wanted = entry.copy.governor.rateBps
+  return Math.max(mib, Math.min(wanted, used === null ? Infinity : used * 1.5 + mib))
+}
+
+/** Copies go at the rate that they were given, and nobody is asked: for tests, and where there is no client. */
+export const ungoverned: CopyPace = {
+  begin: async ({ control }) => control.rate ?? 0,
+  at: async ({ control }) => ({
+    rate: control.rate ?? 0,
+    isGoverned: false,
+    view: {
+      policy: 'full',
+      priority: control.priority ?? 'normal',
+      limitBps: control.rate,
+      limitedBy: control.rate === null ? 'none' : 'rate',
+      p99Ms: null,
+      boundMs: null,
+      baselineMs: null,
+      reason: 'it goes as fast as it can',
+      series: newSeries(new Date(0)),
+    },
+  }),
+  end: () => {},
+}
