@@ -44,6 +44,12 @@ export interface BenchCase {
   run(context: BenchContext): Promise<Row[] | Measured>
 }
 
+/** The rows themselves, which are reported even where what follows, such as the rig's end, fails. */
+export function kept({ keep }: Pick<BenchContext, 'keep'>, rows: Row[]): Row[] {
+  keep({ rows })
+  return rows
+}
+
 interface Figure extends Omit<Row, 'target' | 'met'> {
   target?: string
 }

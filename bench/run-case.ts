@@ -3,6 +3,7 @@
  * bounds its time, and ends what is left of it.
  */
 import { renameSync, writeFileSync } from 'node:fs'
+import { dirname } from 'node:path'
 import type { Measured } from './bench-case.ts'
 import { plan } from './cases.ts'
 import { sweep } from './sweep.ts'
@@ -32,7 +33,9 @@ const { id, name, quick, folder, seconds, tracesPath, resultPath } = order
 noteTraces(tracesPath)
 // Whoever started it has died, and can tidy up no more.
 process.on('disconnect', () => {
-  void sweep({ id, ...readTraces(tracesPath) }).then(() => process.exit(1))
+  const { folders, namespaces } = readTraces(tracesPath)
+  const own = [folder, dirname(tracesPath)]
+  void sweep({ id, folders: [...own, ...folders], namespaces }).then(() => process.exit(1))
 })
 
 let kept: Measured = { rows: [] }

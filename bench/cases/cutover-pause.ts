@@ -1,7 +1,7 @@
 import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
+import { kept, row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
 import { interleave, median, monotonicMs, quantile, ratios } from '../measure.ts'
 import { bareMove, startBareDaemon, type BareDaemon } from '../rig/bare-mirror.ts'
 import { createEmpty, fillDense } from '../rig/images.ts'
@@ -39,7 +39,7 @@ export const cutoverPause: BenchCase = {
     const plane = await openDataPlane(context.folder)
     const bare = await openBare(context.folder)
     try {
-      return await measure(plane, bare, context)
+      return kept(context, await measure(plane, bare, context))
     } finally {
       await bare.daemon.stop()
       await plane.close()

@@ -3,7 +3,7 @@ import { evacuated, fenceMs, forceDown } from '../../test/host/evacuation.ts'
 import { placeProblems, settled } from '../../test/host/invariants.ts'
 import { openHostRig, type HostRig } from '../../test/host/rig.ts'
 import { bootWriter, hostOf, type Writer } from '../../test/host/writers.ts'
-import { row, spreadOf, type BenchCase } from '../bench-case.ts'
+import { kept, row, spreadOf, type BenchCase } from '../bench-case.ts'
 import { median } from '../measure.ts'
 
 const load = 'probe.iops=250 probe.span=24M'
@@ -12,7 +12,7 @@ const load = 'probe.iops=250 probe.span=24M'
 export const fence: BenchCase = {
   name: 'fence',
   title: 'Fence of a compute host',
-  async run({ quick, say }) {
+  async run({ quick, say, keep }) {
     const rig = await openHostRig({ hosts: 2 })
     try {
       const image = await registerQuietProbe(rig.plane, 'bench-probe', load)
@@ -22,7 +22,7 @@ export const fence: BenchCase = {
         took.push(await evacuateOnce(rig, writer))
         say(`fence ${round}: ${took.at(-1)} ms`)
       }
-      return [
+      return kept({ keep }, [
         row({
           name: "From the fence's start to its proof, median",
           value: median(took),
@@ -30,7 +30,7 @@ export const fence: BenchCase = {
           spread: spreadOf(took, 0),
           note: `${took.length} evacuations from a host that is cut off and lives; two volumes, to which its guest writes on`,
         }),
-      ]
+      ])
     } finally {
       await rig.close()
     }

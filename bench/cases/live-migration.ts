@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { registerQuietProbe } from '../../test/crash/world.ts'
 import { openHostRig, type HostRig } from '../../test/host/rig.ts'
 import { bootWriter, hostOf, migrateLive, type Writer } from '../../test/host/writers.ts'
-import { row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
+import { kept, row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
 import { interleave, median, ratios } from '../measure.ts'
 import { startBareGuest, type BareMigration } from '../rig/bare-guest.ts'
 
@@ -25,7 +25,7 @@ export const liveMigration: BenchCase = {
   async run(context) {
     const rig = await openHostRig({ hosts: 2 })
     try {
-      return await measure(rig, context)
+      return kept(context, await measure(rig, context))
     } finally {
       await rig.close()
     }

@@ -2,7 +2,7 @@ import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { aggregateNames } from '../../test/move/place.ts'
-import { row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
+import { kept, row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
 import { median, quantile } from '../measure.ts'
 import { copyFolder, dropCaches, openFlexVolPlane, type FlexVolPlane } from '../rig/flexvol.ts'
 import { fillDense } from '../rig/images.ts'
@@ -23,7 +23,9 @@ export const moveFlexVol: BenchCase = {
     try {
       const count = context.quick ? 10 : 50
       const volumes = await fill(plane, count, context)
-      return [...(await speed(plane, count, context)), ...(await underLoad(plane, volumes, context))]
+      const rows = await speed(plane, count, context)
+      context.keep({ rows })
+      return kept(context, [...rows, ...(await underLoad(plane, volumes, context))])
     } finally {
       await plane.close()
     }

@@ -1,5 +1,5 @@
 import { openSharePlane } from '../../test/share/plane.ts'
-import { row, spreadOf, type BenchCase } from '../bench-case.ts'
+import { kept, row, spreadOf, type BenchCase } from '../bench-case.ts'
 import { quantile } from '../measure.ts'
 import { endShares } from '../rig/share.ts'
 
@@ -7,7 +7,7 @@ import { endShares } from '../rig/share.ts'
 export const shareCreate: BenchCase = {
   name: 'share-create',
   title: 'Create a share',
-  async run({ quick, deadline, say }) {
+  async run({ quick, deadline, say, keep }) {
     const place = await openSharePlane({ say })
     try {
       const { manila } = place
@@ -29,7 +29,7 @@ export const shareCreate: BenchCase = {
         await guest.must('umount', { at: '/mnt/share' })
       }
       say(`p50 ${quantile(mounted, 0.5).toFixed(2)} s`)
-      return [
+      return kept({ keep }, [
         row({
           name: 'Create to mounted, p50',
           value: quantile(mounted, 0.5),
@@ -43,7 +43,7 @@ export const shareCreate: BenchCase = {
           value: first[0] ?? Number.NaN,
           unit: 's',
         }),
-      ]
+      ])
     } finally {
       await endShares(place)
     }

@@ -1,6 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { aggregateNames, openSharePlane } from '../../test/share/plane.ts'
-import { row, spreadOf, type BenchCase } from '../bench-case.ts'
+import { kept, row, spreadOf, type BenchCase } from '../bench-case.ts'
 import { quantile } from '../measure.ts'
 import { endShares } from '../rig/share.ts'
 
@@ -11,7 +11,7 @@ const rate = 200
 export const shareCutover: BenchCase = {
   name: 'share-cutover',
   title: 'Cutover of a share',
-  async run({ quick, deadline, say }) {
+  async run({ quick, deadline, say, keep }) {
     const place = await openSharePlane({ say })
     try {
       const { manila } = place
@@ -47,7 +47,7 @@ export const shareCutover: BenchCase = {
       await guest.must('stop', { work: 'writer' })
       await guest.must('umount', { at: '/mnt/share' })
       const note = `${cutovers.length} cutovers, ${rate} records/s of 4 KiB, each written and synced by a guest's NFSv4.1 client`
-      return [
+      return kept({ keep }, [
         row({
           name: "The client's longest record around a cutover, p99",
           value: quantile(cutovers, 0.99),
@@ -69,7 +69,7 @@ export const shareCutover: BenchCase = {
           unit: 'ms',
           spread: spreadOf(quiet, 1),
         }),
-      ]
+      ])
     } finally {
       await endShares(place)
     }

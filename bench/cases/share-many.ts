@@ -5,14 +5,14 @@ import { stopDataPlane } from '@volant/control/stop-all.ts'
 import { chainRoles } from '../../test/share/chain.ts'
 import { openSharePlane, type SharePlane } from '../../test/share/plane.ts'
 import type { NfsGuest } from '../../test/share/nfs-guest.ts'
-import { row, type BenchCase, type Row } from '../bench-case.ts'
+import { kept, row, type BenchCase, type Row } from '../bench-case.ts'
 import { endShares } from '../rig/share.ts'
 
 /** Many shares on one storage node: what they take, and how long they are away when the machine was. */
 export const shareMany: BenchCase = {
   name: 'share-many',
   title: 'Many shares on one node',
-  async run({ quick, say }) {
+  async run({ quick, say, keep }) {
     const count = quick ? 10 : 50
     const place = await openSharePlane({ aggregateBytes: 64 * 2 ** 30, say })
     try {
@@ -38,7 +38,7 @@ export const shareMany: BenchCase = {
       await mountAll(guest, sources)
       const seconds = (performance.now() - started) / 1000
       await umountAll(guest, count)
-      return [
+      return kept({ keep }, [
         ...rows,
         row({
           name: `${count} shares from nothing running to all mounted by a client`,
@@ -46,7 +46,7 @@ export const shareMany: BenchCase = {
           unit: 's',
           note: 'block devices, file systems and the NFS server; the control plane itself included',
         }),
-      ]
+      ])
     } finally {
       await endShares(place)
     }

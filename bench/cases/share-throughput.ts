@@ -25,7 +25,7 @@ const loads = [
 export const shareThroughput: BenchCase = {
   name: 'share-throughput',
   title: 'Throughput of a share',
-  async run({ folder, quick, say }) {
+  async run({ folder, quick, say, keep }) {
     const place = await openSharePlane({ say })
     let plain: ReturnType<typeof handMadeServer> | undefined
     try {
@@ -45,7 +45,10 @@ export const shareThroughput: BenchCase = {
       await mount(guest, `${plainLif}:/plain`, '/mnt/plain')
       for (const at of ['/mnt/share', '/mnt/plain']) await fill(guest, at)
       const rows: Row[] = []
-      for (const load of loads) rows.push(await compare(guest, load, quick ? 2 : 5, say))
+      for (const load of loads) {
+        rows.push(await compare(guest, load, quick ? 2 : 5, say))
+        keep({ rows })
+      }
       for (const at of ['/mnt/share', '/mnt/plain']) await guest.must('umount', { at })
       return rows
     } finally {

@@ -1,7 +1,7 @@
 import { open } from 'node:fs/promises'
 import { randomFillSync } from 'node:crypto'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
+import { kept, row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
 import { median, timed } from '../measure.ts'
 import { openFlexVolPlane, type FlexVolPlane } from '../rig/flexvol.ts'
 import { fillDense } from '../rig/images.ts'
@@ -17,7 +17,9 @@ export const snapshots: BenchCase = {
   async run(context) {
     const plane = await openFlexVolPlane(24 * gibibyte)
     try {
-      return [...(await shared(plane, context)), ...(await instant(plane, context))]
+      const rows = await shared(plane, context)
+      context.keep({ rows })
+      return kept(context, [...rows, ...(await instant(plane, context))])
     } finally {
       await plane.close()
     }
