@@ -325,10 +325,14 @@ describe('changing and deleting a volume', () => {
     const path = `${volumes}/${rig.world.lma.id}`
     const renamed = await rig.call('PATCH', path, { body: { name: 'other' } })
     assert.match(renamed.body.error.message, /configuration file/)
-    await makeVolume(rig.world, rig.world.lma, { attached: true })
-    const moved = await rig.call('PATCH', path, { body: { 'nas.path': '/other' } })
+    const { id } = await makeVolume(rig.world, rig.world.lma, { attached: true })
+    const move = () => rig.call('PATCH', path, { body: { 'nas.path': '/other' } })
+    const moved = await move()
     assert.deepEqual(refusal(moved), [409, '8', undefined])
-    assert.match(moved.body.error.message, /1 volume, 1 image/)
+    assert.match(moved.body.error.message, /1 volume, 1 image\.$/)
+    await rig.world.records.volumes.update(id, { rootOf: 'server-1' })
+    const message = (await move()).body.error.message
+    assert.match(message, /1 volume, 1 image\. Root disks of servers are among them: of server-1\.$/)
     assert.equal((await get(path)).nas.path, '/cinder_flexvol_OSTK02')
   })
 

@@ -1,14 +1,14 @@
 import { DomainError } from '@volant/contract'
 import type { Topology } from '../domain/topology.ts'
 import { enoughText, sizeText } from '../domain/size-text.ts'
-import type { FlexVol } from '../domain/volume.ts'
+import type { Copy, FlexVol } from '../domain/volume.ts'
 import { createFlexVol, requireFreeName } from '../operations/create-flexvol.ts'
 import { deleteFlexVol } from '../operations/delete-flexvol.ts'
 import { renameFlexVol } from '../operations/rename-flexvol.ts'
 import type { Aggregates, AggregateView } from '../ports/aggregates.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { OperationEngine } from '../ports/operations.ts'
-import type { CopyRecords, FlexVolRecords, SnapshotRecords } from '../ports/records.ts'
+import type { CopyRecords, FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 
 /**
  * FlexVols made, changed and removed at run time. Who may is decided before: only administrators get this far. Every
@@ -54,6 +54,7 @@ export interface FlexVolSources {
   topology: Topology
   flexvols: FlexVolRecords
   copies: Pick<CopyRecords, 'ofFlexVol'>
+  volumes: Pick<VolumeRecords, 'find'>
   snapshots: Pick<SnapshotRecords, 'ofFlexVol'>
   backend: Pick<Backend, 'usageAt'>
   aggregates: Pick<Aggregates, 'find'>
@@ -265,7 +266,22 @@ async function requireEmpty(sources: FlexVolSources, flexvol: FlexVol, wish: str
     amount(retained.length, 'image that is kept for an undo', 'images that are kept for an undo'),
   ].filter((text) => text !== null)
   if (found.length === 0) return
-  throw new DomainError('conflict', `FlexVol ${flexvol.name} cannot ${wish}: in it are ${found.join(', ')}.`)
+  const servers = await rootDisksAmong(sources, copies)
+  const hidden =
+    servers.length === 0 ? '' : ` Root disks of servers are among them: of ${servers.join(', ')}.`
+  throw new DomainError(
+    'conflict',
+    `FlexVol ${flexvol.name} cannot ${wish}: in it are ${found.join(', ')}.${hidden}`,
+  )
+}
+
+/** Servers of which a few of the images are root disks: no list of Cinder's tells of them. */
+async function rootDisksAmong(
+  { volumes }: Pick<FlexVolSources, 'volumes'>,
+  copies: readonly Copy[],
+): Promise<string[]> {
+  const found = await Promise.all(copies.slice(0, 20).map(({ volumeId }) => volumes.find(volumeId)))
+  return [...new Set(found.flatMap((volume) => volume?.rootOf ?? []))]
 }
 
 const amount = (count: number, one: string, many = `${one}s`): string | null =>
