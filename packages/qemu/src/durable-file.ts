@@ -1,5 +1,14 @@
-import { closeSync, fsyncSync, mkdirSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
-import { open, rename, unlink } from 'node:fs/promises'
+import {
+  closeSync,
+  fsyncSync,
+  mkdirSync,
+  openSync,
+  readFileSync,
+  renameSync,
+  unlinkSync,
+  writeSync,
+} from 'node:fs'
+import { open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 
 const temporaryOf = (path: string): string => `${path}.new`
@@ -44,9 +53,10 @@ export async function writeJsonBeside(path: string, value: unknown, isNewest: ()
   }
 }
 
-async function unlinkIfThere(path: string): Promise<void> {
+/** Synchronous: a fence waits for it, and nothing is read or written but a folder. */
+function unlinkIfThere(path: string): void {
   try {
-    await unlink(path)
+    unlinkSync(path)
   } catch (error) {
     if ((error as NodeJS.ErrnoException).code !== 'ENOENT') throw error
   }
@@ -101,9 +111,9 @@ export class RecordFile<T> {
   async unlink(): Promise<void> {
     this.#removed = true
     await (this.#queued ?? this.#running).catch(() => {})
-    await unlinkIfThere(this.#path)
+    unlinkIfThere(this.#path)
     // Of a process that died as it wrote.
-    await unlinkIfThere(temporaryOf(this.#path))
+    unlinkIfThere(temporaryOf(this.#path))
   }
 
   async #writeNow(): Promise<void> {

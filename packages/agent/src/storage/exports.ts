@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto'
-import { existsSync, readdirSync, rmSync } from 'node:fs'
+import { closeSync, existsSync, openSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { DomainError, messageOf } from '@volant/contract'
 import type { NbdAccess } from '@volant/contract'
@@ -142,15 +142,35 @@ export class ImageExport {
     }
     const qmp = await this.daemon.ensureRunning()
     const isStandby = await standsBy(qmp)
-    const { isStandby: _, ...serving } = this.#record
-    this.#record = serving
+    this.#mark()
+    this.#record = serving(this.#record)
     try {
-      await Promise.all([this.#save({}), isStandby && this.#exchange(qmp)])
+      if (isStandby) await this.#exchange(qmp)
     } catch (error) {
       this.#record = { ...before, daemon: this.#record.daemon }
-      if (await this.#isBackInStandby(qmp)) await this.#save({})
-      else await this.daemon.replace(0, () => this.#save({}))
+      this.#unmark()
+      if (!(await this.#isBackInStandby(qmp))) await this.daemon.replace(0)
       throw error
+    }
+    void this.#saveMarked()
+  }
+
+  /** That it serves, for whoever reads the record before that is on disk: a client stands still meanwhile. */
+  #mark(): void {
+    closeSync(openSync(markPath(this.#context.stateDir, this.#record.exportId), 'w', 0o600))
+  }
+
+  #unmark(): void {
+    rmSync(markPath(this.#context.stateDir, this.#record.exportId), { force: true })
+  }
+
+  async #saveMarked(): Promise<void> {
+    try {
+      await this.#save({})
+      this.#unmark()
+    } catch (error) {
+      const { exportId } = this.#record
+      this.#context.log.warn({ exportId, reason: messageOf(error) }, 'record of an export is not written yet')
     }
   }
 
@@ -205,6 +225,7 @@ export class ImageExport {
     }
     const closed = this.#closeNode()
     await this.#file.unlink()
+    this.#unmark()
     const ended = this.#endIdle(closed)
     ended.catch(() => {}) // told to whom it concerns: the next call about this export or image
     return { ended }
@@ -251,7 +272,7 @@ export class ImageExport {
 
   async #forget(): Promise<void> {
     await this.#file.remove()
-    removeExportLog(this.#context, this.#record.exportId)
+    removeExportRemains(this.#context, this.#record.exportId)
   }
 
   /** Grows the image behind the export; its client reconnects to the same address and name. */
@@ -312,8 +333,13 @@ export const exportPaths = (runDir: string, exportId: string): DaemonPaths => ({
 })
 
 /** What a crash while an export ended leaves beside its processes. */
-export const removeExportLog = (context: Pick<ExportContext, 'logDir'>, exportId: string): void =>
-  rmSync(logPath(context, exportId), { force: true })
+export const removeExportRemains = (
+  context: Pick<ExportContext, 'logDir' | 'stateDir'>,
+  exportId: string,
+): void => {
+  for (const path of [logPath(context, exportId), markPath(context.stateDir, exportId)])
+    rmSync(path, { force: true })
+}
 
 const logPath = ({ logDir }: Pick<ExportContext, 'logDir'>, exportId: string): string =>
   join(logDir, `export-${exportId}.log`)
@@ -322,8 +348,21 @@ const folderOf = (stateDir: string): string => join(stateDir, 'exports')
 const recordPath = (stateDir: string, exportId: string): string =>
   join(folderOf(stateDir), `${exportId}.json`)
 
+/**
+ * Beside the record of an export: it serves, whatever its record says yet. Not durable, and need not be: it is for the agent that
+ * comes after one that died, and after the machine's next start nothing serves before the control plane asks for it.
+ */
+const markPath = (stateDir: string, exportId: string): string =>
+  join(folderOf(stateDir), `${exportId}.serves`)
+
+const serving = (record: ExportRecord): ExportRecord => {
+  const { isStandby: _, ...rest } = record
+  return rest
+}
+
 export function readExportRecord(stateDir: string, exportId: string): ExportRecord | undefined {
-  return readJson(recordPath(stateDir, exportId)) as ExportRecord | undefined
+  const record = readJson(recordPath(stateDir, exportId)) as ExportRecord | undefined
+  return record !== undefined && existsSync(markPath(stateDir, exportId)) ? serving(record) : record
 }
 
 export function exportIds(stateDir: string): string[] {

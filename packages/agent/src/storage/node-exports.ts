@@ -2,7 +2,7 @@ import { DomainError } from '@volant/contract'
 import type { ExportStatus, NbdAccess } from '@volant/contract'
 import { requireSafeId } from '../daemon/names.ts'
 import { endUnrecorded } from '../daemon/supervised-daemon.ts'
-import { exportIds, exportPaths, ImageExport, readExportRecord, removeExportLog } from './exports.ts'
+import { exportIds, exportPaths, ImageExport, readExportRecord, removeExportRemains } from './exports.ts'
 import type { ExportContext } from './exports.ts'
 
 /** What a caller asks for. */
@@ -85,7 +85,7 @@ export class NodeExports {
     if (!found) {
       await this.#ended(({ id }) => id === exportId)
       await endUnrecorded(exportPaths(this.#context.runDir, exportId))
-      removeExportLog(this.#context, exportId)
+      removeExportRemains(this.#context, exportId)
       return
     }
     const { ended } = await found.revoke()
