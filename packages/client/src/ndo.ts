@@ -28,6 +28,7 @@ import {
   type OperationListQuery,
   type HistoryPage,
   type OperationRecord,
+  type PaceWishes,
   type PlanList,
   type PlanPlanned,
   type PlanRequest,
@@ -72,6 +73,8 @@ export interface NdoClient {
   decide(id: string, happened: boolean): Promise<Operation>
   /** Bytes per second; 0 is unlimited. */
   setRate(id: string, bytesPerSecond: number): Promise<Operation>
+  /** What its copies hold to (`2x`, `5ms`, `50M`, `full`), or its priority, or both. */
+  setPace(id: string, wishes: PaceWishes): Promise<Operation>
   /**
    * The operation at once and after each change, until it is settled. Outlives restarts of the control plane:
    * where the stream breaks it begins again, for `patienceMs` (default 60,000) without an answer at most.
@@ -80,7 +83,8 @@ export interface NdoClient {
   migrate(wish: MigrationWish): Promise<Operation>
   planMigration(wish: MigrationWish): Promise<MigrationPlan>
   /** Takes an operation back; the plan says in which way, and why. */
-  undo(id: string): Promise<UndoStarted>
+  /** `wishes` where the volume migrates back. */
+  undo(id: string, wishes?: PaceWishes): Promise<UndoStarted>
   /** What `undo` would do; changes nothing. */
   planUndo(id: string): Promise<UndoPlan>
   placement(volumeId: string): Promise<VolumePlacement>
@@ -286,6 +290,7 @@ export function ndoClient(session: Session): NdoClient {
     decide: (id, happened) => operationOf('POST', at(id, '/decide'), { happened }),
     setRate: (id, bytesPerSecond) =>
       operationOf('PUT', at(id, '/rate'), { bytes_per_second: bytesPerSecond }),
+    setPace: (id, wishes) => operationOf('PUT', at(id, '/pace'), { ...wishes }),
     watch: (id, options) => watch(session, id, options),
     migrate: async (wish) =>
       ((await session.json('POST', '/ndo/v1/migrations', { body: wish })) as MigrationStarted).operation,
@@ -299,7 +304,8 @@ export function ndoClient(session: Session): NdoClient {
           body: { ...wish, dry_run: true },
         })) as MigrationPlanned
       ).plan,
-    undo: async (id) => (await session.json('POST', at(id, '/undo'), { body: {} })) as UndoStarted,
+    undo: async (id, wishes = {}) =>
+      (await session.json('POST', at(id, '/undo'), { body: { ...wishes } })) as UndoStarted,
     planUndo: async (id) =>
       ((await session.json('POST', at(id, '/undo'), { body: { dry_run: true } })) as UndoPlanned).plan,
     ...storageClient(session),

@@ -38,6 +38,7 @@ import { createCompute } from './compute.ts'
 import { writeClientFiles } from './config/client-files.ts'
 import { loadConfig } from './config/load.ts'
 import { openDatabase } from './db/open.ts'
+import { paceText } from './domain/pace.ts'
 import { feltClients } from './db/repositories/felt-clients.ts'
 import { aggregateContents } from './db/repositories/aggregate-contents.ts'
 import { aggregateRecords } from './db/repositories/aggregate.ts'
@@ -438,6 +439,7 @@ async function listen(
     undoableUntil: (run) => undos.undoableUntil(run),
     serverName: (serverId) => compute.serverName(serverId),
     serverHosts: (operationId) => compute.serverHosts(operationId),
+    pace: paceText(state.settings.copy.pace),
     host: state.topology.host,
   })
   const sweep = createSweep(

@@ -7,9 +7,10 @@ import { rateArgument } from '../output/quantity.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes, formatClock, formatRate } from '../output/units.ts'
 import { resolvePool } from '../pool-name.ts'
+import { paceWish, withPaceOptions, type PaceOptions } from '../pace-options.ts'
 import { watchOperation } from '../watch.ts'
 
-interface MigrateOptions extends CommonOptions {
+interface MigrateOptions extends CommonOptions, PaceOptions {
   watch?: boolean
   dryRun?: boolean
   rate?: number
@@ -53,7 +54,12 @@ async function migrate(name: string, poolName: string, options: MigrateOptions):
     poolName,
     pools.map((pool) => pool.name),
   )
-  const wish = { ...subject, host, ...(options.rate === undefined ? {} : { rate: options.rate }) }
+  const wish = {
+    ...subject,
+    host,
+    ...(options.rate === undefined ? {} : { rate: options.rate }),
+    ...paceWish(options),
+  }
   if (options.dryRun === true) {
     const plan = await client.ndo.planMigration(wish)
     print(options, plan, () => planText(plan))
@@ -97,6 +103,7 @@ export function addMigrate(program: Command): void {
       '\nVOLUME is an id or a name. POOL is HOST@BACKEND#POOL as `cinder get-pools` lists it, or any part of it that\nmeans one pool: the backend, LIF:/junction, or the junction alone.',
     )
     .action(migrate)
+  withPaceOptions(command)
   withCommonOptions(command, [
     'volant migrate data cinder-lmb --dry-run',
     'volant migrate data cinder_flexvol_OSTK09 --watch --rate 50M',

@@ -15,11 +15,12 @@ import { integerArgument, rateArgument } from '../output/quantity.ts'
 import { formatProperties, formatTable } from '../output/table.ts'
 import { formatBytes, formatClock, formatCount, formatMilliseconds, formatRate } from '../output/units.ts'
 import { resolveAggregate, resolveFlexVol, titleOf } from '../storage-name.ts'
+import { paceWish, withPaceOptions, type PaceOptions } from '../pace-options.ts'
 import { watchOperation } from '../watch.ts'
 
 type CutoverAction = NonNullable<MoveRequest['cutover_action']>
 
-interface MoveOptions extends CommonOptions {
+interface MoveOptions extends CommonOptions, PaceOptions {
   watch?: boolean
   dryRun?: boolean
   rate?: number
@@ -69,6 +70,7 @@ async function move(name: string, aggregateName: string, options: MoveOptions): 
     flexvol: flexvol.id,
     aggregate: aggregate.name,
     ...(options.rate !== undefined && { rate: options.rate }),
+    ...paceWish(options),
     ...(options.cutoverWindow !== undefined && { cutover_window: options.cutoverWindow }),
     ...(action !== undefined && { cutover_action: action }),
   }
@@ -220,6 +222,7 @@ function addControl(
       const shown = await ndo.controlMove(await moveIdOf(ndo, wish), control)
       print(options, shown, () => `move ${shown.id} of ${nameOf(shown)}: ${done}`)
     })
+  withPaceOptions(command)
   withCommonOptions(command, [`volant move ${name} flexvol_1`, `volant move ${name} 3f0c…`])
 }
 

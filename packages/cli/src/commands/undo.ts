@@ -4,9 +4,10 @@ import { clientFor, print, withCommonOptions, type CommonOptions } from '../cont
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes, formatClock, formatRate } from '../output/units.ts'
+import { paceWish, withPaceOptions, type PaceOptions } from '../pace-options.ts'
 import { watchOperation } from '../watch.ts'
 
-interface UndoOptions extends CommonOptions {
+interface UndoOptions extends CommonOptions, PaceOptions {
   watch?: boolean
   dryRun?: boolean
 }
@@ -54,7 +55,7 @@ async function undo(id: string, options: UndoOptions): Promise<void> {
     if (!plan.ok) throw new CliError(exitCodes.refused, plan.reason)
     return
   }
-  const started = await ndo.undo(id)
+  const started = await ndo.undo(id, paceWish(options))
   const { operation, plan } = started
   if (options.watch === true) {
     if (options.json !== true) process.stderr.write(`${plan.reason}\n`)
@@ -92,5 +93,6 @@ export function addUndo(parent: Command): void {
       '\nA migration can be undone while its source is kept (`volant operations show ID` says until when). The volume\nmigrates back while it is in use. One that was detached, and that nobody has written to since, goes back at once.',
     )
     .action(undo)
+  withPaceOptions(command)
   withCommonOptions(command, ['volant undo 3f0c… --dry-run', 'volant undo 3f0c… --watch'])
 }

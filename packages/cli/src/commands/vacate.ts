@@ -7,9 +7,10 @@ import { rateArgument } from '../output/quantity.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes, formatClock, formatCount, formatRate } from '../output/units.ts'
 import { resolveAggregate, resolveVacated, titleOf } from '../storage-name.ts'
+import { paceWish, withPaceOptions, type PaceOptions } from '../pace-options.ts'
 import { watchOperation } from '../watch.ts'
 
-interface VacateOptions extends CommonOptions {
+interface VacateOptions extends CommonOptions, PaceOptions {
   to?: string[]
   watch?: boolean
   dryRun?: boolean
@@ -103,6 +104,7 @@ async function vacate(name: string, options: VacateOptions): Promise<void> {
     ...vacated,
     ...(to !== undefined && { to }),
     ...(options.rate !== undefined && { rate: options.rate }),
+    ...paceWish(options),
   }
   if (options.dryRun === true) {
     const plan = await ndo.planVacate(wish)
@@ -153,6 +155,7 @@ export function addVacate(program: Command): void {
       '\nMeanwhile nothing new is placed there. A cancel ends the moves under way and brings back what they have moved;\nFlexVols that have arrived stay where they are.',
     )
     .action(vacate)
+  withPaceOptions(command)
   withCommonOptions(command, [
     'volant vacate aggr1 --dry-run',
     'volant vacate cinder-lma/aggr1 --to aggr2,aggr3 --watch',

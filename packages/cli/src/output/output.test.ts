@@ -27,11 +27,12 @@ const operation = (changes: Partial<Operation> = {}): Operation => ({
     rate_bytes_per_second: 50 * mib,
     eta_seconds: 10.6,
     client_limit_bytes_per_second: null,
+    pace: null,
     images: null,
     flexvols: null,
     servers: null,
   },
-  controls: { paused: false, rate_limit: 0 },
+  controls: { paused: false, rate_limit: 0, pace: '2x', priority: 'normal' },
   client_pause_ms: null,
   client_pause_bound_ms: null,
   attempts: [],
@@ -139,8 +140,29 @@ describe('the progress bar', () => {
     assert.match(line, /^retire-source {1,2}\[=/)
   })
 
+  it('says why a copy is slow, and nothing where its rate was asked for', () => {
+    const held = operation({})
+    held.progress.pace = {
+      policy: '2x',
+      priority: 'normal',
+      limit_bytes_per_second: 32 * mib,
+      limited_by: 'latency',
+      p99_ms: 7.1,
+      bound_ms: 4.2,
+      baseline_ms: 2.1,
+      reason: 'the p99 of its client is 7.1 ms, its bound 4.2 ms',
+    }
+    assert.match(
+      progressLine(held, 200),
+      /held to 32\.0 MiB\/s: the p99 of its client is 7\.1 ms, its bound 4\.2 ms$/,
+    )
+    held.progress.pace.limited_by = 'rate'
+    assert.doesNotMatch(progressLine(held, 200), /held to/)
+  })
+
   it('shows what is dirty, a limit, and a pause', () => {
-    const paused = operation({ state: 'paused', controls: { paused: true, rate_limit: 50 * mib } })
+    const controls = { paused: true, rate_limit: 50 * mib, pace: '2x', priority: 'normal' }
+    const paused = operation({ state: 'paused', controls })
     paused.progress.dirty_bytes = mib
     assert.match(progressLine(paused, 160), /^paused .*dirty 1\.00 MiB {2}limit 50\.0 MiB\/s$/)
   })

@@ -25,6 +25,9 @@ function imagesText(images: NonNullable<Progress['images']>): string {
   return countsText(`${moved}/${total} images`, { copying, 'in sync': in_sync, queued, failed })
 }
 
+/** What slows a copy that nobody asked to be slow: a rate is shown by itself. */
+const slowed: ReadonlySet<string> = new Set(['latency', 'budget', 'unknown'])
+
 const flexvolsText = ({ total, moved, ...rest }: NonNullable<Progress['flexvols']>): string =>
   countsText(`${moved}/${total} FlexVols`, rest)
 
@@ -52,6 +55,10 @@ export function progressText(operation: Operation): string {
   }
   if (progress.client_limit_bytes_per_second !== null && !isSettled(operation.state)) {
     parts.push(`guest held to ${formatLimit(progress.client_limit_bytes_per_second)}`)
+  }
+  const { pace } = progress
+  if (pace !== null && !isSettled(operation.state) && slowed.has(pace.limited_by)) {
+    parts.push(`held to ${formatLimit(pace.limit_bytes_per_second ?? 0)}: ${pace.reason}`)
   }
   if (progress.images !== null && operation.client_pause_ms !== null) {
     parts.push(`pause ${formatMilliseconds(operation.client_pause_ms)}`)

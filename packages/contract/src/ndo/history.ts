@@ -52,11 +52,14 @@ export const OperationRecord = Type.Object({
   state: Type.String(),
   step: nullable(Type.String()),
   failure: nullable(Type.Intersect([Failure, Type.Object({ step: Type.String() })])),
+  /** Of a copy `progress.pace.series` has its pace over time: seconds, limit, p99, bound; -1 stands for none. */
   progress: Type.Unknown(),
   control: Type.Object({
     paused: Type.Boolean(),
     cancel_requested: Type.Boolean(),
     rate: nullable(Type.Integer()),
+    pace: nullable(Type.String()),
+    priority: nullable(Type.String()),
   }),
   owner: Type.String(),
   fence: Type.Integer(),

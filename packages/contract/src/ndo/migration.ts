@@ -1,6 +1,6 @@
 import { Type, type Static } from 'typebox'
 import type { Operation } from './operation.ts'
-import { Rate } from './operation.ts'
+import { paceFields, Rate } from './operation.ts'
 
 /**
  * `POST /ndo/v1/migrations`. With `dry_run` it answers 200 with a `MigrationPlan` and changes nothing, even
@@ -17,6 +17,7 @@ export const MigrationRequest = Type.Object(
     dry_run: Type.Optional(Type.Boolean()),
     /** Bytes per second; 0 is unlimited; absent: the configured default. */
     rate: Type.Optional(Rate),
+    ...paceFields,
   },
   { additionalProperties: false },
 )

@@ -1,7 +1,7 @@
 import { Type, type Static } from 'typebox'
 import { movementStates, type MovementState } from './flexvol.ts'
 import { PlanCheck } from './migration.ts'
-import { Rate, type Operation } from './operation.ts'
+import { paceFields, Rate, type Operation } from './operation.ts'
 
 /** Wire shapes of `/ndo/v1/moves`: FlexVols that move to another aggregate of their cluster. For administrators. */
 
@@ -32,6 +32,7 @@ export const MoveRequest = Type.Object(
     dry_run: Type.Optional(Type.Boolean()),
     /** For all images together; 0: unlimited; absent: the configured default. */
     rate: Type.Optional(Rate),
+    ...paceFields,
     /** Seconds for which a live image's cutover may be tried. Absent: 30. */
     cutover_window: Type.Optional(CutoverWindow),
     /** What follows when a live image's cutover has failed three times. Absent: `retry_on_failure`. */

@@ -11,6 +11,20 @@ const count = Type.Integer({ minimum: 0 })
 /** 0 is unlimited. 1 TiB/s is more than any link; a larger figure is a mistake. */
 export const Rate = Type.Integer({ minimum: 0, maximum: 1024 ** 4 })
 
+/**
+ * What a copy holds to: `2x` (the 99th percentile of what its clients wait for stays within twice what it was without the
+ * copy), `5ms` (it stays within 5 ms), `50M` (a fixed rate), `full`. The rate is an upper bound in addition.
+ */
+export const Pace = Type.String({ minLength: 1, maxLength: 32 })
+/** How an operation stands beside others that copy from or to the same disks: `high`, `normal`, `low`. */
+export const Priority = Type.String({ minLength: 1, maxLength: 16 })
+/** In requests that begin a copy. Absent: as configured, and `normal`. */
+export const paceFields = { pace: Type.Optional(Pace), priority: Type.Optional(Priority) }
+export interface PaceWishes {
+  pace?: string
+  priority?: string
+}
+
 /** `needs-attention`: neither finished nor undone; `error.reason` says why, `commands` how to go on. */
 export const operationStates = [
   'running',
@@ -41,6 +55,25 @@ export const OperationProgress = Type.Object({
   eta_seconds: nullable(Type.Number({ minimum: 0 })),
   /** The limit put on a client that outran the copy, in bytes per second; null: it was not shaped. */
   client_limit_bytes_per_second: nullable(Type.Number({ minimum: 0 })),
+  /** How fast its copy may go now, and why; null where it copies nothing, or its parts do. */
+  pace: nullable(
+    Type.Object({
+      /** As it was asked for, or as configured. */
+      policy: Type.String(),
+      priority: Type.String(),
+      /** Null: unlimited. */
+      limit_bytes_per_second: nullable(Type.Number({ minimum: 0 })),
+      /** none, latency, rate, budget, unknown (the latency of its client can't be found out). */
+      limited_by: Type.String(),
+      /** Milliseconds, of the client that is nearest to its bound; null: nobody is there, or it is not known. */
+      p99_ms: nullable(Type.Number({ minimum: 0 })),
+      bound_ms: nullable(Type.Number({ minimum: 0 })),
+      /** Without the copy; null: it was idle then. */
+      baseline_ms: nullable(Type.Number({ minimum: 0 })),
+      /** In words. */
+      reason: Type.String(),
+    }),
+  ),
   /** Of a FlexVol's move and of a vacate: how many images are where. */
   images: nullable(
     Type.Object({ total: count, moved: count, copying: count, in_sync: count, queued: count, failed: count }),
@@ -115,6 +148,9 @@ export const Operation = Type.Object({
     paused: Type.Boolean(),
     /** Bytes per second; 0 is unlimited. */
     rate_limit: Rate,
+    /** What holds where it copies: what was asked for, or what is configured. */
+    pace: Type.String(),
+    priority: Type.String(),
   }),
   /**
    * Milliseconds for which the daemon held the client's I/O at the cutover, none of it in flight, measured by the
@@ -186,7 +222,7 @@ export interface OperationList {
   next_marker: string | null
 }
 
-/** `GET /ndo/v1/operations/{id}`, and the answer to pause, resume, cancel, skip, decide and rate. */
+/** `GET /ndo/v1/operations/{id}`, and the answer to pause, resume, cancel, skip, decide, rate and pace. */
 export const OperationDocument = Type.Object({ operation: Operation })
 export interface OperationDocument {
   operation: Operation
@@ -195,6 +231,10 @@ export interface OperationDocument {
 /** `PUT /ndo/v1/operations/{id}/rate`. */
 export const SetRateRequest = Type.Object({ bytes_per_second: Rate }, { additionalProperties: false })
 export type SetRateRequest = Static<typeof SetRateRequest>
+
+/** `PUT /ndo/v1/operations/{id}/pace`: one of the two, or both. */
+export const SetPaceRequest = Type.Object(paceFields, { additionalProperties: false, minProperties: 1 })
+export type SetPaceRequest = Static<typeof SetPaceRequest>
 
 /** `POST /ndo/v1/operations/{id}/decide`: a person has found out whether the commit was made. */
 export const DecideRequest = Type.Object({ happened: Type.Boolean() }, { additionalProperties: false })

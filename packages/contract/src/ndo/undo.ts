@@ -1,6 +1,6 @@
 import { Type, type Static } from 'typebox'
 import { PlanCheck } from './migration.ts'
-import type { Operation } from './operation.ts'
+import { paceFields, type Operation } from './operation.ts'
 
 const nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type.Null()])
 
@@ -9,7 +9,11 @@ const nullable = <T extends Type.TSchema>(schema: T) => Type.Union([schema, Type
  * changes nothing, also where it would be refused; without it 202 with `{operation, plan}`, or the error.
  */
 export const UndoRequest = Type.Object(
-  { dry_run: Type.Optional(Type.Boolean()) },
+  {
+    dry_run: Type.Optional(Type.Boolean()),
+    /** Where the volume migrates back. */
+    ...paceFields,
+  },
   { additionalProperties: false },
 )
 export type UndoRequest = Static<typeof UndoRequest>

@@ -1,5 +1,5 @@
 import { Type, type Static } from 'typebox'
-import { Rate, type Operation } from './operation.ts'
+import { paceFields, Rate, type Operation } from './operation.ts'
 
 /** Wire shapes of `/ndo/v1/vacates`: an aggregate, or all aggregates of a storage node, is emptied. */
 
@@ -23,6 +23,7 @@ export const VacateRequest = Type.Object(
     dry_run: Type.Optional(Type.Boolean()),
     /** Of each move, in bytes per second; 0: unlimited; absent: the configured default. */
     rate: Type.Optional(Rate),
+    ...paceFields,
   },
   { additionalProperties: false },
 )

@@ -11,6 +11,7 @@ import {
 } from '../domain/flexvol-move.ts'
 import { isAt } from '../domain/move-order.ts'
 import { movingImages } from '../domain/move-progress.ts'
+import { paceWishes } from '../domain/pace.ts'
 import type { Topology } from '../domain/topology.ts'
 import type { AggregatePlace, Attachment, Copy, FlexVol } from '../domain/volume.ts'
 import { gatherMove, type MoveFactsPorts } from '../operations/move-facts.ts'
@@ -67,6 +68,7 @@ export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
   return {
     plan: async (request) => (await prepare(sources, request)).plan,
     async start(request) {
+      const wishes = paceWishes(request)
       const { plan, input } = await prepare(sources, request)
       refuseFirst(plan.checks)
       if (input === undefined)
@@ -74,6 +76,7 @@ export function createFlexVolMoves(sources: FlexVolMoveSources): FlexVolMoves {
       const rate = request.rate ?? sources.settings.rate
       const { id } = await engine.start(moveFlexVol, input, {
         rate: rate === 0 ? null : rate,
+        ...wishes,
         ...(request.parent !== undefined && { parent: request.parent }),
       })
       // Before it is answered: a wish may come at once, and it goes by the record.

@@ -8,6 +8,7 @@ import {
 } from '../domain/migration.ts'
 import { aggregateKey } from '../domain/aggregate-name.ts'
 import { parseHostString } from '../domain/host-string.ts'
+import { paceWishes } from '../domain/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
 import { poolName, type Topology } from '../domain/topology.ts'
@@ -44,6 +45,9 @@ export interface MigrationRequest {
   lockVolume: boolean
   /** Bytes per second; absent: the configured default. */
   rate?: number
+  /** As people write them; absent: as configured. */
+  pace?: string
+  priority?: string
   /** The migration brings back what another operation moved. */
   undoOf?: UndoOf
 }
@@ -111,6 +115,7 @@ export function createMigrations(options: {
 
   const start = async (request: MigrationRequest): Promise<{ operationId: string }> => {
     const volume = await visible(request)
+    const wishes = paceWishes(request)
     const facts = await gather(options, volume, request.host)
     refuseFirst(checkMigration(facts))
     const target = facts.target.flexvol as FlexVol
@@ -145,7 +150,10 @@ export function createMigrations(options: {
       const snapshots = (await options.snapshots.ofVolume(volume.id)).length
       if (snapshots > 0) refuseFirst(checkMigration({ ...facts, snapshots }))
       const rate = request.rate ?? settings.rate
-      const { id } = await engine.start(migrateVolume, input, { rate: rate === 0 ? null : rate })
+      const { id } = await engine.start(migrateVolume, input, {
+        rate: rate === 0 ? null : rate,
+        ...wishes,
+      })
       return { operationId: id }
     } catch (error) {
       await volumes.update(volume.id, { migrationStatus: volume.migrationStatus, status: volume.status })

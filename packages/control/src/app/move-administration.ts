@@ -14,6 +14,7 @@ import {
   type FlexVolMoveProgress,
   type MovingImage,
 } from '../domain/flexvol-move.ts'
+import { paceWishes } from '../domain/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { FlexVolMovePlan, FlexVolMoveRequest, FlexVolMoves, Movement } from '../ports/flexvol-moves.ts'
@@ -127,6 +128,7 @@ const asked = (request: MoveRequest): FlexVolMoveRequest => ({
   ...(request.cutover_window !== undefined && { cutoverWindowSeconds: request.cutover_window }),
   ...(request.cutover_action !== undefined && { cutoverAction: request.cutover_action }),
   ...(request.rate !== undefined && { rate: request.rate }),
+  ...paceWishes(request),
 })
 
 /** One that the FlexVol has moved on from since. Its operation is forgotten after a time. */

@@ -33,8 +33,10 @@ export function operationEngine(
             patience: options.patienceMs ?? patienceMs,
             holders: () => givingWayAt(store, operation.keysOf(input)),
           })
-      const rate = wishes?.rate ?? null
-      if (rate !== null) await executor.setRate(id, rate)
+      const { rate = null, pace = null, priority = null } = wishes ?? {}
+      if (rate !== null || pace !== null || priority !== null) {
+        await executor.steer(id, { rate, pace, priority })
+      }
       return { id }
     },
     async cancel(operationId) {
@@ -49,6 +51,9 @@ export function operationEngine(
     },
     async setRate(operationId, rate) {
       await executorOf().setRate(operationId, rate)
+    },
+    async steer(operationId, wishes) {
+      await executorOf().steer(operationId, wishes)
     },
     get: (operationId) => executorOf().get(operationId),
     async partsOf(operationId) {

@@ -1,4 +1,9 @@
-import type { Operation, OperationList, OperationListQuery } from '@volant/contract/ndo/operation.ts'
+import type {
+  Operation,
+  OperationList,
+  OperationListQuery,
+  PaceWishes,
+} from '@volant/contract/ndo/operation.ts'
 import type { HistoryPage, HistoryQuery, OperationRecord } from '@volant/contract/ndo/history.ts'
 import { DomainError } from '@volant/contract'
 import type { Executor, RunRecord, RunState } from '@volant/saga'
@@ -12,6 +17,7 @@ import {
   type OperationNames,
   type Possible,
 } from '../domain/operation-view.ts'
+import { paceWishes } from '../domain/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import { isPausable, requirePausable } from '../domain/unpausable.ts'
 import type { Principal } from '../domain/principal.ts'
@@ -31,6 +37,8 @@ export interface Operations {
   decide(principal: Principal, id: string, happened: boolean): Promise<Operation>
   /** Bytes per second; 0: unlimited. */
   setRate(principal: Principal, id: string, rate: number): Promise<Operation>
+  /** What its copies hold to, as people write it; throws `invalid`, also for one that has no pace. */
+  setPace(principal: Principal, id: string, wishes: PaceWishes): Promise<Operation>
   /** All that is on record of one operation, or of a page of them, newest first. */
   history(principal: Principal, id: string): Promise<OperationRecord>
   histories(principal: Principal, query: HistoryQuery): Promise<HistoryPage>
@@ -64,6 +72,8 @@ export function createOperations(options: {
   /** Until when the operation can be undone after its end; null: it can't. */
   undoableUntil: (run: RunRecord) => Promise<string | null>
   host: string
+  /** What holds where none was asked for: `2x`. */
+  pace: string
 }): Operations {
   const { executor } = options
 
@@ -76,6 +86,7 @@ export function createOperations(options: {
         ? (await executor.list({ parentId: run.id, limit: 1000 })).runs.length
         : 0,
       undoUntil: await options.undoableUntil(run),
+      pace: options.pace,
     }
   }
   const possible = (run: RunRecord): Possible => {
@@ -133,6 +144,12 @@ export function createOperations(options: {
       admin(principal)
       return view(await executor.setRate(id, rate === 0 ? null : rate))
     },
+    async setPace(principal, id, asked) {
+      admin(principal)
+      const wishes = paceWishes(asked)
+      requirePaced(await executor.get(id))
+      return view(await executor.steer(id, wishes))
+    },
     async history(principal, id) {
       admin(principal)
       return record(await executor.get(id))
@@ -164,6 +181,15 @@ export function createOperations(options: {
 }
 
 type Sources = Parameters<typeof createOperations>[0]
+
+/** What moves servers copies memory: that has a rate, and no client whose latency it could hold to. */
+function requirePaced({ id, kind }: RunRecord): void {
+  if (!kind.startsWith('server.') && !kind.startsWith('host.')) return
+  throw new DomainError(
+    'invalid',
+    `${kind} copies no volume, so it has no pace. It has a rate: volant operations rate ${id} 50M`,
+  )
+}
 
 /** Kinds of operations that are carried out by others. */
 const hasParts: ReadonlySet<string> = new Set([

@@ -1,8 +1,10 @@
 import { DomainError } from '@volant/contract'
+import type { PaceWishes } from '@volant/contract/ndo/operation.ts'
 import type { UndoPlan } from '@volant/contract/ndo/undo.ts'
 import type { Executor, LogEntry, RunRecord } from '@volant/saga'
 import { isInTheWay } from '../domain/giving-way.ts'
 import { hostStringOf } from '../domain/migration.ts'
+import { paceWishes } from '../domain/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import {
@@ -34,7 +36,12 @@ export interface Undos {
    * Gives the operation up where nothing was committed, else starts the one that brings its volume back. Throws
    * `conflict` or `noCapacity` with the reason where neither is possible; nothing is changed then.
    */
-  undo(principal: Principal, operationId: string): Promise<{ operationId: string; plan: UndoPlan }>
+  undo(
+    principal: Principal,
+    operationId: string,
+    /** Where the volume migrates back; throws `invalid`. */
+    wishes?: PaceWishes,
+  ): Promise<{ operationId: string; plan: UndoPlan }>
   /** Until when the operation's move can be undone; null: it is no move, or not any more. */
   undoableUntil(run: RunRecord): Promise<string | null>
 }
@@ -60,7 +67,7 @@ interface Prepared {
   plan: UndoPlan
   refusal?: DomainError
   /** Carries it out; tells the operation to look at. */
-  start(): Promise<string>
+  start(wishes: PaceWishes): Promise<string>
 }
 
 export function createUndos(sources: UndoSources): Undos {
@@ -82,10 +89,11 @@ export function createUndos(sources: UndoSources): Undos {
   }
   return {
     plan: async (principal, operationId) => (await prepare(principal, operationId)).plan,
-    async undo(principal, operationId) {
+    async undo(principal, operationId, asked = {}) {
+      const wishes = paceWishes(asked)
       const { plan, refusal, start } = await prepare(principal, operationId)
       if (refusal !== undefined) throw refusal
-      return { operationId: await start(), plan }
+      return { operationId: await start(wishes), plan }
     },
     async undoableUntil(run) {
       if (run.state !== 'succeeded' || !isMove(run)) return null
@@ -182,9 +190,9 @@ async function bringBack(
             missing.reason,
           ),
         }),
-    start: async () =>
+    start: async (wishes) =>
       copies
-        ? (await sources.migrations.start(wanted)).operationId
+        ? (await sources.migrations.start({ ...wanted, ...wishes })).operationId
         : startRevert(sources, volume, move, seal as MoveSeal, wanted.undoOf),
   }
 }

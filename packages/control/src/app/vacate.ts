@@ -1,6 +1,7 @@
 import { DomainError } from '@volant/contract'
 import type { VacatePlan, VacateRequest } from '@volant/contract/ndo/vacate.ts'
 import { placeText } from '../domain/aggregate-name.ts'
+import { paceWishes } from '../domain/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { VacatePlacement } from '../domain/vacate-plan.ts'
@@ -49,6 +50,7 @@ export function createVacates(options: {
     },
     async start(principal, request) {
       enforce(principal, 'ndo:vacates', 'admin')
+      const wishes = paceWishes(request)
       const { input, plan: planned } = await plan(request)
       if (planned.moves.length === 0 && planned.stuck.length > 0) {
         const reasons = planned.stuck.map((one) => `${one.flexvol.name}: ${one.reason}`)
@@ -58,7 +60,10 @@ export function createVacates(options: {
         )
       }
       const rate = request.rate ?? options.rate
-      const { id } = await engine.start(vacateAggregate, input, { rate: rate === 0 ? null : rate })
+      const { id } = await engine.start(vacateAggregate, input, {
+        rate: rate === 0 ? null : rate,
+        ...wishes,
+      })
       return { operationId: id, plan: planned }
     },
   }

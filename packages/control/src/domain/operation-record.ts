@@ -18,6 +18,8 @@ export function operationRecord(run: RunRecord, log: readonly LogEntry[]): Opera
       paused: run.control.paused,
       cancel_requested: run.control.cancelRequested,
       rate: run.control.rate,
+      pace: run.control.pace,
+      priority: run.control.priority,
     },
     owner: run.owner,
     fence: run.fence,

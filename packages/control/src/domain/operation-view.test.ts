@@ -24,7 +24,7 @@ const runOf = (kind: string, input: object, more: Partial<RunRecord> = {}): RunR
     step: 'moved',
     parentId: null,
     progress,
-    control: { paused: false, cancelRequested: false, rate: null },
+    control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null },
     failure: null,
     createdAt: '2026-11-22T10:00:00.000Z',
     updatedAt: '2026-11-22T10:00:00.000Z',
@@ -36,7 +36,7 @@ const commandsOf = (run: RunRecord): string[] =>
   operationView(
     run,
     [],
-    { resourceName: 'docs', source: null, target: null, parts: 1, undoUntil: null },
+    { resourceName: 'docs', source: null, target: null, parts: 1, undoUntil: null, pace: '2x' },
     { wishes: ['cancel'], skip: null },
   ).commands
 
@@ -69,7 +69,14 @@ test('a live migration tells how much memory is there, and at its end for how lo
     downtimeLimitMs: 50,
     throttlePercent: 0,
   }
-  const names = { resourceName: 'web-1', source: 'compute-1', target: 'compute-2', parts: 0, undoUntil: null }
+  const names = {
+    resourceName: 'web-1',
+    source: 'compute-1',
+    target: 'compute-2',
+    parts: 0,
+    undoUntil: null,
+    pace: '2x',
+  }
   const show = (more: object, log: object[] = []) =>
     operationView(
       runOf('server.live-migrate', { serverId: 's' }, { progress: memory, step: 'copied', ...more } as never),

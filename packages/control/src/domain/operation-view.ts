@@ -5,6 +5,7 @@ import { countsOf as serverCounts, type HostProgress } from './host-progress.ts'
 import type { FlexVolMoveProgress } from './flexvol-move.ts'
 import type { LiveMigrationProgress } from './live-migration.ts'
 import type { MigrationProgress } from './migration-progress.ts'
+import type { PaceView } from './pace-view.ts'
 import { moveOf } from './undo.ts'
 import type { VacateProgress } from './vacate-progress.ts'
 
@@ -18,6 +19,8 @@ export interface OperationNames {
   parts: number
   /** Until when it can be undone after its end. */
   undoUntil: string | null
+  /** The configured one, which holds where no other was asked for: `2x`. */
+  pace: string
 }
 
 /** What may be asked of the run now, and why the step that needs attention may be skipped. */
@@ -90,7 +93,12 @@ export function operationView(
     source: names.source,
     target: names.target,
     progress: progressView(run, progress, movedBytesOf(log)),
-    controls: { paused: run.control.paused, rate_limit: run.control.rate ?? 0 },
+    controls: {
+      paused: run.control.paused,
+      rate_limit: run.control.rate ?? 0,
+      pace: run.control.pace ?? names.pace,
+      priority: run.control.priority ?? 'normal',
+    },
     client_pause_ms: pauseOf(log, 'pauseMs') ?? longestPauseOf(progress),
     client_pause_bound_ms: pauseOf(log, 'pauseBoundMs'),
     attempts: log
@@ -177,6 +185,7 @@ const noMeasure: OperationProgress = {
   rate_bytes_per_second: null,
   eta_seconds: null,
   client_limit_bytes_per_second: null,
+  pace: null,
   images: null,
   flexvols: null,
   servers: null,
@@ -216,8 +225,25 @@ function progressView(
     ...measures,
     dirty_bytes: catchingUp ? progress.leftBytes : null,
     client_limit_bytes_per_second: progress.clientLimitBps ?? null,
+    pace: progress.pace === undefined ? null : paceOf(progress.pace),
   }
 }
+
+/** Without its history: that is in the operation's record. */
+function paceOf(pace: PaceView): NonNullable<OperationProgress['pace']> {
+  return {
+    policy: pace.policy,
+    priority: pace.priority,
+    limit_bytes_per_second: pace.limitBps,
+    limited_by: pace.limitedBy,
+    p99_ms: hundredths(pace.p99Ms),
+    bound_ms: hundredths(pace.boundMs),
+    baseline_ms: hundredths(pace.baselineMs),
+    reason: pace.reason,
+  }
+}
+
+const hundredths = (ms: number | null): number | null => (ms === null ? null : Math.round(ms * 100) / 100)
 
 function countsOf(
   progress: FlexVolMoveProgress | VacateProgress,

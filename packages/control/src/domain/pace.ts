@@ -64,6 +64,15 @@ export function paceText(pace: Pace): string {
   }
 }
 
+/** What was asked for, checked and as it is written down; what was not is left out. Throws `invalid`. */
+export const paceWishes = (asked: {
+  pace?: string | undefined
+  priority?: string | undefined
+}): { pace?: string; priority?: string } => ({
+  ...(asked.pace !== undefined && { pace: paceText(parsePace(asked.pace)) }),
+  ...(asked.priority !== undefined && { priority: parsePriority(asked.priority) }),
+})
+
 export const priorities = ['high', 'normal', 'low'] as const
 export type Priority = (typeof priorities)[number]
 

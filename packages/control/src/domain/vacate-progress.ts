@@ -10,7 +10,7 @@ export interface VacateProgress extends Omit<FlexVolMoveProgress, 'phase' | 'iss
   /** Why each of the stuck ones is. */
   stuck: { flexvol: string; reason: string }[]
   /** The operator's wishes that its moves have been told. */
-  brought: { paused: boolean; rate: number | null }
+  brought: { paused: boolean; rate: number | null; pace?: string | null; priority?: string | null }
 }
 
 type Part = Pick<RunRecord, 'state' | 'endedAt' | 'progress' | 'failure' | 'control'>

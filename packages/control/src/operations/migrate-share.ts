@@ -11,7 +11,7 @@
  * It does not hold the share's own key: rules change, and the share grows, while it lasts.
  */
 import { isDomainError } from '@volant/contract'
-import { final, hasEnded, nothingToUndo, operation, type RunRecord } from '@volant/saga'
+import { final, hasEnded, nothingToUndo, operation, type RunRecord, type CopyControl } from '@volant/saga'
 import type { FlexVolMoveProgress } from '../domain/flexvol-move.ts'
 import { percentCopied, taskStateOf, type ShareMigrationProgress } from '../domain/share-migration.ts'
 import { shareMessageEvents } from '../domain/share-message.ts'
@@ -22,7 +22,7 @@ import type { OperationEngine } from '../ports/operations.ts'
 import type { FlexVolMoveRecords } from '../ports/records.ts'
 import type { ShareRecords, ShareTypeRecords } from '../ports/shares.ts'
 import { moveFlexVol, newMove, type MoveFlexVolInput } from './move-flexvol.ts'
-import { bringToParts, unlessOver, type PartsEngine } from './part-wishes.ts'
+import { bringToParts, startWishes, unlessOver, type PartsEngine } from './part-wishes.ts'
 import { clearShareFailure, noteShareFailure, shareMessage, type ShareFailureNotes } from './share-failure.ts'
 
 export interface MigrateShareInput {
@@ -133,14 +133,13 @@ async function partOf({ engine }: MigrateSharePorts, moveId: string): Promise<Ru
 
 async function ensurePart(
   ports: MigrateSharePorts,
-  op: { id: string; control: { rate: number | null } },
+  op: { id: string; control: Readonly<CopyControl> },
   { flexvolId, from, to, move }: MigrateShareInput,
   moveId: string,
 ): Promise<RunRecord> {
   const input: MoveFlexVolInput = { flexvolId, from, to, ...move, cutoverAction: 'wait' }
   if ((await partOf(ports, moveId)) === undefined) {
-    const { rate } = op.control
-    await ports.engine.start(moveFlexVol, input, { id: moveId, parent: op.id, rate })
+    await ports.engine.start(moveFlexVol, input, { id: moveId, parent: op.id, ...startWishes(op.control) })
   }
   const part = await ports.engine.get(moveId)
   // A wish may come at once, and it goes by the record.

@@ -16,7 +16,7 @@
  * are given up, and what has moved is brought back by parts in the other direction.
  */
 import { isDomainError } from '@volant/contract'
-import { final, operation, retryable, type RunRecord } from '@volant/saga'
+import { final, operation, retryable, type RunRecord, type CopyControl } from '@volant/saga'
 import type { CutoverAction, FlexVolMove } from '../domain/flexvol-move.ts'
 import { isAt, nextImages, usedUpCutovers, type MoveFacts, type NextImage } from '../domain/move-order.ts'
 import { moveProgress } from '../domain/move-progress.ts'
@@ -27,7 +27,7 @@ import type { OperationEngine } from '../ports/operations.ts'
 import type { CopyRecords, FlexVolMoveRecords, FlexVolRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
 import { gatherMove, isKeptForTheMove, memoryOf, type MoveFactsPorts } from './move-facts.ts'
-import { bringToParts, unlessOver } from './part-wishes.ts'
+import { bringToParts, startWishes, unlessOver } from './part-wishes.ts'
 import { throughRestart } from './patience.ts'
 import { relocateImage } from './relocate-image.ts'
 import { relocateVolume } from './relocate-volume.ts'
@@ -53,7 +53,7 @@ export interface MoveFlexVolPorts extends MoveFactsPorts {
   backend: Pick<Backend, 'imageInfo' | 'ensureFlexVolAt' | 'ensureNoFlexVolAt' | 'ensureNoImage'>
   engine: Pick<
     OperationEngine,
-    'start' | 'get' | 'partsOf' | 'underWay' | 'historyOf' | 'pause' | 'resume' | 'setRate' | 'cancel'
+    'start' | 'get' | 'partsOf' | 'underWay' | 'historyOf' | 'pause' | 'resume' | 'steer' | 'cancel'
   >
   /** Milliseconds, from a clock that does not jump. */
   monotonic(): number
@@ -201,7 +201,7 @@ export const newMove = (id: string, input: MoveFlexVolInput, startedAt: string):
   endedAt: null,
 })
 
-type Op = { id: string; fence: number; control: { rate: number | null; paused: boolean } }
+type Op = { id: string; fence: number; control: Readonly<CopyControl & { paused: boolean }> }
 
 /** Where new images are made from now on; null: at home. Without `reserved` what is held back there stays as it is. */
 async function turn(
@@ -275,7 +275,7 @@ async function answerFailures(
   }
 }
 
-/** Brings the operator's pause to the parts, and shares the rate among those that copy. */
+/** Brings the operator's pause and pace to the parts, and shares the rate among those that copy. */
 async function steer(
   ports: MoveFlexVolPorts,
   op: Op,
@@ -284,9 +284,9 @@ async function steer(
 ): Promise<void> {
   const inSync = new Set(facts.parts.filter((part) => part.inSync).map(({ id }) => id))
   const copying = going.filter(({ id }) => !inSync.has(id)).length
-  const { rate, paused } = op.control
+  const { rate } = op.control
   const share = rate === null ? null : Math.max(1, Math.floor(rate / Math.max(1, copying)))
-  await bringToParts(ports.engine, going, { paused, rate: share })
+  await bringToParts(ports.engine, going, { ...op.control, rate: share })
 }
 
 /** Cancels what still goes to the destination; how many of those are under way. */
@@ -344,7 +344,7 @@ async function startPart(
     targetImageId: kept?.imageId ?? crypto.randomUUID(),
     base: kept === null ? base : null,
   }
-  const wishes = { parent: op.id, ...(op.control.rate !== null && { rate: op.control.rate }) }
+  const wishes = { parent: op.id, ...startWishes(op.control) }
   const { id } = await (image.attached
     ? ports.engine.start(relocateVolume, { ...part, cloneImageId: crypto.randomUUID() }, wishes)
     : ports.engine.start(

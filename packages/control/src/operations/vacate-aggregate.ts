@@ -12,7 +12,7 @@
  * bring back what they have moved; FlexVols that have arrived stay where they are.
  */
 import { isDomainError } from '@volant/contract'
-import { final, nothingToUndo, operation, retryable, type RunRecord } from '@volant/saga'
+import { final, nothingToUndo, operation, retryable, type RunRecord, type CopyControl } from '@volant/saga'
 import { aggregateKey } from '../domain/aggregate-name.ts'
 import type { PlannedMove, VacateFacts } from '../domain/vacate-plan.ts'
 import { isHeld, reasonsOf, vacateProgress, type VacateProgress } from '../domain/vacate-progress.ts'
@@ -31,7 +31,7 @@ export interface VacateAggregateInput extends VacateWish {
 
 export interface VacateAggregatePorts extends VacateFactsPorts {
   moves: Pick<FlexVolMoves, 'movements' | 'plan' | 'start'>
-  engine: Pick<OperationEngine, 'get' | 'partsOf' | 'cancel' | 'pause' | 'resume' | 'setRate'>
+  engine: Pick<OperationEngine, 'get' | 'partsOf' | 'cancel' | 'pause' | 'resume' | 'steer'>
 }
 
 /** Moves under way at a time: how many images are copied at once is governed for each node. */
@@ -49,7 +49,8 @@ export const vacateAggregate = operation<VacateAggregateInput, VacateAggregatePo
     // For what could not be started when nothing else is left to wait for.
     retry: { attempts: 5, backoff: { first: '1s', longest: '10s' } },
     until: async ({ op, input, ports, now, progress }) => {
-      const wishes = { paused: op.control.paused, rate: op.control.rate }
+      const { paused, rate, pace, priority } = op.control
+      const wishes = { paused, rate, pace, priority }
       const parts = newestOfEach(await ports.engine.partsOf(op.id))
       await bringWishes(ports, op.id, parts, wishes)
       const facts = await gatherVacate(ports, input)
@@ -116,7 +117,7 @@ async function bringWishes(
   { engine }: VacateAggregatePorts,
   operationId: string,
   parts: ReadonlyMap<string, RunRecord>,
-  wishes: VacateProgress['brought'],
+  wishes: CopyControl & { paused: boolean },
 ): Promise<void> {
   const before = ((await engine.get(operationId)).progress as VacateProgress | null)?.brought
   if (before === undefined) return
@@ -124,14 +125,17 @@ async function bringWishes(
     if (before.paused !== wishes.paused && part.control.paused !== wishes.paused) {
       await unlessOver(() => (wishes.paused ? engine.pause(part.id) : engine.resume(part.id)))
     }
-    if (before.rate !== wishes.rate) await unlessOver(() => engine.setRate(part.id, wishes.rate))
+    const { rate, pace, priority } = wishes
+    const isNew =
+      before.rate !== rate || (before.pace ?? null) !== pace || (before.priority ?? null) !== priority
+    if (isNew) await unlessOver(() => engine.steer(part.id, { rate, pace, priority }))
   }
 }
 
 /** Starts as many moves as there may be. Returns why others can't be started now, by the FlexVol's id. */
 async function startNext(
   ports: VacateAggregatePorts,
-  op: { id: string; control: { rate: number | null } },
+  op: { id: string; control: Readonly<CopyControl> },
   facts: VacateFacts,
   parts: Map<string, RunRecord>,
 ): Promise<Map<string, string>> {
@@ -155,15 +159,18 @@ async function startNext(
 /** The part that moves it, or why it was refused. */
 async function begin(
   { moves, engine }: VacateAggregatePorts,
-  op: { id: string; control: { rate: number | null } },
+  op: { id: string; control: Readonly<CopyControl> },
   { flexvol, to }: PlannedMove,
 ): Promise<RunRecord | string> {
+  const { rate, pace, priority } = op.control
   try {
     const { operationId } = await moves.start({
       flexvolId: flexvol.id,
       aggregate: to.aggregate,
       parent: op.id,
-      ...(op.control.rate !== null && { rate: op.control.rate }),
+      ...(rate !== null && { rate }),
+      ...(pace !== null && { pace }),
+      ...(priority !== null && { priority }),
     })
     return await engine.get(operationId)
   } catch (error) {

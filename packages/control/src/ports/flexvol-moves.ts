@@ -45,6 +45,9 @@ export interface FlexVolMoveRequest {
   cutoverAction?: CutoverAction
   /** Bytes per second for all images together; 0: unlimited; absent: the configured default. */
   rate?: number
+  /** As people write them; absent: as configured. */
+  pace?: string
+  priority?: string
   /** The operation that it is a part of, such as the emptying of an aggregate. */
   parent?: string
 }

@@ -1,4 +1,4 @@
-import type { LogEntry, Operation, RunRecord } from '@volant/saga'
+import type { CopyControl, LogEntry, Operation, RunRecord } from '@volant/saga'
 
 /** The engine, as the application uses it. */
 export interface OperationEngine {
@@ -13,6 +13,9 @@ export interface OperationEngine {
     wishes?: {
       /** Bytes per second; null: unlimited. */
       rate?: number | null
+      /** As `domain/pace.ts` writes them; null or absent: as configured. */
+      pace?: string | null
+      priority?: string | null
       /** The operation that it is a part of. */
       parent?: string
       /** A UUID that the caller chose. */
@@ -24,6 +27,8 @@ export interface OperationEngine {
   resume(operationId: string): Promise<void>
   /** Bytes per second; null: unlimited. */
   setRate(operationId: string, rate: number | null): Promise<void>
+  /** Rate, pace and priority at once; what is left out stays as it is. */
+  steer(operationId: string, wishes: Partial<CopyControl>): Promise<void>
   /** Throws `notFound`. */
   get(operationId: string): Promise<RunRecord>
   /** The parts of an operation, newest first, the ended ones as well. */

@@ -90,6 +90,7 @@ export async function openUndoRig(t: TestContext, options: { attached: boolean; 
     serverName: async () => null,
     serverHosts: async () => null,
     undoableUntil: (run) => undos.undoableUntil(run),
+    pace: '2x',
     host: world.topology.host,
   })
   const volume = await makeVolume(world, world.lma, options)

@@ -162,7 +162,7 @@ export function vacateRig(names: readonly string[] = ['one', 'two', 'three']) {
       cancel: async (id) => steer(id, { cancelRequested: true }),
       pause: async (id) => steer(id, { paused: true }),
       resume: async (id) => steer(id, { paused: false }),
-      setRate: async (id, rate) => steer(id, { rate }),
+      steer: async (id, wishes) => steer(id, wishes),
     },
   }
   return rig
@@ -191,7 +191,14 @@ const partOf = (id: string, input: FlexVolMoveRequest): RunRecord => ({
   state: 'running',
   step: null,
   cancellable: true,
-  control: { paused: false, cancelRequested: false, rate: input.rate ?? null, pace: null, priority: null, revision: 0 },
+  control: {
+    paused: false,
+    cancelRequested: false,
+    rate: input.rate ?? null,
+    pace: null,
+    priority: null,
+    revision: 0,
+  },
   progress: null,
   failure: null,
   owner: 'o',

@@ -5,6 +5,7 @@ import {
   DecideRequest,
   isSettled,
   OperationListQuery,
+  SetPaceRequest,
   SetRateRequest,
   type Operation,
 } from '@volant/contract/ndo/operation.ts'
@@ -37,6 +38,7 @@ const parseMigration = parser(MigrationRequest)
 const parseUndo = parser(UndoRequest)
 const parseDecision = parser(DecideRequest)
 const parseRate = parser(SetRateRequest)
+const parsePaceWishes = parser(SetPaceRequest)
 const parseHistoryQuery = parser(HistoryQuery, 'query')
 const parseListQuery = parser(OperationListQuery, 'query')
 
@@ -110,6 +112,14 @@ function operationRoutes(app: FastifyInstance, operations: Operations): void {
     const operation = await operations.setRate(request.principal, idOf(request), bytes_per_second)
     return reply.code(202).send({ operation })
   })
+  app.put('/v1/operations/:id/pace', async (request, reply) => {
+    const operation = await operations.setPace(
+      request.principal,
+      idOf(request),
+      parsePaceWishes(request.body),
+    )
+    return reply.code(202).send({ operation })
+  })
   app.get('/v1/operations/:id/events', (request, reply) => streamEvents(operations, request, reply))
 }
 
@@ -166,6 +176,8 @@ function migrationRoutes(app: FastifyInstance, migrations: Migrations, operation
       host: body.host,
       lockVolume: false,
       ...(body.rate === undefined ? {} : { rate: body.rate }),
+      ...(body.pace === undefined ? {} : { pace: body.pace }),
+      ...(body.priority === undefined ? {} : { priority: body.priority }),
     }
     if (body.dry_run === true) return { plan: await migrations.plan(wanted) }
     const { operationId } = await migrations.start(wanted)
@@ -186,9 +198,9 @@ async function volumeOf(
 function undoRoutes(app: FastifyInstance, undos: Undos, operations: Operations): void {
   app.post('/v1/operations/:id/undo', async (request, reply) => {
     const id = idOf(request)
-    const { dry_run } = parseUndo(request.body ?? {})
+    const { dry_run, ...wishes } = parseUndo(request.body ?? {})
     if (dry_run === true) return { plan: await undos.plan(request.principal, id) }
-    const { operationId, plan } = await undos.undo(request.principal, id)
+    const { operationId, plan } = await undos.undo(request.principal, id, wishes)
     return reply.code(202).send({ operation: await operations.show(request.principal, operationId), plan })
   })
 }

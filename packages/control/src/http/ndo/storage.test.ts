@@ -109,6 +109,7 @@ async function serve(t: TestContext) {
     serverName: async () => null,
     serverHosts: async () => null,
     undoableUntil: async () => null,
+    pace: '2x',
     host: 'h',
   })
   const service = ndoService({
