@@ -3,8 +3,7 @@ import { formatHostString } from '../domain/host-string.ts'
 import { poolName, type Topology } from '../domain/topology.ts'
 import type { VolumeType } from '../domain/volume-type.ts'
 import type { Attachment, FlexVol, Volume } from '../domain/volume.ts'
-import type { BlockServiceRecords, VolumeLists, VolumeTypeRecords } from '../ports/block-storage.ts'
-import type { FlexVolRecords } from '../ports/records.ts'
+import type { VolumeLists } from '../ports/block-storage.ts'
 
 /** A volume with all that a view of it shows. */
 export interface VolumeFacts {
@@ -18,10 +17,7 @@ export interface VolumeFacts {
 }
 
 export interface VolumeFactsSources {
-  lists: Pick<VolumeLists, 'attachmentsOf'>
-  types: Pick<VolumeTypeRecords, 'findMany'>
-  flexvols: Pick<FlexVolRecords, 'list'>
-  services: Pick<BlockServiceRecords, 'list'>
+  lists: Pick<VolumeLists, 'attachmentsOf' | 'referred'>
   topology: Pick<Topology, 'host'>
 }
 
@@ -31,23 +27,35 @@ export async function gatherVolumeFacts(
   volumes: readonly Volume[],
 ): Promise<VolumeFacts[]> {
   if (volumes.length === 0) return []
+  const { host } = sources.topology
   const attachments = groupByVolume(await sources.lists.attachmentsOf(volumes.map((v) => v.id)))
-  const typeIds = new Set(volumes.flatMap((v) => v.volumeTypeId ?? []))
-  const types = new Map((await sources.types.findMany([...typeIds])).map((type) => [type.id, type]))
-  const flexvols = new Map((await sources.flexvols.list()).map((flexvol) => [flexvol.id, flexvol]))
-  const services = new Map((await sources.services.list()).map((service) => [service.host, service.id]))
+  const { flexvols, services, types } = await sources.lists.referred()
+  const serviceIds = new Map(services.map((service) => [service.host, service.id]))
+  const places = new Map<string | null, { host: string | null; serviceId: string | null }>()
+  const placeOf = (flexvolId: string | null) => {
+    const known = places.get(flexvolId)
+    if (known !== undefined) return known
+    const flexvol = flexvolId === null ? undefined : flexvols.get(flexvolId)
+    const place = {
+      host: flexvol === undefined ? null : poolHost(host, flexvol),
+      serviceId: flexvol === undefined ? null : (serviceIds.get(backendHost(host, flexvol.cluster)) ?? null),
+    }
+    places.set(flexvolId, place)
+    return place
+  }
   return volumes.map((volume) => {
-    const flexvol = volume.flexvolId === null ? undefined : flexvols.get(volume.flexvolId)
-    const { host } = sources.topology
+    const place = placeOf(volume.flexvolId)
     return {
       volume,
-      attachments: attachments.get(volume.id) ?? [],
-      host: flexvol === undefined ? null : poolHost(host, flexvol),
-      serviceId: flexvol === undefined ? null : (services.get(backendHost(host, flexvol.cluster)) ?? null),
+      attachments: attachments.get(volume.id) ?? none,
+      host: place.host,
+      serviceId: place.serviceId,
       type: volume.volumeTypeId === null ? null : (types.get(volume.volumeTypeId) ?? null),
     }
   })
 }
+
+const none: Attachment[] = []
 
 /** The pool's full host string. */
 export const poolHost = (host: string, flexvol: FlexVol): string =>

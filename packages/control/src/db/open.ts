@@ -6,7 +6,9 @@ import { backUpDatabase } from './backup.ts'
 import { applicationId, inspectDatabase, unfinishedOperations } from './inspect.ts'
 import type { Database } from './schema.ts'
 import { sqliteDialect } from './dialects/sqlite.ts'
+import { sqliteReader } from './dialects/sqlite-reader.ts'
 import { migrations } from './migrations/index.ts'
+import { useReader } from './prepared.ts'
 
 export interface OpenOptions {
   /** This state folder has had a database before: an empty or missing one is refused. Default: false. */
@@ -26,9 +28,11 @@ export interface OpenOptions {
 export async function openDatabase(path: string, options: OpenOptions = {}): Promise<Kysely<Database>> {
   const provided = options.migrations ?? migrations
   const backup = path === ':memory:' ? undefined : prepare(path, provided, options)
-  const db = new Kysely<Database>({ dialect: sqliteDialect(path) })
+  const reader = path === ':memory:' ? undefined : sqliteReader(path)
+  const db = new Kysely<Database>({ dialect: sqliteDialect(path, () => reader?.close()) })
   try {
     await makeTables(db, provided)
+    if (reader !== undefined) useReader(db, reader)
   } catch (error) {
     await db.destroy()
     const copy = backup === undefined ? '' : ` A copy from before the upgrade is ${backup}.`

@@ -6,16 +6,28 @@ export interface Microversion {
   minor: number
 }
 
+/** Those of this program's own texts, parsed once. */
+const known = new Map<string, Microversion>()
+
+function knownMicroversion(text: string): Microversion {
+  const found = known.get(text) ?? parseMicroversion(text)
+  if (found === undefined) throw new Error(`not a microversion: ${text}`)
+  known.set(text, found)
+  return found
+}
+
 export const parseMicroversion = (text: string): Microversion | undefined => {
   const match = /^(\d{1,4})\.(\d{1,4})$/.exec(text.trim())
   return match === null ? undefined : { major: Number(match[1]), minor: Number(match[2]) }
 }
 
 export const atLeast = (version: Microversion, text: string): boolean => {
-  const other = parseMicroversion(text)
-  if (other === undefined) throw new Error(`not a microversion: ${text}`)
+  const other = knownMicroversion(text)
   return version.major > other.major || (version.major === other.major && version.minor >= other.minor)
 }
+
+const isAtMost = (version: Microversion, max: Microversion): boolean =>
+  version.major < max.major || (version.major === max.major && version.minor <= max.minor)
 
 export const formatMicroversion = (version: Microversion): string => `${version.major}.${version.minor}`
 
@@ -37,8 +49,8 @@ export function negotiate(
   range: MicroversionRange,
 ): Microversion {
   const asked = requested(headers, range)
-  const min = parseMicroversion(range.min) as Microversion
-  const max = parseMicroversion(range.max) as Microversion
+  const min = knownMicroversion(range.min)
+  const max = knownMicroversion(range.max)
   if (asked === undefined) return min
   if (asked === 'latest') return max
   const version = parseMicroversion(asked)
@@ -48,7 +60,7 @@ export function negotiate(
       `API Version String '${asked}' is of invalid format. It must be of the form MajorNum.MinorNum, or 'latest'.`,
     )
   }
-  if (!atLeast(version, range.min) || !atLeast(max, asked)) {
+  if (!atLeast(version, range.min) || !isAtMost(version, max)) {
     throw new DomainError(
       'notAcceptable',
       `Version ${asked} is not supported by the API. Minimum is ${range.min} and maximum is ${range.max}.`,

@@ -16,6 +16,13 @@ export interface VolumeLists {
   summary(filter: VolumeFilter): Promise<{ count: number; sizeGib: number }>
   /** Metadata of all matching volumes: for each key its distinct values. */
   metadataValues(filter: VolumeFilter): Promise<Record<string, string[]>>
+  /** What volumes that users see refer to, as it is now. To be read only: it is kept while nothing changes. */
+  referred(): Promise<{
+    /** By their ids. */
+    flexvols: ReadonlyMap<string, FlexVol>
+    types: ReadonlyMap<string, VolumeType>
+    services: readonly BlockService[]
+  }>
   /** The attachments of all the volumes of a page. */
   attachmentsOf(volumeIds: readonly string[]): Promise<Attachment[]>
   attachmentPage(request: AttachmentPageRequest): Promise<Attachment[]>

@@ -9,9 +9,13 @@ import { asUnavailable } from './sqlite-error.ts'
  * Kysely opens its transactions with a plain `begin`, which takes the write lock at the first write and then
  * fails where another process holds it; here each transaction takes it at once (`begin immediate`) and waits.
  * @param database its path, or one that is open.
+ * @param onClose called just before it is closed.
  */
-export function sqliteDialect(database: string | DatabaseSync): SqliteDialect {
-  return new TransactionalDialect({ database: () => Promise.resolve(openSqlite(database)) })
+export function sqliteDialect(
+  database: string | DatabaseSync,
+  onClose: () => void = () => {},
+): SqliteDialect {
+  return new TransactionalDialect({ database: () => Promise.resolve(openSqlite(database, onClose)) })
 }
 
 /**
@@ -37,7 +41,7 @@ class TransactionalDialect extends SqliteDialect {
  */
 const lockedForMs = 1000
 
-function openSqlite(database: string | DatabaseSync): SqliteDatabase {
+function openSqlite(database: string | DatabaseSync, onClose: () => void): SqliteDatabase {
   const db =
     typeof database === 'string' ? told(() => new DatabaseSync(database, { timeout: lockedForMs })) : database
   told(() => db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;'))
@@ -58,6 +62,8 @@ function openSqlite(database: string | DatabaseSync): SqliteDatabase {
     },
     close() {
       statements.clear()
+      // First whoever only reads: the last one to close writes the log into the database.
+      onClose()
       db.close()
     },
   }

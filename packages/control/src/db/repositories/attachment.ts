@@ -3,28 +3,54 @@ import { DomainError } from '@volant/contract'
 import type { Attachment } from '../../domain/volume.ts'
 import type { AttachmentRecords } from '../../ports/records.ts'
 import { defined, flag, isSet, parseObject } from '../columns.ts'
+import type { Tuple } from '../prepared.ts'
 import type { Database } from '../schema.ts'
 import type { AttachmentTable } from '../tables/storage.ts'
 import { removeAttachments } from './tombstone.ts'
 
-export const toAttachment = (row: Selectable<AttachmentTable>): Attachment => ({
-  id: row.id,
-  volumeId: row.volume_id,
-  serverId: row.server_id,
-  projectId: row.project_id,
-  host: row.host,
-  headId: row.head_id,
-  shareId: row.share_id,
-  rootOf: row.root_of,
-  status: row.status as Attachment['status'],
-  attachMode: row.attach_mode,
-  mountpoint: row.mountpoint,
-  bootIndex: row.boot_index,
-  deleteOnTermination: isSet(row.delete_on_termination),
-  connector: row.connector === null ? null : parseObject(row.connector),
-  attachedAt: row.attached_at,
-  createdAt: row.created_at,
+/** All of them, in the order in which `attachmentOfTuple` takes them. */
+export const attachmentColumns = [
+  'id',
+  'volume_id',
+  'server_id',
+  'project_id',
+  'host',
+  'head_id',
+  'share_id',
+  'root_of',
+  'status',
+  'attach_mode',
+  'mountpoint',
+  'boot_index',
+  'delete_on_termination',
+  'connector',
+  'attached_at',
+  'created_at',
+] as const satisfies (keyof AttachmentTable)[]
+
+export type AttachmentTuple = Tuple<AttachmentTable, typeof attachmentColumns>
+
+export const attachmentOfTuple = (row: AttachmentTuple): Attachment => ({
+  id: row[0],
+  volumeId: row[1],
+  serverId: row[2],
+  projectId: row[3],
+  host: row[4],
+  headId: row[5],
+  shareId: row[6],
+  rootOf: row[7],
+  status: row[8] as Attachment['status'],
+  attachMode: row[9],
+  mountpoint: row[10],
+  bootIndex: row[11],
+  deleteOnTermination: isSet(row[12]),
+  connector: row[13] === null ? null : parseObject(row[13]),
+  attachedAt: row[14],
+  createdAt: row[15],
 })
+
+export const toAttachment = (row: Selectable<AttachmentTable>): Attachment =>
+  attachmentOfTuple(attachmentColumns.map((column) => row[column]) as unknown as AttachmentTuple)
 
 const toColumns = (attachment: Partial<Attachment>): Updateable<AttachmentTable> =>
   defined({

@@ -6,7 +6,7 @@ import { defined } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { FlexVolTable } from '../tables/storage.ts'
 
-const toFlexVol = (row: Selectable<FlexVolTable>): FlexVol => ({
+export const toFlexVol = (row: Selectable<FlexVolTable>): FlexVol => ({
   id: row.id,
   cluster: row.cluster,
   name: row.name,

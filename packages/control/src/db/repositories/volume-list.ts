@@ -3,19 +3,36 @@ import { sql, type Expression, type ExpressionBuilder, type Kysely, type SqlBool
 import type { Attachment } from '../../domain/volume.ts'
 import type { VolumeFilter, VolumeSort, VolumeSortKey } from '../../domain/volume-query.ts'
 import type { AttachmentPageRequest, VolumeLists } from '../../ports/block-storage.ts'
+import { prepared, whileUnchanged } from '../prepared.ts'
 import type { Database } from '../schema.ts'
-import { toAttachment } from './attachment.ts'
+import { attachmentColumns, attachmentOfTuple, toAttachment, type AttachmentTuple } from './attachment.ts'
+import { blockServiceRecords } from './block-service.ts'
+import { toFlexVol } from './flexvol.ts'
 import { isShown } from './hidden.ts'
 import { afterKey, contains, hasPair, oneOf, timeIs, withTieBreak } from './keyset.ts'
+import { isWhole, volumePages } from './volume-page.ts'
+import { volumeTypeRecords } from './volume-type.ts'
 import { volumeOf } from './volume.ts'
 
 type Where = ExpressionBuilder<Database, 'volumes'>
 
 export function volumeLists(db: Kysely<Database>): VolumeLists {
+  const commonPage = volumePages(db)
+  const attachmentsOf = prepared<{ ids: string }, AttachmentTuple>(db, (given) =>
+    db
+      .selectFrom('attachments')
+      .select(attachmentColumns)
+      // One statement for pages of any length.
+      .where('volume_id', 'in', sql<string>`(select value from json_each(${given('ids')}))`)
+      .orderBy('created_at'),
+  )
   const matching = (filter: VolumeFilter) =>
     db.selectFrom('volumes').where((eb) => eb.and(conditions(eb, filter)))
   return {
+    referred: whileUnchanged(db, () => readReferred(db)),
     async page(request) {
+      const common = commonPage(request)
+      if (common !== undefined) return common
       const sort = withTieBreak(request.sort)
       let query = matching(request.filter).selectAll('volumes')
       if (request.marker !== undefined) {
@@ -63,13 +80,7 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
     },
     async attachmentsOf(volumeIds) {
       if (volumeIds.length === 0) return []
-      const rows = await db
-        .selectFrom('attachments')
-        .selectAll()
-        .where('volume_id', 'in', volumeIds)
-        .orderBy('created_at')
-        .execute()
-      return rows.map(toAttachment)
+      return (await attachmentsOf({ ids: JSON.stringify(volumeIds) })).map(attachmentOfTuple)
     },
     attachmentPage: (request) => attachmentPage(db, request),
     async leftRootDisks() {
@@ -93,12 +104,23 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
   }
 }
 
+/** Those of shares are nobody's pools; there may be many of them. */
+async function readReferred(db: Kysely<Database>): ReturnType<VolumeLists['referred']> {
+  const flexvols = await db.selectFrom('flexvols').selectAll().where('share_id', 'is', null).execute()
+  return {
+    flexvols: new Map(flexvols.map((row) => [row.id, toFlexVol(row)])),
+    services: await blockServiceRecords(db).list(),
+    types: new Map((await volumeTypeRecords(db).list()).map((type) => [type.id, type])),
+  }
+}
+
 /** Number and size of all of a project's volumes, which are kept; undefined where the filter asks for other ones. */
 async function ofProject(
   db: Kysely<Database>,
-  { projectId, ...others }: VolumeFilter,
+  filter: VolumeFilter,
 ): Promise<{ count: number; sizeGib: number } | undefined> {
-  if (projectId === undefined || Object.values(others).some((value) => value !== undefined)) return undefined
+  const { projectId } = filter
+  if (projectId === undefined || !isWhole(filter)) return undefined
   const row = await db
     .selectFrom('block_usage')
     .select(['count', 'size_gib'])

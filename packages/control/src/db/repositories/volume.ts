@@ -3,6 +3,7 @@ import type { Insertable, Kysely, Selectable, Updateable } from 'kysely'
 import type { MigrationStatus, Volume, VolumeStatus } from '../../domain/volume.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { VolumeRecords } from '../../ports/records.ts'
+import { prepared, type Tuple } from '../prepared.ts'
 import type { Database } from '../schema.ts'
 import type { VolumeTable } from '../tables/storage.ts'
 import { removeAttachments } from './tombstone.ts'
@@ -11,9 +12,12 @@ export const volumeNotFound = (volumeId: string): DomainError =>
   new DomainError('notFound', `Volume ${volumeId} could not be found.`)
 
 export function volumeRecords(db: Kysely<Database>, clock: Clock): VolumeRecords {
+  const byId = prepared<{ id: string }, VolumeTuple>(db, (given) =>
+    db.selectFrom('volumes').select(volumeColumns).where('id', '=', given('id')),
+  )
   const find = async (volumeId: string): Promise<Volume | undefined> => {
-    const row = await db.selectFrom('volumes').selectAll().where('id', '=', volumeId).executeTakeFirst()
-    return row === undefined ? undefined : volumeOf(row)
+    const [row] = await byId({ id: volumeId })
+    return row === undefined ? undefined : volumeOfTuple(row)
   }
   return {
     find,
@@ -57,31 +61,63 @@ export function volumeRecords(db: Kysely<Database>, clock: Clock): VolumeRecords
   }
 }
 
-export const volumeOf = (row: Selectable<VolumeTable>): Volume => ({
-  id: row.id,
-  projectId: row.project_id,
-  userId: row.user_id,
-  name: row.name,
-  description: row.description,
-  sizeGib: row.size_gib,
-  status: row.status as VolumeStatus,
-  migrationStatus: row.migration_status as MigrationStatus | null,
-  previousStatus: row.previous_status as VolumeStatus | null,
-  bootable: row.bootable !== 0,
-  multiattach: row.multiattach !== 0,
-  availabilityZone: row.availability_zone,
-  volumeTypeId: row.volume_type_id,
-  flexvolId: row.flexvol_id,
-  imageId: row.image_id,
-  sourceVolid: row.source_volid,
-  snapshotId: row.snapshot_id,
-  shareId: row.share_id,
-  rootOf: row.root_of,
-  metadata: textsOf(row.metadata),
-  imageMetadata: textsOf(row.image_metadata),
-  createdAt: row.created_at,
-  updatedAt: row.updated_at,
+/** All of them, in the order in which `volumeOfTuple` takes them. */
+export const volumeColumns = [
+  'id',
+  'project_id',
+  'user_id',
+  'name',
+  'description',
+  'size_gib',
+  'status',
+  'migration_status',
+  'previous_status',
+  'bootable',
+  'multiattach',
+  'availability_zone',
+  'volume_type_id',
+  'flexvol_id',
+  'image_id',
+  'source_volid',
+  'snapshot_id',
+  'share_id',
+  'root_of',
+  'metadata',
+  'image_metadata',
+  'created_at',
+  'updated_at',
+] as const satisfies (keyof VolumeTable)[]
+
+export type VolumeTuple = Tuple<VolumeTable, typeof volumeColumns>
+
+export const volumeOfTuple = (row: VolumeTuple): Volume => ({
+  id: row[0],
+  projectId: row[1],
+  userId: row[2],
+  name: row[3],
+  description: row[4],
+  sizeGib: row[5],
+  status: row[6] as VolumeStatus,
+  migrationStatus: row[7] as MigrationStatus | null,
+  previousStatus: row[8] as VolumeStatus | null,
+  bootable: row[9] !== 0,
+  multiattach: row[10] !== 0,
+  availabilityZone: row[11],
+  volumeTypeId: row[12],
+  flexvolId: row[13],
+  imageId: row[14],
+  sourceVolid: row[15],
+  snapshotId: row[16],
+  shareId: row[17],
+  rootOf: row[18],
+  metadata: textsOf(row[19]),
+  imageMetadata: textsOf(row[20]),
+  createdAt: row[21],
+  updatedAt: row[22],
 })
+
+export const volumeOf = (row: Selectable<VolumeTable>): Volume =>
+  volumeOfTuple(volumeColumns.map((column) => row[column]) as unknown as VolumeTuple)
 
 /** Most volumes have no metadata; those need no parser. */
 const textsOf = (json: string): Record<string, string> =>

@@ -1,0 +1,123 @@
+import assert from 'node:assert/strict'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { test, type TestContext } from 'node:test'
+import { sql, type Kysely } from 'kysely'
+import { openDatabase } from './open.ts'
+import { prepared, whileUnchanged } from './prepared.ts'
+import { volumeColumns, volumeRecords } from './repositories/volume.ts'
+import { volumeLists } from './repositories/volume-list.ts'
+import type { Database } from './schema.ts'
+
+const clock = { now: () => new Date('2026-02-01T00:00:00Z') }
+
+async function open(t: TestContext, where: 'file' | 'memory'): Promise<Kysely<Database>> {
+  const folder = mkdtempSync(join(tmpdir(), 'vdb-'))
+  const db = await openDatabase(where === 'file' ? join(folder, 'volant.db') : ':memory:')
+  t.after(async () => {
+    await db.destroy()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  return db
+}
+
+async function insertVolumes(db: Kysely<Database>, count: number): Promise<string[]> {
+  const ids = Array.from({ length: count }, (_, i) => `v${String(i).padStart(3, '0')}`)
+  for (const [i, id] of ids.entries()) {
+    // Five at a time share a creation time; every seventh is hidden.
+    const at = `2026-01-01T00:00:${String(Math.floor(i / 5)).padStart(2, '0')}.000Z`
+    await sql`insert into volumes (id, project_id, user_id, size_gib, status, availability_zone, root_of, created_at)
+      values (${id}, ${i % 2 === 0 ? 'p' : 'q'}, 'u', 1, 'available', 'nova', ${i % 7 === 0 ? 's' : null}, ${at})`.execute(
+      db,
+    )
+  }
+  return ids
+}
+
+for (const where of ['file', 'memory'] as const) {
+  test(`${where}: a prepared query gives each time what is asked, and at once what was written`, async (t) => {
+    const db = await open(t, where)
+    await insertVolumes(db, 3)
+    const named = prepared<{ id: string; size: number }, [id: string, name: string | null]>(db, (given) =>
+      db
+        .selectFrom('volumes')
+        .select(['id', 'name'])
+        .where('size_gib', '=', given('size'))
+        .where('status', '=', 'available')
+        .where('id', '=', given('id')),
+    )
+    assert.deepEqual(await named({ id: 'v001', size: 1 }), [['v001', null]])
+    assert.deepEqual(await named({ id: 'v002', size: 1 }), [['v002', null]])
+    assert.deepEqual(await named({ id: 'v002', size: 2 }), [])
+    for (let i = 0; i < 50; i += 1) {
+      await db
+        .updateTable('volumes')
+        .set({ name: `n${i}` })
+        .where('id', '=', 'v001')
+        .execute()
+      assert.deepEqual(await named({ id: 'v001', size: 1 }), [['v001', `n${i}`]])
+    }
+  })
+
+  test(`${where}: what is remembered is read anew after each commit`, async (t) => {
+    const db = await open(t, where)
+    await insertVolumes(db, 1)
+    let loads = 0
+    const name = whileUnchanged(db, async () => {
+      loads += 1
+      return (await db.selectFrom('volumes').select('name').executeTakeFirstOrThrow()).name
+    })
+    assert.equal(await name(), null)
+    assert.equal(await name(), null)
+    for (let i = 0; i < 50; i += 1) {
+      await db
+        .updateTable('volumes')
+        .set({ name: `n${i}` })
+        .execute()
+      assert.equal(await name(), `n${i}`)
+    }
+    if (where === 'file') assert.equal(loads, 51)
+  })
+
+  test(`${where}: the common lists are the ones that any other query would give`, async (t) => {
+    const db = await open(t, where)
+    const ids = await insertVolumes(db, 60)
+    const lists = volumeLists(db)
+    for (const projectId of [undefined, 'p', 'q', 'nobody']) {
+      for (const direction of ['asc', 'desc'] as const) {
+        for (const marker of [undefined, ids[1], ids[33], ids[58]]) {
+          for (const [limit, offset] of [[7, 0] as const, [100, 3] as const, [0, 0] as const]) {
+            const sort = [{ key: 'created_at' as const, direction }]
+            const page = { sort, limit, offset, ...(marker !== undefined && { marker }) }
+            const filter = projectId === undefined ? {} : { projectId }
+            const common = await lists.page({ ...page, filter })
+            // A condition that all meet: that list is none of the common ones.
+            const other = await lists.page({ ...page, filter: { ...filter, sizes: [1] } })
+            assert.deepEqual(common, other)
+          }
+        }
+      }
+    }
+    const sort = [{ key: 'created_at' as const, direction: 'desc' as const }]
+    const unknown = { filter: {}, sort, limit: 9, offset: 0, marker: ids[0] ?? '' }
+    await assert.rejects(lists.page(unknown), /could not be found/, 'a hidden one is no marker')
+  })
+}
+
+test('a transaction sees what it did, and others what is committed', async (t) => {
+  const db = await open(t, 'file')
+  await insertVolumes(db, 2)
+  await db.transaction().execute(async (trx) => {
+    await trx.updateTable('volumes').set({ name: 'new' }).where('id', '=', 'v001').execute()
+    assert.equal((await volumeRecords(trx, clock).find('v001'))?.name, 'new')
+    assert.equal((await volumeRecords(db, clock).find('v001'))?.name, null)
+  })
+  assert.equal((await volumeRecords(db, clock).find('v001'))?.name, 'new')
+})
+
+test('all columns of a volume are read', async (t) => {
+  const db = await open(t, 'memory')
+  const { rows } = await sql<{ name: string }>`select name from pragma_table_info('volumes')`.execute(db)
+  assert.deepEqual(rows.map(({ name }) => name).toSorted(), [...volumeColumns].toSorted())
+})

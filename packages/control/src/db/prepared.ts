@@ -1,0 +1,62 @@
+import { sql, type CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
+import type { SqliteReader } from './dialects/sqlite-reader.ts'
+import type { Database } from './schema.ts'
+
+/** Of the databases that have one: those in files. */
+const readers = new WeakMap<Kysely<Database>, SqliteReader>()
+
+export const useReader = (db: Kysely<Database>, reader: SqliteReader): void => void readers.set(db, reader)
+
+type Arguments = Record<string, string | number | null>
+/** What stands for an argument in a query that is prepared. */
+export type Given<A extends Arguments> = <Name extends keyof A & string>(name: Name) => RawBuilder<A[Name]>
+
+/** The values of these columns, as a row of a prepared query has them. */
+export type Tuple<Table, Columns extends readonly (keyof Table)[]> = {
+  [Index in keyof Columns]: Table[Columns[Index]]
+}
+
+class Placeholder {
+  readonly name: string
+  constructor(name: string) {
+    this.name = name
+  }
+}
+
+/**
+ * A query that is built and compiled once and run with other arguments each time; for what is read so often that
+ * building it costs more than running it. Rows are the values of the selected columns, in their order: no two may
+ * have the same name. In a transaction it sees what the transaction has done, else what is committed.
+ */
+export function prepared<A extends Arguments, Row extends readonly unknown[]>(
+  db: Kysely<Database>,
+  build: (given: Given<A>) => { compile(): CompiledQuery },
+): (given: A) => Promise<Row[]> {
+  let query: CompiledQuery | undefined
+  return async (given) => {
+    query ??= build((name) => sql`${new Placeholder(name)}`).compile()
+    const parameters = query.parameters.map((value) =>
+      value instanceof Placeholder ? given[value.name] : value,
+    )
+    const reader = readers.get(db)
+    if (reader !== undefined) return reader.rows(query.sql, parameters) as unknown[] as Row[]
+    const { rows } = await db.executeQuery<object>({ ...query, parameters })
+    return rows.map((row) => Object.values(row) as unknown as Row)
+  }
+}
+
+/**
+ * What `load` returned, for as long as nothing at all was committed: what it read is as it was. For little that is
+ * read with each request. Nobody may change what it returns.
+ */
+export function whileUnchanged<T>(db: Kysely<Database>, load: () => Promise<T>): () => Promise<T> {
+  let last: { version: number; value: T } | undefined
+  return async () => {
+    const reader = readers.get(db)
+    if (reader === undefined) return load()
+    // Before it is read: what is committed meanwhile makes it old at once, never new too early.
+    const version = reader.version()
+    if (last?.version !== version) last = { version, value: await load() }
+    return last.value
+  }
+}
