@@ -84,6 +84,8 @@ export async function registerQuietProbe(
   plane: Plane,
   name = 'quiet-probe',
   load = 'probe.iops=250 probe.span=24M',
+  /** Without any, as `volant-probe`, a server that is made of it has no root disk. */
+  data = Buffer.alloc(0),
 ): Promise<string> {
   const { session, image } = plane.client
   const { kernel_id, ramdisk_id, os_command_line } = await image.named('volant-probe')
@@ -99,8 +101,7 @@ export async function registerQuietProbe(
   const answer = await fetch(`${session.url}/image/v2/images/${id}/file`, {
     method: 'PUT',
     headers: { 'content-type': 'application/octet-stream', 'x-auth-token': await adminToken(plane) },
-    // Without data, as `volant-probe`: it has no root disk.
-    body: Buffer.alloc(0),
+    body: data,
   })
   if (!answer.ok) throw new Error(`the image of the probe is refused: ${await answer.text()}`)
   return body.name

@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { after, before, describe, test } from 'node:test'
 import { registerQuietProbe } from '../crash/world.ts'
 import { carryOut } from './drain.ts'
@@ -14,7 +15,12 @@ describe('a compute host is emptied, and filled again, while its guests write', 
   before(async () => {
     rig = await openHostRig({ hosts: 2 })
     await registerQuietProbe(rig.plane)
-    writers = await Promise.all(['one', 'other'].map((name) => bootWriter(rig, { name, host: 'compute-1' })))
+    const image = await registerQuietProbe(rig.plane, 'probe-with-data', undefined, randomBytes(2 ** 20))
+    const host = 'compute-1'
+    writers = await Promise.all([
+      bootWriter(rig, { name: 'one', host }),
+      bootWriter(rig, { name: 'other', host, image, rootDisk: true }),
+    ])
   })
   after(() => rig?.close())
 

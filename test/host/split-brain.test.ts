@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
@@ -31,8 +32,9 @@ describe('split brain: a host that is cut off, and whose guest writes on', { ski
 
   before(async () => {
     rig = await openHostRig({ hosts: 2, program })
-    await registerQuietProbe(rig.plane)
-    writer = await bootWriter(rig, { name: 'writer', host: 'compute-1', volumes: 2 })
+    const image = await registerQuietProbe(rig.plane, 'probe-with-data', undefined, randomBytes(2 ** 20))
+    const disks = { volumes: 2, image, rootDisk: true }
+    writer = await bootWriter(rig, { name: 'writer', host: 'compute-1', ...disks })
   })
   after(() => rig?.close())
 

@@ -31,6 +31,8 @@ export interface WriterOptions {
   metadata?: Record<string, string>
   /** The image that it boots from; absent: `quiet-probe`. */
   image?: string
+  /** It boots from a root disk that is made of the image's data, a hidden volume, and not from a volume. */
+  rootDisk?: boolean
 }
 
 export const call = (plane: Plane, method: string, path: string, body?: unknown): Promise<unknown> =>
@@ -42,14 +44,15 @@ export const call = (plane: Plane, method: string, path: string, body?: unknown)
 export const act = (plane: Plane, { serverId }: Pick<Writer, 'serverId'>, body: unknown): Promise<unknown> =>
   call(plane, 'POST', `/servers/${serverId}/action`, body)
 
-/** A server on that host that boots from a volume. Returns when its guest's writes to each volume are acknowledged. */
+/** A server on that host that boots from a volume, or from its root disk. Returns when its guest's writes to each volume are acknowledged. */
 export async function bootWriter(rig: HostRig, options: WriterOptions): Promise<Writer> {
   const { plane, network } = rig
   const { name, host, volumes = 1, memoryMiB = 128, hasPort = false, metadata = {} } = options
   const image = await plane.client.image.named(options.image ?? 'quiet-probe')
-  const disks = Array.from({ length: volumes }, (_, i) => ({
-    boot_index: i === 0 ? 0 : -1,
-    ...(i === 0 ? { source_type: 'image', uuid: image['id'] } : { source_type: 'blank' }),
+  const { rootDisk = false } = options
+  const disks = Array.from({ length: rootDisk ? volumes - 1 : volumes }, (_, i) => ({
+    boot_index: i === 0 && !rootDisk ? 0 : -1,
+    ...(i === 0 && !rootDisk ? { source_type: 'image', uuid: image['id'] } : { source_type: 'blank' }),
     destination_type: 'volume',
     volume_size: 1,
     delete_on_termination: true,
@@ -59,7 +62,8 @@ export async function bootWriter(rig: HostRig, options: WriterOptions): Promise<
     host,
     flavorRef: await flavorOf(plane, memoryMiB),
     networks: hasPort ? [{ uuid: network.bridge }] : 'none',
-    block_device_mapping_v2: disks,
+    ...(rootDisk && { imageRef: image['id'] }),
+    ...(disks.length > 0 && { block_device_mapping_v2: disks }),
     metadata,
   }
   const made = (await call(plane, 'POST', '/servers', { server })) as { server: { id: string } }
@@ -68,7 +72,10 @@ export async function bootWriter(rig: HostRig, options: WriterOptions): Promise<
   const shown = await plane.client.compute.show(serverId)
   const writer: Writer = {
     serverId,
-    volumeIds: (shown['os-extended-volumes:volumes_attached'] ?? []).map(({ id }) => id),
+    volumeIds: [
+      ...rootDisksOf(plane, serverId),
+      ...(shown['os-extended-volumes:volumes_attached'] ?? []).map(({ id }) => id),
+    ],
     macs: macsOf(plane, serverId),
     boots: 1,
   }
@@ -89,6 +96,10 @@ async function flavorOf(plane: Plane, memoryMiB: number): Promise<string> {
   // Of two that make it at once, one finds it there.
   return (await find()) ?? make().catch(async (error: unknown) => (await find()) ?? Promise.reject(error))
 }
+
+/** No API tells of it. */
+const rootDisksOf = ({ stateDir }: Plane, serverId: string): string[] =>
+  rowsOf(stateDir, 'select id from volumes where root_of = ?', serverId).map(({ id }) => String(id))
 
 function macsOf({ stateDir }: Plane, serverId: string): string[] {
   const [row] = rowsOf(stateDir, 'select nics from servers where id = ?', serverId)
