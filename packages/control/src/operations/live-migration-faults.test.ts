@@ -303,20 +303,26 @@ async function assertNeverTwo(machines: Machines, goesBack: boolean): Promise<vo
       .flatMap((agent) => [...agent.holders.values()])
       .filter(({ image, spec }) => image?.kind === 'file' || (image !== null && exported(spec.holderId)))
       .map(({ spec }) => spec.holderId)
-  const most: number[] = []
-  for (const agent of it.world.holders.values()) {
-    const ensure = agent.ensureHolder.bind(agent)
-    agent.ensureHolder = async (...args) => {
-      const status = await ensure(...args)
-      const volumes = withAccess().map((id) => heads.get(id))
-      most.push(volumes.length - new Set(volumes).size)
-      return status
+  const seen = new Set<string>()
+  let most = 0
+  const look = <A extends unknown[], R>(call: (...args: A) => Promise<R>) =>
+    async function (...args: A): Promise<R> {
+      const result = await call(...args)
+      const opened = withAccess()
+      for (const id of opened) seen.add(id)
+      most = Math.max(most, opened.length - new Set(opened.map((id) => heads.get(id))).size)
+      return result
     }
-  }
+  for (const agent of it.world.holders.values()) agent.ensureHolder = look(agent.ensureHolder.bind(agent))
+  const storage = storageOf(it)
+  storage.ensureExport = look(storage.ensureExport.bind(storage))
   const run = await carriedOut(it)
   assert.equal(run.state, goesBack ? 'failed' : 'succeeded')
-  const expected = goesBack ? [0, 0, 0, 0] : [0, 0]
-  assert.deepEqual(most, expected, 'as each of the two volumes was opened, nobody else had access to it')
+  assert.equal(most, 0, 'whenever a volume was opened, nobody else had access to it')
+  const given = it.input.disks.filter(({ toHeadId }) => seen.has(toHeadId))
+  assert.equal(given.length, it.input.disks.length, 'the destination was given all of them')
+  const last = it.input.disks.map(({ fromHeadId, toHeadId }) => (goesBack ? fromHeadId : toHeadId))
+  assert.deepEqual(withAccess().toSorted(), last.toSorted())
   await it.close()
 }
 
