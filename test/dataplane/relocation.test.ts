@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict'
+import { randomBytes } from 'node:crypto'
+import { readFile, writeFile } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
 import { isDomainError } from '@volant/contract'
@@ -115,4 +117,31 @@ test('a thin image stays thin: the target gets the blocks that the source has', 
   assert.ok((to?.allocatedBytes ?? 0) <= 1.01 * (from?.allocatedBytes ?? 0))
   assert.ok((to?.allocatedBytes ?? 0) < 512 * MiB)
   assert.deepEqual(await lostWrites(target.access.path, result), [])
+})
+
+test('zeroes that the source has written are holes of the target, and all else is there', async (t) => {
+  const rig = await openRig(t)
+  const [source, target] = [await rig.newImage(64 * MiB), await rig.newImage(64 * MiB)]
+  const data = randomBytes(4 * MiB)
+  const content = Buffer.alloc(64 * MiB)
+  for (const at of [0, 20 * MiB, 60 * MiB]) data.copy(content, at)
+  await writeFile(source.access.path, content)
+  assert.ok(((await rig.storage.imageInfo(source.ref))?.allocatedBytes ?? 0) >= 64 * MiB)
+  await head(rig, source.access)
+  const inFlightBytes = 1 * MiB
+  await rig.holders.ensureMirror(caller, {
+    holderId,
+    jobId: 'op',
+    target: target.access,
+    rate: 0,
+    inFlightBytes,
+  })
+  await ready(rig, 'op')
+  await rig.holders.prepareCutover(caller, holderId, 'op', 5000)
+  await rig.holders.commitCutover(caller, holderId, 'op')
+  await rig.holders.finalizeCutover(caller, holderId, 'op', target.access)
+  await rig.holders.ensureNoHolder(caller, holderId)
+  const occupied = (await rig.storage.imageInfo(target.ref))?.allocatedBytes ?? 0
+  assert.ok(occupied >= 12 * MiB && occupied <= 13 * MiB, `${occupied} bytes of 12 MiB of data`)
+  assert.ok(content.equals(await readFile(target.access.path)))
 })

@@ -35,10 +35,16 @@ export interface BlockdevOptions {
   reconnectDelaySeconds: number
   /** The same daemon has the image open already, and with it the file's lock. */
   isSecondOpen?: boolean
+  /**
+   * A request that writes nothing but zeroes makes a hole. A copy's target has this, for a source may have lost its holes; a
+   * mirror writes a MiB at a time, so what gets its hole back is a run of zeroes of that length.
+   */
+  makesHoles?: boolean
 }
 
 /** The `blockdev-add` arguments that open an image. The format is named, never probed; what is open is locked. */
 export function imageBlockdev(image: ImageAccess, options: BlockdevOptions): Record<string, unknown> {
+  const zeroes = options.makesHoles === true ? { 'detect-zeroes': 'unmap' } : {}
   if (image.kind === 'file') {
     const file = {
       driver: 'file',
@@ -48,7 +54,14 @@ export function imageBlockdev(image: ImageAccess, options: BlockdevOptions): Rec
       discard: 'unmap',
       cache: { direct: true },
     }
-    return { driver: 'raw', 'node-name': options.nodeName, discard: 'unmap', cache: { direct: true }, file }
+    return {
+      driver: 'raw',
+      'node-name': options.nodeName,
+      discard: 'unmap',
+      ...zeroes,
+      cache: { direct: true },
+      file,
+    }
   }
   return {
     driver: 'nbd',
@@ -57,6 +70,7 @@ export function imageBlockdev(image: ImageAccess, options: BlockdevOptions): Rec
     export: image.exportName,
     'reconnect-delay': options.reconnectDelaySeconds,
     discard: 'unmap',
+    ...zeroes,
     'tls-creds': daemonNames.tlsCredentials,
     'tls-hostname': image.tlsHostname,
   }

@@ -93,7 +93,7 @@ export async function startMirror(holder: Holder, request: MirrorRequest): Promi
     throw new DomainError('internal', `Holder ${holder.id} has no image node.`)
   const nodeName = freeNodeName(target.imageId, graph.nodeNames)
   const { aio } = await probeAio()
-  const options = { nodeName, aio, reconnectDelaySeconds: reconnectDelay.mirrorTarget }
+  const options = { nodeName, aio, reconnectDelaySeconds: reconnectDelay.mirrorTarget, makesHoles: true }
   await holder.qmp.execute('blockdev-add', imageBlockdev(target, options))
   try {
     const copy = { rate, besideClient: holder.record.serves, changesOnly, ...buffer }
