@@ -54,18 +54,20 @@ export const livePoints: readonly HostPoint[] = [
     'beginSwitchover',
     'before',
   ]),
-  point(['switching', 'the agent waits for a decision', 'compute', 'beginSwitchover', 'after']),
+  point([
+    'switching',
+    'the rest is being sent; the agent waits for a decision',
+    'compute',
+    'beginSwitchover',
+    'after',
+  ]),
   point(['fencing', "an export of the source's is closed", 'storage', 'ensureNoExport', 'after'], {
     since: 'beginSwitchover',
   }),
-  point([
-    'fenced',
-    'the source has no access; the rest is about to be sent',
-    'compute',
-    'continueMigration',
-    'before',
-  ]),
-  point(['given', 'a head of the destination has its image', 'holders', 'ensureHolder', 'after'], {
+  point(['fenced', 'the source has no access, nobody has', 'storage', 'ensureExport', 'before'], {
+    since: 'beginSwitchover',
+  }),
+  point(['given', 'a head of the destination has its image', 'storage', 'ensureExport', 'after'], {
     since: 'beginSwitchover',
   }),
   point(['sent', 'all of the memory is sent', 'compute', 'continueMigration', 'after']),
