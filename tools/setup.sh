@@ -13,7 +13,7 @@ npm_version=10.9.9
 # The data plane, what builds the probe guest, the stock OpenStack clients, aggregates that are files (mount and losetup
 # are in Debian's base), what drives ONTAP's REST API from a shell, and shares: the NFS server, the bus on which its
 # exports are changed, and what the block device below a share is built with.
-packages='qemu-system-x86 qemu-utils qemu-block-extra libnbd-bin gnutls-bin iproute2 gcc libc6-dev cpio xz-utils python3-openstackclient python3-cinderclient python3-novaclient xfsprogs jq curl nfs-ganesha nfs-ganesha-vfs dbus libnbd-dev python3-manilaclient'
+packages='qemu-system-x86 qemu-utils qemu-block-extra libnbd-bin gnutls-bin iproute2 gcc libc6-dev cpio xz-utils python3-openstackclient python3-cinderclient python3-novaclient xfsprogs jq curl nfs-ganesha nfs-ganesha-vfs dbus libnbd-dev python3-manilaclient util-linux-extra'
 kernel_package=linux-image-cloud-amd64
 
 help() {

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict'
-import { execFileSync } from 'node:child_process'
+import { execFileSync, spawnSync } from 'node:child_process'
 import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -191,6 +191,37 @@ test('a source that is written to while it is copied makes no target', { skip: s
   await until('it has failed', async () => (await status()).phase === 'failed')
   assert.match((await status()).error ?? '', /somebody wrote to the source/)
   assert.equal(await storage.imageInfo(to), undefined)
+})
+
+test('a copy leaves the page cache to others, while it runs and afterwards', { skip: skipXfs }, async (t) => {
+  const { storage, newImage, ref, pathOf } = await openCopyRig(t)
+  const from = await newImage('one', 96 * MiB)
+  const to = ref('two')
+  write(pathOf(from), 0, 96 * MiB)
+  execFileSync('dd', [`if=${pathOf(from)}`, 'iflag=nocache', 'count=0', 'status=none'])
+  execFileSync('sync', [pathOf(from)])
+  execFileSync('dd', [`if=${pathOf(from)}`, 'iflag=nocache', 'count=0', 'status=none'])
+  /** Of one that is renamed meanwhile: nothing. */
+  const cachedOf = (path: string): number => {
+    const words = ['--noheadings', '--bytes', '--output', 'RES', path]
+    return Number(spawnSync('fincore', words, { encoding: 'utf8' }).stdout.trim())
+  }
+  const cached = (): number =>
+    [from, to].reduce((sum, image) => sum + cachedOf(pathOf(image)), cachedOf(`${pathOf(to)}.new`))
+  assert.ok(cached() < MiB, 'the source is not cached to begin with')
+  await storage.ensureImageCopy(caller, { from, to, rate: 48 * MiB })
+  let [most, looks] = [0, 0]
+  await until('it is done', async () => {
+    most = Math.max(most, cached())
+    looks += 1
+    return (await storage.imageCopyStatus(to.imageId)).phase === 'done'
+  })
+  t.diagnostic(`at most ${(most / MiB).toFixed(1)} of 192 MiB, in ${looks} looks`)
+  assert.ok(looks > 5 && most > 0)
+  // 8 MiB are read ahead, and as much is on its way to the disk; twice that, for what the kernel does by itself.
+  assert.ok(most < 48 * MiB, `${most} bytes cached`)
+  assert.ok(cached() < 2 * MiB)
+  assert.equal(hashOf(pathOf(to)), hashOf(pathOf(from)))
 })
 
 test('the speed of copies, beside that of cp', { skip: skipXfs }, async (t) => {
