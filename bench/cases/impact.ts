@@ -2,19 +2,20 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { oneMachine } from '../../test/crash/world.ts'
 import { openPlane, type Plane } from '../../test/migration/plane.ts'
 import { row, spreadOf, type BenchCase, type BenchContext, type Measured, type Row } from '../bench-case.ts'
-import type { Chart, RangeFigure } from '../chart/chart.ts'
+import type { Chart, Panel, RangeFigure } from '../chart/chart.ts'
 import { median, monotonicMs, ratios } from '../measure.ts'
 import { together, type Waits } from '../rig/guest-waits.ts'
+import { ratesOf } from '../rig/image-growth.ts'
 import { bootLoaded, startBareLoaded, type LoadedGuest, type LoadOptions } from '../rig/loaded-guest.ts'
 import { processorSeconds } from '../rig/processor-time.ts'
 
 const gibibyte = 2 ** 30
 const rates = [500, 2000]
 /** What is measured before a copy begins, and after it is over. */
-const beforeMs = 2500
-const afterMs = 1200
+const beforeMs = 2000
+const afterMs = 1000
 /** Until a guest that stood still has its rate again. */
-const warmMs = 1000
+const warmMs = 700
 
 const ways = ['governed', 'full', 'bare'] as const
 type Way = (typeof ways)[number]
@@ -30,12 +31,14 @@ interface Felt {
   during: Waits
   after: Waits
   copyMs: number
-  /** Processor seconds for each GiB, beyond what the load alone costs: of the daemons, and with the guest's QEMU. */
-  daemons: number
-  withGuest: number
+  /** From the request to the end. */
+  totalMs: number
+  /** Processor seconds of the daemons for each GiB, beyond what as many requests cost without the copy. */
+  processor: number
+  /** Seconds from the copy's beginning, and MiB/s. */
+  rates: [number, number][]
   /** Seconds from the copy's beginning, and the p99 of what ended just before, milliseconds. */
   p99s: [number, number][]
-  overMs: number
 }
 
 /** What a guest with a fixed rate of requests feels of a copy of its disk, governed and not, beside bare QEMU. */
@@ -54,7 +57,6 @@ export const impact: BenchCase = {
       for (const [i, iops] of rates.entries()) {
         const share = begun + ((context.deadline - begun) * (i + 1)) / rates.length
         await measure({ plane, iops, until: share, context, found })
-        context.keep(found)
       }
       return found
     } finally {
@@ -74,7 +76,7 @@ interface Order {
 
 async function measure({ plane, iops, until, context, found }: Order): Promise<void> {
   const { quick, say, folder } = context
-  const options: LoadOptions = { iops, sizeBytes: (quick ? 1 : 2) * gibibyte }
+  const options: LoadOptions = { iops, sizeBytes: gibibyte }
   const { compute_hosts: hosts } = await plane.client.ndo.status()
   const accelerator = hosts[0]?.accelerator === 'kvm' ? 'kvm' : 'tcg'
   say(`${iops} requests/s: two guests, with ${options.sizeBytes / gibibyte} GiB each`)
@@ -90,6 +92,7 @@ async function measure({ plane, iops, until, context, found }: Order): Promise<v
       return felt
     }
     const results: Record<Way, Felt[]> = { governed: [], full: [], bare: [] }
+    const [rows, charts] = [found.rows, found.charts ?? []]
     for (let round = 0; round < (quick ? 2 : 5); round += 1) {
       // A round that has begun is ended: fewer of them are better than none with all three.
       if (round > 1 && performance.now() > until) break
@@ -103,9 +106,10 @@ async function measure({ plane, iops, until, context, found }: Order): Promise<v
           found.omissions?.push(why)
         }
       }
+      found.rows = [...rows, ...rowsOf(iops, results, options)]
+      found.charts = [...charts, ...chartsOf(iops, results)]
+      context.keep(found)
     }
-    found.rows.push(...rowsOf(iops, results, options))
-    found.charts?.push(...chartsOf(iops, results))
   } finally {
     await bare.stop()
     await volant.pause().catch(() => {})
@@ -120,31 +124,28 @@ async function copyOnce(guest: LoadedGuest, options: LoadOptions, pace: string |
   await sleep(warmMs)
   const waits = guest.watch()
   try {
-    const [daemons, hypervisor] = [await guest.daemons(), await guest.hypervisor()]
-    const used = (): [number, number] => [processorSeconds(daemons), processorSeconds(hypervisor)]
-    const [watched, usedAtFirst] = [monotonicMs(), used()]
+    const daemons = await guest.daemons()
+    const [watched, usedAtFirst] = [monotonicMs(), processorSeconds(daemons)]
     await sleep(beforeMs)
-    const [begun, usedBefore] = [monotonicMs(), used()]
-    const { from, to, over } = await guest.copy(pace)
-    const [ended, usedAfter] = [monotonicMs(), used()]
-    await sleep(Math.max(0, afterMs - (ended - over)))
+    const [begun, usedBefore] = [monotonicMs(), processorSeconds(daemons)]
+    const { from, to, over, totalMs, growth, settled } = await guest.copy(pace)
+    const usedAfter = processorSeconds(daemons)
+    await sleep(afterMs)
     // The last line of the guest.
     await sleep(250)
-    const idle = usedBefore.map((one, i) => (one - (usedAtFirst[i] ?? 0)) / (begun - watched))
-    const cost = usedAfter.map((one, i) => one - (usedBefore[i] ?? 0) - (idle[i] ?? 0) * (ended - begun))
-    const gib = options.sizeBytes / gibibyte
+    const before = waits.between(watched, begun)
+    const perRequest = (usedBefore - usedAtFirst) / Math.max(1, before.count)
+    const cost = usedAfter - usedBefore - perRequest * waits.between(begun, over).count
+    await settled()
     return {
-      before: waits.between(watched, begun),
-      during: waits.between(from, to),
-      after: waits.between(over, over + afterMs),
-      copyMs: to - from,
-      daemons: (cost[0] ?? 0) / gib,
-      withGuest: ((cost[0] ?? 0) + (cost[1] ?? 0)) / gib,
+      before,
+      ...{ during: waits.between(from, to), after: waits.between(over, over + afterMs) },
+      ...{ copyMs: to - from, totalMs, processor: cost / (options.sizeBytes / gibibyte) },
+      rates: ratesOf(growth).map(([at, rate]) => [(at - from) / 1000, rate]),
       p99s: waits
         .lines()
         .filter((line) => line.waits.count > 0)
         .map((line) => [(line.at - from) / 1000, line.waits.quantile(0.99)]),
-      overMs: over - from,
     }
   } finally {
     waits.stop()
@@ -176,7 +177,7 @@ function rowsOf(iops: number, results: Record<Way, Felt[]>, options: LoadOptions
         unit: '×',
         spread: spreadOf(factors),
         ...(way === 'governed' ? { target: '<= 2' } : {}),
-        note: `p50 / p99 / p99.9 before ${quantiles(before)} ms, while ${quantiles(during)} ms, after ${quantiles(after)} ms; ${achieved(felt)}`,
+        note: `p50 / p99 / p99.9 before ${quantiles(before)} ms, while ${quantiles(during)} ms, after ${quantiles(after)} ms; ${achieved(felt)}; the whole took ${digits(median(felt.map(({ totalMs }) => totalMs)) / 1000)} s`,
         detail: {
           p99BeforeMs: felt.map((one) => one.before.quantile(0.99)),
           p99WhileMs: felt.map((one) => one.during.quantile(0.99)),
@@ -189,10 +190,14 @@ function rowsOf(iops: number, results: Record<Way, Felt[]>, options: LoadOptions
       ),
       row({
         name: `${names[way]}, ${load}: processor time of the copy`,
-        value: median(felt.map(({ daemons }) => daemons)),
+        value: median(felt.map(({ processor }) => processor)),
         unit: 's/GiB',
-        spread: spreadOf(felt.map(({ daemons }) => daemons)),
-        note: `of the storage daemons and the control plane, without what the load alone costs; with the guest's QEMU ${digits(median(felt.map(({ withGuest }) => withGuest)))} s/GiB`,
+        spread: spreadOf(felt.map(({ processor }) => processor)),
+        ...(way === 'governed'
+          ? {
+              note: 'of the storage daemons and the control plane, beyond what as many requests cost without the copy',
+            }
+          : {}),
       }),
     )
   }
@@ -257,16 +262,20 @@ function chartsOf(iops: number, results: Record<Way, Felt[]>): Chart[] {
       kind: 'time',
       title: `p99 of each fifth of a second, ${iops} requests/s, the first round`,
       caption: `Each copy begins at second ${beforeMs / 1000}; marked is how long each took.`,
-      panels: present.map((way) => ({
-        name: `${names[way]}: copied in ${(first(way).copyMs / 1000).toFixed(1)} s; p99`,
-        unit: 'ms',
-        log: true,
-        series: [{ name: names[way], points: shifted(first(way)) }],
-        spans: [{ name: 'copy', from: beforeMs / 1000, to: beforeMs / 1000 + first(way).copyMs / 1000 }],
-      })),
+      panels: present.flatMap((way) => panelsOf(way, first(way))),
     },
   ]
 }
 
-const shifted = ({ p99s }: Felt): [number, number][] =>
-  p99s.map(([at, value]): [number, number] => [at + beforeMs / 1000, value]).filter(([at]) => at >= 0)
+/** The copy begins at second `beforeMs`. */
+function panelsOf(way: Way, { copyMs, p99s, rates }: Felt): Panel[] {
+  const begin = beforeMs / 1000
+  const shifted = (points: [number, number][]): [number, number][] =>
+    points.map(([at, value]): [number, number] => [at + begin, value]).filter(([at]) => at >= 0)
+  const spans = [{ name: 'copy', from: begin, to: begin + copyMs / 1000 }]
+  const panel = (name: string, unit: string, points: [number, number][]): Panel => ({
+    ...{ name: `${names[way]}: ${name}`, unit, spans, log: unit === 'ms' },
+    series: [{ name: names[way], points: shifted(points) }],
+  })
+  return [panel('p99', 'ms', p99s), panel('rate of the copy', 'MiB/s', rates)]
+}

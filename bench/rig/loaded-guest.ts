@@ -5,26 +5,33 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { mkdirSync, readFileSync } from 'node:fs'
-import { rm } from 'node:fs/promises'
+import { readdir, rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { qemuArguments, type MachineChoice } from '@volant/agent/compute/command-line.ts'
 import { QmpClient } from '@volant/qemu/qmp.ts'
 import { processesOf, type Kind } from '../../test/crash/processes.ts'
 import { registerQuietProbe, truthOf } from '../../test/crash/world.ts'
-import { acknowledged, ended, startMigration, until, type Plane } from '../../test/migration/plane.ts'
+import { acknowledged, ended, poolOf, until, type Plane } from '../../test/migration/plane.ts'
 import { monotonicMs } from '../measure.ts'
 import { pathsIn, specOf } from './bare-guest.ts'
 import { bareMove, startBareDaemon } from './bare-mirror.ts'
+import { watchGrowth, type Growth } from './image-growth.ts'
 import { watchWaits, type GuestWaits } from './guest-waits.ts'
 import { createEmpty, fillDense } from './images.ts'
 
 export interface GuestCopy {
-  /** From the order to copy until only what the guest writes is left; `monotonicMs`. */
+  /** From the first byte at the target until all of it is there; `monotonicMs`. */
   from: number
   to: number
   /** When the cutover was over. */
   over: number
+  /** From the request to the end. */
+  totalMs: number
+  /** Bytes at the target, over time. */
+  growth: Growth
+  /** Returns when what was there before is removed. */
+  settled(): Promise<void>
 }
 
 export interface LoadedGuest {
@@ -33,12 +40,10 @@ export interface LoadedGuest {
   /** It stands still, and costs nothing. */
   pause(): Promise<void>
   watch(): GuestWaits
-  /** To the other place; what was there before is removed when it returns. */
+  /** To the other place. */
   copy(pace?: string): Promise<GuestCopy>
   /** Of what stores and copies. */
   daemons(): Promise<number[]>
-  /** Of what runs the guest. */
-  hypervisor(): Promise<number[]>
 }
 
 export interface LoadOptions {
@@ -48,6 +53,8 @@ export interface LoadOptions {
 }
 
 const memoryMiB = 128
+/** A copy that takes longer is cancelled, and has failed. */
+const longestMs = 60_000
 /** Sixteen of them keep the rate where each waits for 8 ms (2,000 a second) or 32 ms (500). */
 const load = ({ iops }: LoadOptions): string =>
   `probe.iops=${iops} probe.threads=16 probe.span=64M probe.waits=1`
@@ -86,6 +93,7 @@ export async function bootLoaded(plane: Plane, options: LoadOptions): Promise<Lo
   const consolePath = String((await client.ndo.placement(volumeId)).console_log_path)
   const processes = async (...kinds: Kind[]): Promise<number[]> =>
     (await processesOf(plane.stateDir)).filter(({ kind }) => kinds.includes(kind)).map(({ pid }) => pid)
+  const images = ['lma', 'lmb'].map((name) => join(plane.stateDir, name, 'aggr1'))
   return {
     async pause() {
       await act({ pause: null })
@@ -97,25 +105,37 @@ export async function bootLoaded(plane: Plane, options: LoadOptions): Promise<Lo
     },
     watch: () => watchWaits(consolePath, volumeId.slice(0, 20)),
     async copy(pace) {
-      const wish = pace === undefined ? {} : { pace }
-      const { id } = await startMigration(plane, job, wish as object)
-      const operation = await ended(plane, id)
-      const over = monotonicMs()
-      if (operation.state !== 'succeeded')
-        throw new Error(`the migration ${operation.state}: ${operation.error?.reason}`)
-      await until('the source is removed', 30_000, async () => {
-        return truthOf(plane.stateDir, volumeId).copies.length === 1
-      })
-      const { history } = await client.ndo.history(id)
-      // The log has the wall clock's time; the two differ by the same amount throughout a run.
-      const difference = monotonicMs() - Date.now()
-      const at = (step: string, event: string): number =>
-        Date.parse(history.findLast((entry) => entry.step === step && entry.event === event)?.at ?? '') +
-        difference
-      return { from: at('startMirror', 'started'), to: at('inSync', 'done'), over }
+      const begun = monotonicMs()
+      const before = new Set(await imagesIn(images))
+      const growth = watchGrowth(() => newImage(images, before), options.sizeBytes)
+      try {
+        const { id } = await client.ndo.migrate({
+          volume: volumeId,
+          host: await otherPool(plane, volumeId),
+          ...(pace === undefined ? {} : { pace }),
+        })
+        const operation = await ended(plane, id, longestMs).catch(async (error: unknown) => {
+          await client.ndo.cancel(id)
+          await ended(plane, id)
+          throw error
+        })
+        const over = monotonicMs()
+        if (operation.state !== 'succeeded') {
+          throw new Error(`the migration ${operation.state}: ${operation.error?.reason}`)
+        }
+        return {
+          ...growth.range(),
+          ...{ over, totalMs: over - begun, growth: growth.points },
+          settled: () =>
+            until('the source is removed', 30_000, async () => {
+              return truthOf(plane.stateDir, volumeId).copies.length === 1
+            }),
+        }
+      } finally {
+        growth.stop()
+      }
     },
     daemons: () => processes('holder', 'export', 'control plane', 'storage agent', 'copy'),
-    hypervisor: () => processes('guest'),
   }
 }
 
@@ -153,13 +173,19 @@ export async function startBareLoaded(
       const standsOn = `n${moves}`
       moves += 1
       path = join(own, `image-${moves}`)
+      const begun = monotonicMs()
       await createEmpty(path, options.sizeBytes)
-      const moved = await bareMove(daemon, { standsOn, target: `n${moves}`, path, plain: true })
-      await rm(source)
-      return { from: moved.copiedFrom, to: moved.copiedFrom + moved.copyMs, over: moved.endedAt }
+      const growth = watchGrowth(async () => path, options.sizeBytes)
+      try {
+        const moved = await bareMove(daemon, { standsOn, target: `n${moves}`, path, plain: true })
+        const over = moved.endedAt
+        const totalMs = over - begun
+        return { ...growth.range(), over, totalMs, growth: growth.points, settled: () => rm(source) }
+      } finally {
+        growth.stop()
+      }
     },
     daemons: async () => [daemon.pid],
-    hypervisor: async () => [process.pid ?? 0],
     async stop() {
       const gone = once(process, 'exit')
       process.kill('SIGKILL')
@@ -169,3 +195,25 @@ export async function startBareLoaded(
     },
   }
 }
+
+async function otherPool(plane: Plane, volumeId: string): Promise<string> {
+  const volume = await plane.client.volume.show(volumeId)
+  const isAtLma = volume['os-vol-host-attr:host']?.includes('@cinder-lma#') ?? false
+  return poolOf(plane, isAtLma ? 'cinder-lmb' : 'cinder-lma')
+}
+
+/** All files in these folders, and in theirs. */
+async function imagesIn(folders: readonly string[]): Promise<string[]> {
+  const lists = await Promise.all(
+    folders.map(async (folder) =>
+      (await readdir(folder, { recursive: true })).map((name) => join(folder, name)),
+    ),
+  )
+  return lists.flat()
+}
+
+const newImage = async (
+  folders: readonly string[],
+  before: ReadonlySet<string>,
+): Promise<string | undefined> =>
+  (await imagesIn(folders)).find((path) => !before.has(path) && /[0-9a-f]{12}$/.test(path))
