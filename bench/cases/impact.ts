@@ -206,8 +206,10 @@ function rowsOf(iops: number, results: Record<Way, Felt[]>, options: LoadOptions
 
 /** How much of its rate the guest got. */
 function achieved(felt: Felt[]): string {
-  const perSecond = felt.map(({ during, copyMs }) => during.count / (copyMs / 1000))
-  return `${Math.round(median(perSecond))} requests/s were answered while copying`
+  const perSecond = (pick: (one: Felt) => number): number => Math.round(median(felt.map(pick)))
+  const before = perSecond((one) => one.before.count / (beforeMs / 1000))
+  const during = perSecond((one) => one.during.count / (one.copyMs / 1000))
+  return `${before} requests/s were answered before, ${during} while copying`
 }
 
 const speedRow = (name: string, speeds: number[]): Row =>

@@ -157,7 +157,15 @@ function drawTime(chart: TimeChart): Drawing {
   let y = begin + (isMixed ? 22 : 0)
   for (const panel of chart.panels) {
     parts.push(text(margin, y + 16, `${panel.name}, ${panel.unit}`, quiet))
-    parts.push(...drawPanel(panel, { names, left, top: y + 24, time }))
+    parts.push(
+      ...drawPanel(panel, {
+        names,
+        left,
+        top: y + 24,
+        time,
+        alike: chart.panels.filter(({ unit }) => unit === panel.unit),
+      }),
+    )
     y += panelHeight + 34
   }
   for (const tick of time.ticks) parts.push(text(left + time.at(tick), y + 8, tickText(tick), toTheRight))
@@ -177,10 +185,12 @@ function legend(names: readonly string[], y: number): string[] {
 
 function drawPanel(
   { log = false, series, spans = [] }: Panel,
-  where: { names: readonly string[]; left: number; top: number; time: Scale },
+  where: { names: readonly string[]; left: number; top: number; time: Scale; alike: Panel[] },
 ): string[] {
-  const { names, left, top, time } = where
-  const values = series.flatMap(({ points }) => points.map(([, value]) => value)).filter((value) => value > 0)
+  const { names, left, top, time, alike } = where
+  // Panels of one unit have one scale, so that they can be compared by eye.
+  const all = alike.flatMap((panel) => panel.series.flatMap(({ points }) => points))
+  const values = all.map(([, value]) => value).filter((value) => value > 0)
   const [least, largest] = values.length === 0 ? [1, 1] : [Math.min(...values), Math.max(...values)]
   const scale = log ? logarithmic(least, largest, panelHeight) : linear(largest, panelHeight, 4)
   const yAt = (value: number): number => top + panelHeight - scale.at(value)
