@@ -121,8 +121,17 @@ export interface Job {
 }
 
 /** A probe guest with a volume of 1 GiB in `cinder-lma`, its probe writing. */
-export async function bootProbe(plane: Plane, image = 'volant-probe'): Promise<Job> {
+export async function bootProbe(
+  plane: Plane,
+  image = 'volant-probe',
+  options: {
+    /** Words for the image's command line, such as `probe.iops=200`. */
+    commandLine?: string
+    beforeAttach?: (volumeId: string) => Promise<void>
+  } = {},
+): Promise<Job> {
   const { client } = plane
+  if (options.commandLine !== undefined) await addToCommandLine(plane, image, options.commandLine)
   const server = await client.compute.create({
     name: 'ubuntu-instance',
     flavor: 'm1.tiny',
@@ -139,6 +148,7 @@ export async function bootProbe(plane: Plane, image = 'volant-probe'): Promise<J
     60_000,
     async () => (await client.compute.show(server.id)).status === 'ACTIVE',
   )
+  await options.beforeAttach?.(volume.id)
   await client.compute.attach(server.id, volume.id)
   await until(
     'the volume is in use',
@@ -148,6 +158,20 @@ export async function bootProbe(plane: Plane, image = 'volant-probe'): Promise<J
   const job = { serverId: server.id, volumeId: volume.id }
   await until('the probe writes', 60_000, async () => (await acknowledged(plane, job)) > 100)
   return job
+}
+
+/** For guests that boot from now on. */
+export async function addToCommandLine({ client }: Plane, name: string, words: string): Promise<void> {
+  const { session } = client
+  const found = (await session.json('GET', `/image/v2/images?name=${name}`)) as {
+    images: { id: string; os_command_line: string }[]
+  }
+  const [image] = found.images
+  assert.ok(image, `there is an image ${name}`)
+  await session.json('PATCH', `/image/v2/images/${image.id}`, {
+    headers: { 'content-type': 'application/openstack-images-v2.1-json-patch' },
+    body: [{ op: 'replace', path: '/os_command_line', value: `${image.os_command_line} ${words}` }],
+  })
 }
 
 /** Writes acknowledged to the guest's probe, by its newest console line. */
@@ -168,11 +192,11 @@ export const poolOf = async (plane: Plane, backend: string): Promise<string> => 
   return pool.name
 }
 
-/** Starts a migration to the other cluster; `rate` in bytes per second. */
+/** Starts a migration to the other cluster; `rate` in bytes per second, `pace` such as `2x` or `full`. */
 export async function startMigration(
   plane: Plane,
   job: Job,
-  options: { rate?: number } = {},
+  options: { rate?: number; pace?: string } = {},
 ): Promise<Operation> {
   const volume = await plane.client.volume.show(job.volumeId)
   const isAtLma = volume['os-vol-host-attr:host']?.includes('@cinder-lma#') ?? false

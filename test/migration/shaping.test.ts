@@ -11,32 +11,7 @@ import {
   openPlane,
   startMigration,
   until,
-  type Plane,
 } from './plane.ts'
-
-interface Image {
-  id: string
-  name: string
-  os_command_line: string
-}
-
-/** From the next boot on the probe writes as fast as it can, all over a small part of its disk. */
-async function unleashProbe(plane: Plane): Promise<void> {
-  const { session } = plane.client
-  const { images } = (await session.json('GET', '/image/v2/images?name=volant-probe')) as { images: Image[] }
-  const [image] = images
-  assert.ok(image)
-  await session.json('PATCH', `/image/v2/images/${image.id}`, {
-    headers: { 'content-type': 'application/openstack-images-v2.1-json-patch' },
-    body: [
-      {
-        op: 'replace',
-        path: '/os_command_line',
-        value: `${image.os_command_line} probe.iops=0 probe.span=16M`,
-      },
-    ],
-  })
-}
 
 /** A floor below what any machine's copy is slowed to here, and cutovers that are given up soon. */
 function settings(stateDir: string): string {
@@ -53,8 +28,8 @@ function settings(stateDir: string): string {
 test('a guest that outruns the copy is shaped until the copy converges, and then let go', async (t) => {
   const plane = await openPlane(settings)
   t.after(() => plane.close())
-  await unleashProbe(plane)
-  const job = await bootProbe(plane)
+  // The probe writes as fast as it can, all over a small part of its disk.
+  const job = await bootProbe(plane, 'volant-probe', { commandLine: 'probe.iops=0 probe.span=16M' })
   // Far below what the guest writes, however fast this machine is today.
   const first = await acknowledged(plane, job)
   await sleep(3000)

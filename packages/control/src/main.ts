@@ -38,6 +38,7 @@ import { createCompute } from './compute.ts'
 import { writeClientFiles } from './config/client-files.ts'
 import { loadConfig } from './config/load.ts'
 import { openDatabase } from './db/open.ts'
+import type { MigrationProgress } from './domain/migration-progress.ts'
 import { paceText } from './domain/pace.ts'
 import { feltClients } from './db/repositories/felt-clients.ts'
 import { aggregateContents } from './db/repositories/aggregate-contents.ts'
@@ -244,6 +245,10 @@ async function openState(options: ControlPlaneOptions, closing: Closing) {
     agents,
     settings: settings.copy,
     clock,
+    earlier: async (id) => {
+      const { progress } = await engine.get(id)
+      return (progress as Partial<MigrationProgress> | null)?.pace?.series
+    },
     log,
     monotonic: () => performance.now(),
   })

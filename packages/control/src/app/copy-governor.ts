@@ -26,7 +26,7 @@ const othersMs = 10_000
 /** How long a copy's client is looked at before it starts, and how long where it does nothing. Milliseconds. */
 const [baselineMs, idleMs] = [1000, 300]
 /** So many requests are enough for a baseline. */
-const enoughRequests = 600
+const enoughRequests = 400
 /** A copy that was not looked at for so long is over, or stands still. Milliseconds. */
 const goneMs = 5000
 /** And is forgotten after so long, and so are clients that nobody asked for. Milliseconds. */
@@ -35,6 +35,9 @@ const forgottenMs = 60_000
 const stepMs = 200
 /** What it gets through is told of the latest second. Milliseconds. */
 const usedMs = 1000
+
+/** Before the answer has its own. */
+const noSeries = newSeries(new Date(0))
 
 interface Entry {
   copy: PacedCopy
@@ -48,8 +51,8 @@ interface Entry {
   isPaused: boolean
   used: { at: number; doneBytes: number; movedBytes: number | undefined }[]
   clients: { at: number; found: VolumeClient[] } | null
-  series: PaceSeries
-  startedAt: number
+  /** Null: what an earlier process has put on record is not looked up yet. */
+  series: PaceSeries | null
 }
 
 interface KnownClient {
@@ -63,6 +66,8 @@ export interface CopyGovernorParts {
   agents: Pick<Agents, 'compute' | 'shares'>
   settings: CopySettings
   clock: Clock
+  /** What an earlier process has put on record of the copy's pace; undefined: nothing. */
+  earlier: (operationId: string) => Promise<PaceSeries | undefined>
   log?: Pick<Logger, 'warn'>
   /** Milliseconds, from a clock that does not jump. */
   monotonic: () => number
@@ -114,8 +119,9 @@ class CopyGovernor implements CopyPace {
       { at: now, doneBytes: seen.doneBytes, movedBytes: seen.movedBytes },
     ]
     const answer = this.#bounded(copy, entry, await this.#wanted(copy, entry, seen))
-    const seconds = (this.#parts.monotonic() - entry.startedAt) / 1000
-    entry.series = withPoint(entry.series, seconds, answer.view)
+    const series = entry.series ?? (await this.#earlier(copy.id))
+    const seconds = (this.#parts.clock.now().getTime() - Date.parse(series.startedAt)) / 1000
+    entry.series = withPoint(series, seconds, answer.view)
     entry.paced = { ...answer, view: { ...answer.view, series: entry.series } }
     this.#tidy(now)
     return entry.paced
@@ -123,6 +129,12 @@ class CopyGovernor implements CopyPace {
 
   end(operationId: string): void {
     this.#entries.delete(operationId)
+  }
+
+  /** Only for the record: a store that does not answer is no reason to fail. */
+  async #earlier(operationId: string): Promise<PaceSeries> {
+    const found = await this.#parts.earlier(operationId).catch(() => undefined)
+    return found ?? newSeries(this.#parts.clock.now())
   }
 
   /** What its pace alone asks for. */
@@ -144,7 +156,7 @@ class CopyGovernor implements CopyPace {
         limitBps: rateBps === Infinity ? null : Math.round(rateBps),
         limitedBy,
         reason,
-        series: entry.series,
+        series: noSeries,
       },
     })
     if (pace.kind === 'full' || pace.kind === 'rate') {
@@ -248,7 +260,7 @@ class CopyGovernor implements CopyPace {
   }
 
   #entry({ id, from, to }: CopyToPace, rateBps: number): Entry {
-    const { monotonic, clock } = this.#parts
+    const { monotonic } = this.#parts
     const found = this.#entries.get(id)
     if (found !== undefined) return found
     const now = monotonic()
@@ -263,8 +275,7 @@ class CopyGovernor implements CopyPace {
       isPaused: false,
       used: [],
       clients: null,
-      series: newSeries(clock.now()),
-      startedAt: now,
+      series: null,
     }
     this.#entries.set(id, entry)
     return entry
@@ -404,7 +415,7 @@ export const ungoverned: CopyPace = {
       boundMs: null,
       baselineMs: null,
       reason: 'it goes as fast as it can',
-      series: newSeries(new Date(0)),
+      series: noSeries,
     },
   }),
   end: () => {},
