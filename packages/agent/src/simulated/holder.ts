@@ -317,7 +317,9 @@ export function createSimulatedHolderAgent(
     },
     async setMirrorRate(caller, holderId, jobId, rate) {
       guard.admit(caller)
-      mirrorOf(holderId, jobId).rate = rate
+      const { pointCopy } = existing(holderId)
+      const job = pointCopy?.jobId === jobId ? pointCopy : mirrorOf(holderId, jobId)
+      job.rate = rate
     },
     async ensureMirrorPaused(caller, holderId, jobId, paused) {
       guard.admit(caller)
