@@ -12,7 +12,7 @@
  * does not take what it replaces, and copies what is empty as zeroes that occupy space. So the filter is inserted
  * here, with `on-cbw-error=break-snapshot` and a time limit: a target in trouble costs the copy and never a write. And a
  * mirror copies what is left, which keeps the target thin. Only what the client writes to during the copy is
- * written to the target 64 KiB at a time, where there is anything in them.
+ * written to the target 64 KiB at a time, empty or not.
  *
  * Filter and mirror may write the same place at the same time, and it is the same bytes: both of the instant.
  */
