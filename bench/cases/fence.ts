@@ -18,7 +18,7 @@ export const fence: BenchCase = {
       const image = await registerQuietProbe(rig.plane, 'bench-probe', load)
       const writer = await bootWriter(rig, { name: 'bench', host: 'compute-1', volumes: 2, image })
       const took: number[] = []
-      for (let round = 1; round <= (quick ? 2 : 10); round++) {
+      for (let round = 1; round <= (quick ? 2 : 6); round++) {
         took.push(await evacuateOnce(rig, writer))
         say(`fence ${round}: ${took.at(-1)} ms`)
       }

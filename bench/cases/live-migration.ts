@@ -33,7 +33,7 @@ export const liveMigration: BenchCase = {
 }
 
 async function measure(rig: HostRig, { quick, folder, say }: BenchContext): Promise<Row[]> {
-  const repeats = quick ? 3 : 10
+  const repeats = quick ? 3 : 7
   const image = await registerQuietProbe(rig.plane, 'bench-probe', load)
   const writer = await bootWriter(rig, { name: 'bench', host: 'compute-1', memoryMiB, image })
   const bare = await startBareGuest({

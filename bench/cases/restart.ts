@@ -31,7 +31,7 @@ export const restart: BenchCase = {
   title: 'Start with 10,000 volumes and 100 unfinished operations',
   async run(context) {
     const all: Restarted[] = []
-    for (let round = 0; round < (context.quick ? 1 : 3); round += 1) {
+    for (let round = 0; round < (context.quick ? 1 : 2); round += 1) {
       const stateDir = join(context.folder, `s${round}`)
       try {
         all.push(await once(stateDir, context))

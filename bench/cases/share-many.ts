@@ -13,7 +13,7 @@ export const shareMany: BenchCase = {
   name: 'share-many',
   title: 'Many shares on one node',
   async run({ quick, say, keep }) {
-    const count = quick ? 10 : 50
+    const count = quick ? 10 : 30
     const place = await openSharePlane({ aggregateBytes: 64 * 2 ** 30, say })
     try {
       await liftQuotas(place)

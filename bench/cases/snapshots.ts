@@ -86,11 +86,11 @@ async function instant(plane: FlexVolPlane, { quick, say }: BenchContext): Promi
   const id = await users.create({ name: 'large', size: sizeGib })
   await fillDense(plane.imageOf(id), sizeGib * gibibyte, 'zero')
   say(`snapshots of ${sizeGib} GiB`)
-  const atRest = await snapshotTimes(users, id, quick ? 3 : 10)
+  const atRest = await snapshotTimes(users, id, quick ? 3 : 7)
   const orders = (await plane.openHeads([id])).map((address) => ({ ...address, writesPerSecond: 500 }))
   const load = await startLoads(orders)
   await sleep(1000)
-  const inUse = await snapshotTimes(users, id, quick ? 3 : 10)
+  const inUse = await snapshotTimes(users, id, quick ? 3 : 7)
   const [samples] = await load.stop()
   return [
     row({
