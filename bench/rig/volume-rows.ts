@@ -66,10 +66,12 @@ function insert(db: DatabaseSync, table: string, row: object): void {
   statement.run(...(Object.values(row) as SQLInputValue[]))
 }
 
+type VolumeRow = Omit<VolumeTable, 'revision'>
+
 function volumeRow(
   i: number,
   facts: { projectId: string; userId: string; flexvolId: string; attached: boolean; createdAt: string },
-): VolumeTable {
+): VolumeRow {
   return {
     id: crypto.randomUUID(),
     project_id: facts.projectId,
@@ -97,7 +99,7 @@ function volumeRow(
   }
 }
 
-const copyRow = (volume: VolumeTable, place: { node: string; aggregate: string }): CopyTable => ({
+const copyRow = (volume: VolumeRow, place: { node: string; aggregate: string }): CopyTable => ({
   image_id: volume.image_id ?? '',
   volume_id: volume.id,
   snapshot_id: null,
@@ -113,7 +115,9 @@ const copyRow = (volume: VolumeTable, place: { node: string; aggregate: string }
 })
 
 /** Without a host, so that no head is started for it. */
-export const attachmentRow = (volume: VolumeTable): AttachmentTable => ({
+export const attachmentRow = (
+  volume: Pick<VolumeTable, 'id' | 'project_id' | 'created_at'>,
+): AttachmentTable => ({
   id: crypto.randomUUID(),
   head_id: crypto.randomUUID(),
   volume_id: volume.id,

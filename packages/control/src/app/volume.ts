@@ -1,7 +1,7 @@
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { VolumeFilter, VolumePageRequest } from '../domain/volume-query.ts'
-import type { VolumeLists } from '../ports/block-storage.ts'
+import type { VolumeLists, VolumeMark } from '../ports/block-storage.ts'
 import type { VolumeRecords } from '../ports/records.ts'
 import { changeableVolume, invalidInput, visibleVolume } from './volume-access.ts'
 import { gatherVolumeFacts, type VolumeFacts, type VolumeFactsSources } from './volume-facts.ts'
@@ -15,6 +15,16 @@ export interface Volumes {
   show(principal: Principal, volumeId: string): Promise<VolumeFacts>
   /** The filter's project is the caller's to choose: see `isAdmin`. */
   list(principal: Principal, request: VolumePageRequest): Promise<VolumeFacts[]>
+  /**
+   * What tells whether a page is as it was, without reading it: its volumes' marks, and an object that stays the same
+   * one while what they refer to does. Undefined for lists that are rarely asked for.
+   */
+  marks(
+    principal: Principal,
+    request: VolumePageRequest,
+  ): Promise<{ marks: VolumeMark[]; referred: object } | undefined>
+  /** Of a page that the principal was given; those that are there, in any order. */
+  factsOf(ids: readonly string[]): Promise<VolumeFacts[]>
   count(principal: Principal, filter: VolumeFilter): Promise<number>
   summary(
     principal: Principal,
@@ -66,6 +76,14 @@ export function createVolumes(sources: VolumesSources): Volumes {
       enforce(principal, 'volume:get_all', 'reader')
       return gatherVolumeFacts(sources, await lists.page(request))
     },
+    async marks(principal, request) {
+      enforce(principal, 'volume:get_all', 'reader')
+      // Before the marks, and both before what is made of them, which is then at least as new.
+      const referred = await lists.referred()
+      const marks = await lists.marks(request)
+      return marks === undefined ? undefined : { marks, referred }
+    },
+    factsOf: async (ids) => gatherVolumeFacts(sources, await lists.byIds(ids)),
     async count(principal, filter) {
       enforce(principal, 'volume:get_all', 'reader')
       return lists.count(filter)

@@ -16,7 +16,17 @@ export interface VolumeLists {
   summary(filter: VolumeFilter): Promise<{ count: number; sizeGib: number }>
   /** Metadata of all matching volumes: for each key its distinct values. */
   metadataValues(filter: VolumeFilter): Promise<Record<string, string[]>>
-  /** What volumes that users see refer to, as it is now. To be read only: it is kept while nothing changes. */
+  /**
+   * The ids of a page, each with its volume's mark; undefined for lists that are rarely asked for. Throws as `page`.
+   * What is read of a volume after its mark is at least as new as the mark.
+   */
+  marks(request: VolumePageRequest): Promise<VolumeMark[] | undefined>
+  /** Those that are there, in any order. */
+  byIds(ids: readonly string[]): Promise<Volume[]>
+  /**
+   * What volumes that users see refer to, as it is now. To be read only: it is kept, the same object, for as long as
+   * it says the same.
+   */
   referred(): Promise<{
     /** By their ids. */
     flexvols: ReadonlyMap<string, FlexVol>
@@ -28,6 +38,12 @@ export interface VolumeLists {
   attachmentPage(request: AttachmentPageRequest): Promise<Attachment[]>
   /** Root disks that are attached to no server, and not being made or deleted: their server is gone, or never came. */
   leftRootDisks(): Promise<Volume[]>
+}
+
+/** The mark is another one after each change of the volume's row or of its attachments. */
+export interface VolumeMark {
+  id: string
+  mark: string
 }
 
 export interface AttachmentPageRequest {

@@ -9,6 +9,7 @@ export async function up(db: Kysely<unknown>): Promise<void> {
   await usageOfProjects(db)
   await volumesOfFlexVols(db)
   await sumsOfCopies(db)
+  await markChanges(db)
   await replaceListIndexes(db)
   await indexRareRows(db)
 }
@@ -134,6 +135,30 @@ async function keepBy(db: Kysely<unknown>, { name, table, columns, add, take }: 
     db,
     `create trigger ${table}_${name}_update after update of ${columns} on ${table} begin ${take} ${add} end`,
   )
+}
+
+/**
+ * A number that every change of a volume's row or of its attachments makes another one: what was made of them before is
+ * known by it to be old.
+ */
+async function markChanges(db: Kysely<unknown>): Promise<void> {
+  await db.schema
+    .alterTable('volumes')
+    .addColumn('revision', 'integer', (c) => c.notNull().defaultTo(0))
+    .execute()
+  await run(
+    db,
+    `create trigger volumes_revision after update on volumes when new.revision = old.revision begin
+     update volumes set revision = old.revision + 1 where rowid = new.rowid; end`,
+  )
+  const changes = { insert: 'new.volume_id', delete: 'old.volume_id', update: 'new.volume_id, old.volume_id' }
+  for (const [change, volumes] of Object.entries(changes)) {
+    await run(
+      db,
+      `create trigger attachments_revision_${change} after ${change} on attachments begin
+       update volumes set revision = revision + 1 where id in (${volumes}); end`,
+    )
+  }
 }
 
 /** Lists page over what users see: hidden rows are not in their indexes, so that nothing is read to be left out. */

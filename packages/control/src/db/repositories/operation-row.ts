@@ -19,7 +19,10 @@ export const json = (value: unknown): string | null =>
   value === null || value === undefined ? null : JSON.stringify(value)
 
 export const toControl = (
-  row: Pick<Selectable<OperationTable>, 'paused' | 'cancel_requested' | 'rate' | 'pace' | 'priority' | 'control_revision'>,
+  row: Pick<
+    Selectable<OperationTable>,
+    'paused' | 'cancel_requested' | 'rate' | 'pace' | 'priority' | 'control_revision'
+  >,
 ): StoredControl => ({
   paused: isSet(row.paused),
   cancelRequested: isSet(row.cancel_requested),

@@ -12,12 +12,18 @@ import { isShown } from './hidden.ts'
 import { afterKey, contains, hasPair, oneOf, timeIs, withTieBreak } from './keyset.ts'
 import { isWhole, volumePages } from './volume-page.ts'
 import { volumeTypeRecords } from './volume-type.ts'
-import { volumeOf } from './volume.ts'
+import { volumeColumns, volumeOf, volumeOfTuple, type VolumeTuple } from './volume.ts'
 
 type Where = ExpressionBuilder<Database, 'volumes'>
 
 export function volumeLists(db: Kysely<Database>): VolumeLists {
-  const commonPage = volumePages(db)
+  const common = volumePages(db)
+  const byIds = prepared<{ ids: string }, VolumeTuple>(db, (given) =>
+    db
+      .selectFrom('volumes')
+      .select(volumeColumns)
+      .where('id', 'in', sql<string>`(select value from json_each(${given('ids')}))`),
+  )
   const attachmentsOf = prepared<{ ids: string }, AttachmentTuple>(db, (given) =>
     db
       .selectFrom('attachments')
@@ -29,10 +35,12 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
   const matching = (filter: VolumeFilter) =>
     db.selectFrom('volumes').where((eb) => eb.and(conditions(eb, filter)))
   return {
-    referred: whileUnchanged(db, () => readReferred(db)),
+    referred: whileUnchanged(db, readReferred(db)),
+    marks: async (request) => common.marks(request),
+    byIds: async (ids) => (await byIds({ ids: JSON.stringify(ids) })).map(volumeOfTuple),
     async page(request) {
-      const common = commonPage(request)
-      if (common !== undefined) return common
+      const page = common.page(request)
+      if (page !== undefined) return page
       const sort = withTieBreak(request.sort)
       let query = matching(request.filter).selectAll('volumes')
       if (request.marker !== undefined) {
@@ -104,13 +112,18 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
   }
 }
 
-/** Those of shares are nobody's pools; there may be many of them. */
-async function readReferred(db: Kysely<Database>): ReturnType<VolumeLists['referred']> {
-  const flexvols = await db.selectFrom('flexvols').selectAll().where('share_id', 'is', null).execute()
-  return {
-    flexvols: new Map(flexvols.map((row) => [row.id, toFlexVol(row)])),
-    services: await blockServiceRecords(db).list(),
-    types: new Map((await volumeTypeRecords(db).list()).map((type) => [type.id, type])),
+/** The same object for as long as it says the same. Those of shares are nobody's pools; there may be many of them. */
+function readReferred(db: Kysely<Database>): VolumeLists['referred'] {
+  let last: { text: string; value: Awaited<ReturnType<VolumeLists['referred']>> } | undefined
+  return async () => {
+    const rows = await db.selectFrom('flexvols').selectAll().where('share_id', 'is', null).execute()
+    const services = await blockServiceRecords(db).list()
+    const types = await volumeTypeRecords(db).list()
+    const text = JSON.stringify([rows, services, types])
+    if (last?.text === text) return last.value
+    const flexvols = new Map(rows.map((row) => [row.id, toFlexVol(row)]))
+    last = { text, value: { flexvols, services, types: new Map(types.map((type) => [type.id, type])) } }
+    return last.value
   }
 }
 

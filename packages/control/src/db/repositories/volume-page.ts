@@ -1,8 +1,10 @@
 import { sql, type Kysely } from 'kysely'
 import type { VolumeFilter, VolumePageRequest, VolumeSort } from '../../domain/volume-query.ts'
 import type { Volume } from '../../domain/volume.ts'
-import { prepared } from '../prepared.ts'
+import type { VolumeMark } from '../../ports/block-storage.ts'
+import { prepared, type Tuple } from '../prepared.ts'
 import type { Database } from '../schema.ts'
+import type { VolumeTable } from '../tables/storage.ts'
 import { isShown } from './hidden.ts'
 import { volumeColumns, volumeNotFound, volumeOfTuple, type VolumeTuple } from './volume.ts'
 
@@ -25,35 +27,73 @@ interface Shape {
  * compiled once. An index has either list in this order, so that a page costs the same wherever it begins.
  * Undefined for any other list.
  */
-export function volumePages(
-  db: Kysely<Database>,
-): (request: VolumePageRequest) => Promise<Volume[]> | undefined {
+export function volumePages(db: Kysely<Database>): {
+  page(request: VolumePageRequest): Promise<Volume[]> | undefined
+  /** The ids of the page, each with its volume's mark. */
+  marks(request: VolumePageRequest): Promise<VolumeMark[]> | undefined
+} {
   const markerKey = prepared<{ id: string }, [createdAt: string]>(db, (given) =>
     db.selectFrom('volumes').select('created_at').where('id', '=', given('id')).where(isShown('volumes')),
   )
-  const made = new Map<string, ReturnType<typeof pageOfShape>>()
-  const page = async (request: VolumePageRequest, shape: Shape): Promise<Volume[]> => {
-    const { marker, limit, offset, filter } = request
+  const pages = new Map<string, Read<VolumeTuple>>()
+  const marks = new Map<string, Read<MarkTuple>>()
+  const argumentsOf = async ({ marker, limit, offset, filter }: VolumePageRequest): Promise<Arguments> => {
     const [key] = marker === undefined ? [] : await markerKey({ id: marker })
     if (marker !== undefined && key === undefined) throw volumeNotFound(marker)
-    const name = `${shape.ofProject} ${shape.afterMarker} ${shape.direction}`
-    const read = made.get(name) ?? pageOfShape(db, shape)
-    made.set(name, read)
     const projectId = filter.projectId ?? null
-    const rows = await read({ projectId, createdAt: key?.[0] ?? null, id: marker ?? null, limit, offset })
-    return rows.map(volumeOfTuple)
+    return { projectId, createdAt: key?.[0] ?? null, id: marker ?? null, limit, offset }
   }
-  return (request) => {
-    const direction = directionByTime(request.sort)
-    if (direction === undefined || !isWhole(request.filter)) return undefined
-    const ofProject = request.filter.projectId !== undefined
-    return page(request, { ofProject, afterMarker: request.marker !== undefined, direction })
+  const readOf = <Row extends readonly unknown[]>(
+    made: Map<string, Read<Row>>,
+    shape: Shape,
+    columns: readonly VolumeColumn[],
+  ): Read<Row> => {
+    const name = `${shape.ofProject} ${shape.afterMarker} ${shape.direction}`
+    const read = made.get(name) ?? pageOfShape<Row>(db, shape, columns)
+    made.set(name, read)
+    return read
+  }
+  return {
+    page(request) {
+      const shape = commonShape(request)
+      if (shape === undefined) return undefined
+      const read = readOf(pages, shape, volumeColumns)
+      return argumentsOf(request).then(async (given) => (await read(given)).map(volumeOfTuple))
+    },
+    marks(request) {
+      const shape = commonShape(request)
+      if (shape === undefined) return undefined
+      const read = readOf(marks, shape, markColumns)
+      return argumentsOf(request).then(async (given) => (await read(given)).map(markOf))
+    },
   }
 }
 
-function pageOfShape(db: Kysely<Database>, { ofProject, afterMarker, direction }: Shape) {
-  return prepared<Arguments, VolumeTuple>(db, (given) => {
-    let query = db.selectFrom('volumes').select(volumeColumns).where(isShown('volumes'))
+type VolumeColumn = keyof VolumeTable & string
+type Read<Row> = (given: Arguments) => Promise<Row[]>
+
+const markColumns = ['id', 'created_at', 'revision'] as const satisfies VolumeColumn[]
+type MarkTuple = Tuple<VolumeTable, typeof markColumns>
+/** Another volume may come to have the id of one that is gone: the time is in it, too. */
+const markOf = ([id, createdAt, revision]: MarkTuple): VolumeMark => ({
+  id,
+  mark: `${revision} ${createdAt}`,
+})
+
+function commonShape(request: VolumePageRequest): Shape | undefined {
+  const direction = directionByTime(request.sort)
+  if (direction === undefined || !isWhole(request.filter)) return undefined
+  const ofProject = request.filter.projectId !== undefined
+  return { ofProject, afterMarker: request.marker !== undefined, direction }
+}
+
+function pageOfShape<Row extends readonly unknown[]>(
+  db: Kysely<Database>,
+  { ofProject, afterMarker, direction }: Shape,
+  columns: readonly VolumeColumn[],
+): Read<Row> {
+  return prepared<Arguments, Row>(db, (given) => {
+    let query = db.selectFrom('volumes').select(columns).where(isShown('volumes'))
     if (ofProject) query = query.where(sql<boolean>`project_id = ${given('projectId')}`)
     if (afterMarker) {
       const operator = sql.raw(direction === 'asc' ? '>' : '<')
@@ -75,5 +115,5 @@ function directionByTime([first, second, ...others]: readonly VolumeSort[]): 'as
 }
 
 /** All of a project's, or all there are. */
-export const isWhole = ({ projectId: _, ...others }: VolumeFilter): boolean =>
-  Object.values(others).every((value) => value === undefined)
+export const isWhole = (filter: VolumeFilter): boolean =>
+  Object.entries(filter).every(([name, value]) => name === 'projectId' || value === undefined)

@@ -1,4 +1,4 @@
-import type { Generated } from 'kysely'
+import type { ColumnType, Generated } from 'kysely'
 
 /** Times are UTC in ISO 8601 with milliseconds and `Z`; JSON columns hold text; booleans are 0 or 1. */
 export interface FlexVolTable {
@@ -107,6 +107,8 @@ export interface VolumeTable {
   /** JSON objects. */
   metadata: string
   image_metadata: string
+  /** Changed by triggers with every change of the row, and of its attachments. */
+  revision: ColumnType<number, number | undefined, number>
   created_at: string
   updated_at: string | null
 }

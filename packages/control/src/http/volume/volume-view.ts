@@ -9,6 +9,8 @@ export const cinderTime = (iso: string | null): string | null =>
   iso === null ? null : `${iso.slice(0, 23)}000`
 
 export interface VolumeViewer {
+  /** Two viewers with the same text are shown the same. */
+  key: string
   isAdmin: boolean
   base: string
   projectId: string
@@ -25,7 +27,7 @@ export interface VolumeViewer {
 /** What of a view depends on the request and not on the volume; made once for a page. */
 export function viewerOf(call: VolumeCall): VolumeViewer {
   const since = (version: string): boolean => atLeast(call.version, version)
-  return {
+  const viewer = {
     isAdmin: isAdmin(call.principal),
     base: call.base,
     projectId: call.projectId,
@@ -38,6 +40,7 @@ export function viewerOf(call: VolumeCall): VolumeViewer {
       consumesQuota: since('3.65'),
     },
   }
+  return { key: JSON.stringify(viewer), ...viewer }
 }
 
 const linksOf = (viewer: VolumeViewer, id: string) => [
@@ -55,7 +58,7 @@ export const volumeSummary = (viewer: VolumeViewer, { volume }: VolumeFacts) => 
 export function volumeDetail(viewer: VolumeViewer, facts: VolumeFacts): Record<string, unknown> {
   const { volume } = facts
   const { has } = viewer
-  return {
+  const view: Record<string, unknown> = {
     id: volume.id,
     status: volume.status,
     size: volume.sizeGib,
@@ -76,14 +79,18 @@ export function volumeDetail(viewer: VolumeViewer, facts: VolumeFacts): Record<s
     consistencygroup_id: null,
     multiattach: volume.multiattach,
     attachments: facts.attachments.filter(isShown).map((a) => attachmentView(viewer, a)),
-    ...(viewer.isAdmin && { migration_status: volume.migrationStatus }),
-    ...(has.groupId && { group_id: null }),
-    ...(has.providerId && { provider_id: null }),
-    ...(has.sharedTargets && { shared_targets: facts.host === null, service_uuid: facts.serviceId }),
-    ...(has.clusterName && { cluster_name: null }),
-    ...(has.typeId && { volume_type_id: volume.volumeTypeId }),
-    ...(has.consumesQuota && { consumes_quota: true }),
   }
+  if (viewer.isAdmin) view['migration_status'] = volume.migrationStatus
+  if (has.groupId) view['group_id'] = null
+  if (has.providerId) view['provider_id'] = null
+  if (has.sharedTargets) {
+    view['shared_targets'] = facts.host === null
+    view['service_uuid'] = facts.serviceId
+  }
+  if (has.clusterName) view['cluster_name'] = null
+  if (has.typeId) view['volume_type_id'] = volume.volumeTypeId
+  if (has.consumesQuota) view['consumes_quota'] = true
+  return view
 }
 
 /** With what Cinder's extensions add when a volume is shown or listed in detail, but not in the answer to create. */

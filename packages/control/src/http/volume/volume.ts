@@ -19,6 +19,7 @@ import {
 import { registerMetadata } from './metadata.ts'
 import { parseCreateVolume, parseUpdateVolume } from './volume-body.ts'
 import { volumeFilter, volumePage } from './volume-query.ts'
+import { createVolumeTexts, volumesText, type VolumeTexts } from './volume-texts.ts'
 import { viewerOf, volumeDetail, volumeFullDetail, volumeSummary } from './volume-view.ts'
 
 export interface VolumeRouteServices {
@@ -33,8 +34,9 @@ export interface VolumeRouteServices {
 
 export function registerVolumes(routes: VolumeRoutes, services: VolumeRouteServices): void {
   const { volumes, creations, deletions } = services
-  routes.get('/volumes', (call) => list(services, call, false))
-  routes.get('/volumes/detail', (call) => list(services, call, true))
+  const texts = createVolumeTexts()
+  routes.get('/volumes', (call) => list(services, call, undefined))
+  routes.get('/volumes/detail', (call) => list(services, call, texts))
   routes.get('/volumes/summary', (call) => summary(services, call), '3.12')
   routes.post('/volumes', async (call) => {
     const request = parseCreateVolume(call.body, call.requestId)
@@ -81,19 +83,36 @@ function queryFlag(call: VolumeCall, name: string): boolean {
   return value
 }
 
-async function list(services: VolumeRouteServices, call: VolumeCall, detail: boolean): Promise<Answer> {
+async function list(
+  services: VolumeRouteServices,
+  call: VolumeCall,
+  texts: VolumeTexts | undefined,
+): Promise<Answer> {
+  const { volumes } = services
   const where = { flexvols: 'host' in call.query ? await services.flexvols() : [], host: services.host }
   const request = volumePage(call, where)
-  const found = await services.volumes.list(call.principal, request)
   const viewer = viewerOf(call)
   const counted =
     atLeast(call.version, '3.45') && booleanOf(queryText(call, 'with_count') ?? 'false') === true
-  const shown = found.map(({ volume }) => volume)
-  const next = nextLink(call, `/volumes${detail ? '/detail' : ''}`, request.limit, shown)
+  const others = async (page: readonly { id: string }[]): Promise<Record<string, unknown>> => {
+    const next = nextLink(call, `/volumes${texts === undefined ? '' : '/detail'}`, request.limit, page)
+    return {
+      ...(next !== undefined && { volumes_links: [next] }),
+      ...(counted && { count: await volumes.count(call.principal, request.filter) }),
+    }
+  }
+  const marked = texts === undefined ? undefined : await volumes.marks(call.principal, request)
+  const page =
+    marked === undefined ? undefined : await texts?.page(viewer, marked, (ids) => volumes.factsOf(ids))
+  if (marked !== undefined && page !== undefined) {
+    const headers = { 'content-type': 'application/json; charset=utf-8' }
+    return { ...ok(volumesText(page, await others(marked.marks))), headers }
+  }
+  const found = await volumes.list(call.principal, request)
+  const view = texts === undefined ? volumeSummary : volumeFullDetail
   return ok({
-    volumes: found.map((facts) => (detail ? volumeFullDetail(viewer, facts) : volumeSummary(viewer, facts))),
-    ...(next !== undefined && { volumes_links: [next] }),
-    ...(counted && { count: await services.volumes.count(call.principal, request.filter) }),
+    volumes: found.map((facts) => view(viewer, facts)),
+    ...(await others(found.map(({ volume }) => volume))),
   })
 }
 
