@@ -36,6 +36,9 @@ const stepMs = 200
 /** What it gets through is told of the latest second. Milliseconds. */
 const usedMs = 1000
 
+/** Of a mirror, in flight. With a MiB reading and writing take turns, which its client feels least. */
+const [sparingBytes, fastBytes] = [mib, 4 * mib]
+
 /** Before the answer has its own. */
 const noSeries = newSeries(new Date(0))
 
@@ -49,6 +52,8 @@ interface Entry {
   nodes: string[]
   weight: number
   isPaused: boolean
+  /** Its client did something as it began, or it is not known what. */
+  isSparing: boolean
   used: { at: number; doneBytes: number; movedBytes: number | undefined }[]
   clients: { at: number; found: VolumeClient[] } | null
   /** Null: what an earlier process has put on record is not looked up yet. */
@@ -71,6 +76,8 @@ export interface CopyGovernorParts {
   log?: Pick<Logger, 'warn'>
   /** Milliseconds, from a clock that does not jump. */
   monotonic: () => number
+  /** For tests. */
+  pause?: (ms: number) => Promise<unknown>
 }
 
 export function createCopyGovernor(parts: CopyGovernorParts): CopyPace {
@@ -99,11 +106,21 @@ class CopyGovernor implements CopyPace {
     const { clients, unknown } = await this.#look(copy, entry)
     const since = monotonic()
     await this.#measure(copy, entry, clients)
+    entry.isSparing = true
     if (unknown !== null) return least(settings.blindBps, bound)
     const isBusy = [...this.#tracks(clients)].some(([, track]) => (observed(track, since)?.requests ?? 0) > 0)
+    entry.isSparing = isBusy
     const startBps = isBusy ? settings.floorBps * 4 : Infinity
     entry.copy = newPacedCopy(startBps, monotonic())
     return startBps === Infinity ? bound : least(startBps, bound)
+  }
+
+  inFlightBytes(copy: CopyToPace): number | undefined {
+    const { kind } = this.#paceOf(copy)
+    if (kind === 'full') return fastBytes
+    const isSparing =
+      kind !== 'rate' && copy.volumeId !== null && this.#entries.get(copy.id)?.isSparing === true
+    return isSparing ? sparingBytes : undefined
   }
 
   async at(copy: CopyToPace, seen: CopySeen): Promise<Paced> {
@@ -273,6 +290,7 @@ class CopyGovernor implements CopyPace {
       nodes: [...new Set([from.node, to.node])],
       weight: 1,
       isPaused: false,
+      isSparing: true,
       used: [],
       clients: null,
       series: null,
@@ -337,7 +355,7 @@ class CopyGovernor implements CopyPace {
     // Whoever is beside another copy now is measured later: this is no moment without one.
     if (!clients.some(isNew) || this.#hasNeighbours(copy.id, entry)) return
     for (;;) {
-      await sleep(50)
+      await (this.#parts.pause ?? sleep)(50)
       await this.#look(copy, entry)
       const requests = clients.map(({ volumeId }) => {
         const track = this.#clients.get(volumeId)?.track
@@ -418,5 +436,6 @@ export const ungoverned: CopyPace = {
       series: noSeries,
     },
   }),
+  inFlightBytes: () => undefined,
   end: () => {},
 }

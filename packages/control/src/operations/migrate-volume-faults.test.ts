@@ -308,3 +308,23 @@ test('a head that died with its machine while its mirror was being started is st
   const done = await run()
   assert.equal(done.state, 'succeeded', JSON.stringify(done.failure))
 })
+
+test('a mirror has in flight what its pace says, also when it is started anew', async (t) => {
+  const { world, agent, holderId, run } = await open(t, here, { attached: true })
+  t.mock.method(world.pace, 'inFlightBytes', () => 1024 ** 2)
+  const { ensureMirror, mirrorStatus } = agent
+  const given: (number | undefined)[] = []
+  agent.ensureMirror = (...args) => {
+    given.push(args[1].inFlightBytes)
+    return ensureMirror(...args)
+  }
+  let isLost = false
+  agent.mirrorStatus = async (...args) => {
+    const mirror = agent.holders.get(holderId())?.mirror
+    if (!isLost && mirror) Object.assign(mirror, { phase: 'failed' })
+    isLost = true
+    return mirrorStatus(...args)
+  }
+  assert.equal((await run()).state, 'succeeded')
+  assert.deepEqual(given, [1024 ** 2, 1024 ** 2])
+})

@@ -229,16 +229,13 @@ export async function ensureMirror(
   op: Op,
   holder: Holder,
   targetImageId: string,
-  /** Bytes per second; 0: unlimited. */
-  rate: number,
-  how: { changesOnly?: boolean } = {},
+  how: { rate: number; inFlightBytes?: number; changesOnly?: boolean },
 ): Promise<void> {
   const target = await openTarget(ports, op, holder, targetImageId)
   await ports.agents.holders(holder.machine).ensureMirror(callerOf(op), {
     holderId: holder.holderId,
     jobId: jobOf(op),
     target,
-    rate,
     ...how,
   })
 }
@@ -252,12 +249,23 @@ export async function startMirror(
 ): Promise<void> {
   // One that died since, and its supervisor with it, is started by nobody else: the volume is this operation's.
   await openHolder(ports, op, input.volumeId, input.sourceImageId)
-  await ensureMirror(ports, op, holder, input.targetImageId, await firstRate(ports, op, input), how)
+  await ensureMirror(ports, op, holder, input.targetImageId, {
+    ...how,
+    ...(await firstPace(ports, op, input)),
+  })
 }
 
 /** What the mirror may do at first, once it is known what its client waits for without it. */
-const firstRate = async (ports: RelocationPorts, op: PacedOp, input: Relocation): Promise<number> =>
-  ports.pace.begin(await copyToPace(ports, op, input))
+async function firstPace(
+  ports: RelocationPorts,
+  op: PacedOp,
+  input: Relocation,
+): Promise<{ rate: number; inFlightBytes?: number }> {
+  const copy = await copyToPace(ports, op, input)
+  const rate = await ports.pace.begin(copy)
+  const inFlightBytes = ports.pace.inFlightBytes(copy)
+  return { rate, ...(inFlightBytes === undefined ? {} : { inFlightBytes }) }
+}
 
 export const copyToPace = async (
   { copies }: Pick<RelocationPorts, 'copies'>,
@@ -339,6 +347,6 @@ export async function restartMirror(
   const holders = ports.agents.holders(holder.machine)
   await openHolder(ports, op, input.volumeId, input.sourceImageId)
   await holders.ensureNoMirror(callerOf(op), holder.holderId, jobOf(op))
-  await ensureMirror(ports, op, holder, input.targetImageId, await firstRate(ports, op, input))
+  await ensureMirror(ports, op, holder, input.targetImageId, await firstPace(ports, op, input))
   if (reason !== undefined) throw retryable(`The copy failed and was started again: ${reason}`)
 }

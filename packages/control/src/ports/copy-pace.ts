@@ -39,6 +39,11 @@ export interface CopyPace {
    * or so, and much less where they are idle. Returns the rate to begin with, in bytes per second; 0: unlimited.
    */
   begin(copy: CopyToPace): Promise<number>
+  /**
+   * After `begin`, of a mirror: bytes that it may have in flight (`MirrorRequest.inFlightBytes`), which can't be changed later.
+   * Little where its client works and is to be spared, much where speed was asked for; undefined: as its agent finds right.
+   */
+  inFlightBytes(copy: CopyToPace): number | undefined
   /** At each look at the copy. Cheap, and never fails: what can't be found out makes it slower, and is said. */
   at(copy: CopyToPace, seen: CopySeen): Promise<Paced>
   /** It is over. */
