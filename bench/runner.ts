@@ -25,8 +25,8 @@ export interface Runner {
   abandon(): Promise<void>
 }
 
-/** Beyond what a case takes on an idle machine: it may take twice as long, and a minute. */
-const limitOf = (seconds: number): number => seconds * 2 + 60
+/** Beyond what a case takes on an idle machine: it may take thrice as long, and a minute. */
+const limitOf = (seconds: number): number => seconds * 3 + 60
 /** Time in which a case cannot begin, do something, and end. */
 const leastSeconds = 20
 
