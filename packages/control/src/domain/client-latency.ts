@@ -7,14 +7,14 @@
  * none of them slow, is idle.
  */
 import type { DeviceLatency, LatencyHistogram } from '@volant/contract'
-import { percentile, requestsIn, slowerThan, windowOf } from './latency.ts'
+import { between, percentile, requestsIn, slowerThan, together } from './latency.ts'
 
 export interface ClientTrack {
   /** Oldest first. Times are milliseconds of a clock that does not jump. */
-  snapshots: { at: number; latency: DeviceLatency }[]
+  snapshots: { at: number; since: string; counted: LatencyHistogram }[]
   /** Its 99th percentile without the copy; null: it was idle then, or nobody asked. Milliseconds. */
   baselineMs: number | null
-  /** What its bound is reckoned from: the baseline, and more where it rose while the copy was at its floor. Milliseconds. */
+  /** What its bound is reckoned from: the baseline, and what was learned since of what it waits for by itself. Milliseconds. */
   referenceMs: number | null
 }
 
@@ -30,6 +30,8 @@ const longWindowMs = 3000
 const longestWindowMs = 10_000
 /** That few were slow of so many is no accident. */
 const sureRequests = 400
+/** A client of few requests must not hold a copy back for ever. */
+const leastSureness = 0.2
 /** Fewer in a second, none of them slow: it is idle. */
 const fewRequests = 5
 /** Of fewer nothing is concluded. */
@@ -42,10 +44,13 @@ const slackMs = 60
 export function withSnapshot(track: ClientTrack, at: number, latency: DeviceLatency): ClientTrack {
   const last = track.snapshots.at(-1)
   // Its device was plugged in anew, or its QEMU was: the counts begin again.
-  const before = last !== undefined && last.latency.since !== latency.since ? [] : track.snapshots
+  const before = last !== undefined && last.since !== latency.since ? [] : track.snapshots
   return {
     ...track,
-    snapshots: [...before.filter((snapshot) => at - snapshot.at <= keptMs), { at, latency }],
+    snapshots: [
+      ...before.filter((snapshot) => at - snapshot.at <= keptMs),
+      { at, since: latency.since, counted: together(latency) },
+    ],
   }
 }
 
@@ -53,7 +58,7 @@ export interface Observed {
   requests: number
   /** Milliseconds from the window's beginning to its end. */
   ms: number
-  window: LatencyHistogram[]
+  window: LatencyHistogram
 }
 
 /** From the first snapshot at or after `from` to the latest one; null: there are not two. */
@@ -61,7 +66,7 @@ export function observed(track: ClientTrack, from: number): Observed | null {
   const first = track.snapshots.find(({ at }) => at >= from)
   const last = track.snapshots.at(-1)
   if (first === undefined || last === undefined || first.at >= last.at) return null
-  const window = windowOf(first.latency, last.latency)
+  const window = between(first.counted, last.counted)
   return window && { requests: requestsIn(window), ms: last.at - first.at, window }
 }
 
@@ -94,7 +99,7 @@ export function feelingOf(track: ClientTrack, since: number, now: number, boundM
     return second.ms >= windowMs / 2 ? { is: 'idle', p99Ms } : { is: 'unsure', p99Ms }
   }
   if (p99Ms === null || p99Ms >= boundMs || second.ms < windowMs / 2) return { is: 'unsure', p99Ms }
-  return { is: 'under', p99Ms, sureness: Math.min(1, long.requests / sureRequests) }
+  return { is: 'under', p99Ms, sureness: Math.min(1, Math.max(leastSureness, long.requests / sureRequests)) }
 }
 
 const slowOf = ({ window }: Observed, boundMs: number): number =>
@@ -139,13 +144,13 @@ export function withBaseline(track: ClientTrack, since: number): ClientTrack {
   return { ...track, baselineMs: p99Ms, referenceMs: p99Ms }
 }
 
-/** How fast a reference follows. For each second. */
-const followPerSecond = 0.1
+/** How fast a reference follows, up and down. For each second. */
+const [risePerSecond, fallPerSecond] = [0.2, 0.1]
 
 /**
  * The client's own latency changes as well. What it waits for while the copy is at its floor is its own, so the reference
- * rises after that; where it waits for less than the reference although there is a copy, the reference falls, to the
- * baseline at the least.
+ * rises after that. And without the copy it can't wait longer than with it: where it waits for less than the reference, that
+ * one was an accident of few requests, or has become less since.
  */
 export function followed(
   track: ClientTrack,
@@ -153,12 +158,9 @@ export function followed(
   elapsedMs: number,
   isAtFloor: boolean,
 ): ClientTrack {
-  const { referenceMs, baselineMs } = track
-  if (referenceMs === null) return track
-  const rises = p99Ms > referenceMs && isAtFloor
-  const falls = p99Ms < referenceMs && referenceMs > (baselineMs ?? 0)
-  if (!rises && !falls) return track
-  const share = 1 - Math.exp((-followPerSecond * elapsedMs) / 1000)
-  const next = referenceMs + (p99Ms - referenceMs) * share
-  return { ...track, referenceMs: Math.max(next, baselineMs ?? 0) }
+  const { referenceMs } = track
+  if (referenceMs === null || (p99Ms > referenceMs && !isAtFloor)) return track
+  const perSecond = p99Ms > referenceMs ? risePerSecond : fallPerSecond
+  const share = 1 - Math.exp((-perSecond * elapsedMs) / 1000)
+  return { ...track, referenceMs: referenceMs + (p99Ms - referenceMs) * share }
 }

@@ -140,8 +140,8 @@ function lowered(
 ): GovernorState {
   // From what it does, not from what it might: a limit above that would be lowered in vain.
   const from = Math.max(leastBps, Math.min(state.rateBps, usedBps === null ? Infinity : usedBps * 1.1))
-  // At its floor it can do no more: nothing is lowered, and what is felt is the client's own.
-  if (from <= leastBps) return { ...state, rateBps: leastBps }
+  // At its floor it can do no more, and what is felt is the client's own. What was is not counted twice all the same.
+  if (from <= leastBps) return { ...state, rateBps: leastBps, loweredAt: now }
   const factor = Math.min(weakest, Math.max(strongest, (aim / share) ** 0.8))
   const rateBps = Math.max(leastBps, from === Infinity ? leastBps : from * factor)
   return { ...state, rateBps, loweredAt: now, kneeBps: from === Infinity ? null : from, kneeLeftMs: kneeMs }

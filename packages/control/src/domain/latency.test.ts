@@ -2,7 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import type { DeviceLatency, LatencyHistogram } from '@volant/contract'
 import { feelingOf, newTrack, withBaseline, withSnapshot } from './client-latency.ts'
-import { between, percentile, requestsIn, slowerThan, windowOf } from './latency.ts'
+import { between, percentile, requestsIn, slowerThan, together } from './latency.ts'
 
 const boundsNs = [1e6, 2e6, 4e6]
 const histogram = (...counts: number[]): LatencyHistogram => ({ boundsNs, counts })
@@ -21,21 +21,38 @@ test('a window is the difference of two snapshots', () => {
 test('counts that began anew, or in other bins, are not subtracted', () => {
   assert.equal(between(histogram(5, 0, 0, 0), histogram(1, 0, 0, 0)), null)
   assert.equal(between(histogram(0, 0, 0, 0), { boundsNs: [1e6, 2e6, 5e6], counts: [0, 0, 0, 0] }), null)
-  assert.equal(windowOf(latency(none, 'one'), latency(none, 'two')), null)
 })
 
 test('percentiles lie within the bins, and in the last one at its lower end', () => {
-  const window = [histogram(98, 2, 0, 0)]
+  const window = histogram(98, 2, 0, 0)
   assert.equal(requestsIn(window), 100)
   assert.equal(Math.round(percentile(window, 0.99) ?? 0), 1.5e6)
-  assert.equal(percentile([histogram(10, 0, 0, 10)], 0.99), 4e6)
-  assert.equal(percentile([none], 0.99), null)
-  assert.equal(percentile([histogram(50, 0, 0, 0), histogram(0, 0, 50, 0)], 0.75), 3e6)
+  assert.equal(percentile(histogram(10, 0, 0, 10), 0.99), 4e6)
+  assert.equal(percentile(none, 0.99), null)
 })
 
 test('what is slower than a bound inside a bin is told in proportion', () => {
-  assert.equal(slowerThan([histogram(0, 10, 4, 1)], 1.5e6), 10)
-  assert.equal(slowerThan([histogram(0, 10, 4, 1)], 9e6), 0)
+  assert.equal(slowerThan(histogram(0, 10, 4, 1), 1.5e6), 10)
+  assert.equal(slowerThan(histogram(0, 10, 4, 1), 9e6), 0)
+})
+
+test('a client waits for reads, writes and flushes, also where they are counted in other bins', () => {
+  const reads = histogram(1, 2, 3, 4)
+  const flushes = { boundsNs: [1.5e6, 9e6], counts: [1, 1, 1] }
+  const all = together({ since: 'one', reads, writes: reads, flushes })
+  assert.deepEqual(all, histogram(2, 5, 6, 10))
+  assert.equal(
+    percentile(
+      together({
+        since: 'one',
+        reads: histogram(50, 0, 0, 0),
+        writes: histogram(0, 0, 50, 0),
+        flushes: none,
+      }),
+      0.75,
+    ),
+    3e6,
+  )
 })
 
 /** Looks every 250 ms; each adds these counts. */

@@ -16,26 +16,38 @@ export function between(earlier: LatencyHistogram, later: LatencyHistogram): Lat
   return difference.some((count) => count < 0) ? null : { boundsNs, counts: difference }
 }
 
-/** Reads, writes and flushes of one disk in a window: a client waits for all of them. */
-export function windowOf(earlier: DeviceLatency, later: DeviceLatency): LatencyHistogram[] | null {
-  if (earlier.since !== later.since) return null
-  const kinds = (['reads', 'writes', 'flushes'] as const).map((kind) => between(earlier[kind], later[kind]))
-  return kinds.every((kind) => kind !== null) ? kinds : null
+/** Reads, writes and flushes together: a client waits for all of them. They are counted in the same bins. */
+export function together({ reads, writes, flushes }: DeviceLatency): LatencyHistogram {
+  const { boundsNs } = reads
+  const counts = [...reads.counts]
+  for (const { boundsNs: bounds, counts: more } of [writes, flushes]) {
+    for (const [i, count] of more.entries()) {
+      // Of other bins: the one that has their upper end.
+      const upper = bounds[i]
+      const own =
+        bounds === boundsNs || upper === boundsNs[i]
+          ? i
+          : upper === undefined
+            ? counts.length - 1
+            : boundsNs.findIndex((bound) => bound >= upper)
+      const bin = own < 0 ? counts.length - 1 : own
+      counts[bin] = (counts[bin] ?? 0) + count
+    }
+  }
+  return { boundsNs, counts }
 }
 
-export const requestsIn = (window: readonly LatencyHistogram[]): number =>
-  window.reduce((sum, { counts }) => sum + counts.reduce((all, count) => all + count, 0), 0)
+export const requestsIn = ({ counts }: LatencyHistogram): number =>
+  counts.reduce((all, count) => all + count, 0)
 
 /** How many took longer than `ns`. In the last bin, which has no end, all or none. */
-export function slowerThan(window: readonly LatencyHistogram[], ns: number): number {
+export function slowerThan({ boundsNs, counts }: LatencyHistogram, ns: number): number {
   let slow = 0
-  for (const { boundsNs, counts } of window) {
-    for (const [i, count] of counts.entries()) {
-      const from = boundsNs[i - 1] ?? 0
-      const to = boundsNs[i]
-      if (ns <= from) slow += count
-      else if (to !== undefined && ns < to) slow += (count * (to - ns)) / (to - from)
-    }
+  for (const [i, count] of counts.entries()) {
+    const from = boundsNs[i - 1] ?? 0
+    const to = boundsNs[i]
+    if (ns <= from) slow += count
+    else if (to !== undefined && ns < to) slow += (count * (to - ns)) / (to - from)
   }
   return slow
 }
@@ -44,21 +56,18 @@ export function slowerThan(window: readonly LatencyHistogram[], ns: number): num
  * The latency that the share `quantile` (0 to 1) of the requests did not exceed, in nanoseconds; null: there was none.
  * What lies in the last bin is told as its lower end: it was at least that.
  */
-export function percentile(window: readonly LatencyHistogram[], quantile: number): number | null {
+export function percentile(window: LatencyHistogram, quantile: number): number | null {
+  const { boundsNs, counts } = window
   const all = requestsIn(window)
   if (all === 0) return null
   const allowed = all * (1 - quantile)
-  const bounds = [...new Set(window.flatMap(({ boundsNs }) => boundsNs))].sort((a, b) => a - b)
-  let from = 0
-  let slowerThanFrom = all
-  for (const bound of bounds) {
-    const slower = slowerThan(window, bound)
-    if (slower <= allowed) {
-      const inside = slowerThanFrom - slower
-      return inside === 0 ? bound : from + ((bound - from) * (slowerThanFrom - allowed)) / inside
-    }
-    from = bound
-    slowerThanFrom = slower
+  let slower = all
+  for (const [i, bound] of boundsNs.entries()) {
+    const inside = counts[i] ?? 0
+    const from = boundsNs[i - 1] ?? 0
+    slower -= inside
+    if (slower > allowed) continue
+    return inside === 0 ? from : from + ((bound - from) * (slower + inside - allowed)) / inside
   }
-  return from
+  return boundsNs.at(-1) ?? 0
 }

@@ -15,11 +15,14 @@ export interface PacedCopy {
   governor: GovernorState
   /** Since when it waits at its floor for the latency that a client has without it. Milliseconds; null: it does not. */
   measuringSince: number | null
+  /** What was told last of the client that decided; null: nothing yet. */
+  told: Told | null
 }
 
 export const newPacedCopy = (rateBps: number, now: number): PacedCopy => ({
   governor: newGovernor(rateBps, now),
   measuringSince: null,
+  told: null,
 })
 
 export interface PaceInput {
@@ -54,6 +57,8 @@ export interface PaceVerdict {
 const measureMs = 1500
 /** And for so long, where it has few requests. Milliseconds. */
 const longestMeasureMs = 4000
+/** So near its floor a copy is no reason for much. */
+const nearFloor = 2
 /** So many requests in a second, and it is worth that. */
 const busyRequests = 5
 
@@ -74,7 +79,9 @@ export function paced(before: PacedCopy, input: PaceInput): PaceVerdict {
     if (boundMs === null) return []
     return [{ client, track, boundMs, feeling: feelingOf(track, feltSince(copy.governor), now, boundMs) }]
   })
-  const worst = felt.toSorted((a, b) => weightOf(b) - weightOf(a))[0]
+  // Of those who can't be judged yet it is the one that slowed it.
+  const former = before.told?.client
+  const worst = felt.toSorted((a, b) => weightOf(b, former) - weightOf(a, former))[0]
   const governor = governed(copy.governor, {
     now,
     felt: worst === undefined ? { is: 'idle' } : feltAs(worst),
@@ -82,13 +89,14 @@ export function paced(before: PacedCopy, input: PaceInput): PaceVerdict {
     leastBps,
     ...(input.fairBps !== undefined && { fairBps: input.fairBps }),
   })
-  const isAtFloor = copy.governor.rateBps <= leastBps * 1.01
+  const isAtFloor = copy.governor.rateBps <= leastBps * nearFloor
   const elapsedMs = Math.min(1000, now - copy.governor.at)
   for (const { client, track, feeling } of felt) {
     if (feeling.p99Ms === null || feeling.is === 'idle') continue
     clients.set(client, followed(track, feeling.p99Ms, elapsedMs, isAtFloor))
   }
-  return { copy: { ...copy, governor }, clients, rateBps: governor.rateBps, told: tell(worst) }
+  const told = stillTold(tell(worst), before.told)
+  return { copy: { ...copy, governor, told }, clients, rateBps: governor.rateBps, told }
 }
 
 interface FeltClient {
@@ -101,8 +109,10 @@ interface FeltClient {
 const shareOf = ({ feeling, boundMs }: FeltClient): number => (feeling.p99Ms ?? 0) / boundMs
 
 /** Who is over decides, before who can't be judged yet; of two alike the one that is nearer to its bound. */
-const weightOf = (felt: FeltClient): number =>
-  ({ over: 3e6, unsure: 2e6, under: 1e6, idle: 0 })[felt.feeling.is] + Math.min(9e5, shareOf(felt))
+const weightOf = (felt: FeltClient, former: string | null | undefined): number =>
+  ({ over: 3e6, unsure: 2e6, under: 1e6, idle: 0 })[felt.feeling.is] +
+  Math.min(9e5, shareOf(felt)) +
+  (felt.feeling.p99Ms === null && felt.client === former ? 1e5 : 0)
 
 function feltAs(felt: FeltClient): Felt {
   const { feeling } = felt
@@ -118,6 +128,12 @@ function tell(worst: FeltClient | undefined): Told {
   const state = feeling.is === 'unsure' ? 'steady' : feeling.is
   return { client, p99Ms: feeling.p99Ms, boundMs, baselineMs: track.baselineMs, state }
 }
+
+/** Just after its rate was lowered nothing is known of the new one: what was known of the old one is told till then. */
+const stillTold = (now: Told, before: Told | null): Told =>
+  now.state === 'steady' && now.p99Ms === null && before?.client === now.client
+    ? { ...now, p99Ms: before.p99Ms }
+    : now
 
 /** Null: nobody has to be measured. */
 function measured(
@@ -146,7 +162,7 @@ function measured(
     idleSince: null,
   }
   return {
-    copy: { governor, measuringSince: since },
+    copy: { governor, measuringSince: since, told: null },
     clients,
     rateBps: leastBps,
     told: { client: waiting, p99Ms: null, boundMs: null, baselineMs: null, state: 'measuring' },
