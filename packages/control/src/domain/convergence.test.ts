@@ -9,15 +9,25 @@ const mib = 1024 * 1024
  * A copy at `copyBps` beside a client that dirties `clientBps`, or what its limit leaves it. Both move in ticks of
  * 5 ms; it is looked at every 250 ms. Once the job has been ready it stays so.
  */
-function simulate(options: { bytes: number; copyBps: number; clientBps: number; seconds: number }) {
+function simulate(options: {
+  bytes: number
+  copyBps: number
+  clientBps: number
+  seconds: number
+  /** What the governor leaves the copy; it goes no lower than what it must have. */
+  governedBps?: number
+}) {
   let state = newConvergence()
   let done = 0
   let total = options.bytes
   let ready = false
   const limits: number[] = []
+  const raised: number[] = []
   for (let ms = 0; ms <= options.seconds * 1000; ms += 5) {
     total += Math.min(options.clientBps, state.limitBps ?? Infinity) / 200
-    done += Math.min(total - done, options.copyBps / 200)
+    const { copyBps, governedBps = Infinity } = options
+    const pacedBps = state.finalLap ? copyBps : Math.min(copyBps, Math.max(governedBps, state.leastBps))
+    done += Math.min(total - done, pacedBps / 200)
     ready ||= total - done < 64 * 1024
     if (ms % 250 !== 0) continue
     const status: MirrorStatus = {
@@ -27,14 +37,15 @@ function simulate(options: { bytes: number; copyBps: number; clientBps: number; 
       rate: 0,
       pausedByUser: false,
     }
-    const verdict = judge(state, status, ms, policy)
+    const verdict = judge(state, status, ms, policy, options.governedBps !== undefined)
+    if (verdict.state.leastBps !== state.leastBps) raised.push(verdict.state.leastBps)
     state = verdict.state
     if (verdict.shapeTo !== undefined) limits.push(verdict.shapeTo)
     if (verdict.converged || verdict.hopeless !== undefined) {
-      return { converged: verdict.converged, ms, limits, hopeless: verdict.hopeless }
+      return { converged: verdict.converged, ms, limits, raised, hopeless: verdict.hopeless }
     }
   }
-  return { converged: false, ms: options.seconds * 1000, limits, hopeless: undefined }
+  return { converged: false, ms: options.seconds * 1000, limits, raised, hopeless: undefined }
 }
 
 test('a copy that is faster than its client converges without touching it', () => {
@@ -149,4 +160,63 @@ test('a client that keeps a little dirty for ever is shaped as well', () => {
     shaped ??= verdict.shapeTo
   }
   assert.ok(shaped !== undefined)
+})
+
+test('a copy that is slow for its client’s sake and is outrun goes faster, before that client is held back', () => {
+  const run = simulate({
+    bytes: 512 * mib,
+    copyBps: 200 * mib,
+    governedBps: 8 * mib,
+    clientBps: 20 * mib,
+    seconds: 300,
+  })
+  assert.equal(run.converged, true)
+  assert.deepEqual(run.limits, [], 'its client is not shaped')
+  assert.ok(Math.max(...run.raised) > 20 * mib)
+})
+
+test('where it may not go faster, or cannot, its client is shaped all the same, and it ends', () => {
+  const beyondPolicy = simulate({
+    bytes: 512 * mib,
+    copyBps: 400 * mib,
+    governedBps: 8 * mib,
+    clientBps: 150 * mib,
+    seconds: 600,
+  })
+  assert.equal(beyondPolicy.converged, true)
+  assert.ok(beyondPolicy.limits.length > 0)
+  assert.ok(beyondPolicy.raised.every((bps) => bps <= policy.mostRaisedBps))
+  const slowDisk = simulate({
+    bytes: 512 * mib,
+    copyBps: 30 * mib,
+    governedBps: 8 * mib,
+    clientBps: 60 * mib,
+    seconds: 600,
+  })
+  assert.equal(slowDisk.converged, true)
+  assert.ok(slowDisk.limits.length > 0)
+})
+
+test('a governed copy at the lowest floor outruns a client that is held at its own', () => {
+  const run = simulate({
+    bytes: 64 * mib,
+    copyBps: 100 * mib,
+    governedBps: policy.floorBps / 4,
+    clientBps: 200 * mib,
+    seconds: 900,
+  })
+  assert.equal(run.converged, true)
+})
+
+test('a copy that gains on its client again may go more slowly again', () => {
+  const run = simulate({
+    bytes: 4096 * mib,
+    copyBps: 200 * mib,
+    governedBps: 8 * mib,
+    clientBps: 10 * mib,
+    seconds: 900,
+  })
+  assert.equal(run.converged, true)
+  const most = Math.max(...run.raised)
+  assert.ok(run.raised.some((bps, i) => i > run.raised.indexOf(most) && bps < most))
 })
