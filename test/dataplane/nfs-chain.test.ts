@@ -90,6 +90,9 @@ test(
     await client.write(file, 'after the head')
     assert.equal(await client.read(file), 'after the head')
     assert.equal(await chain.pid(), pid)
+    const { since, writes } = await chain.agent().shareLatency(chain.shareId)
+    assert.equal((await chain.agent().shareLatency(chain.shareId)).since, since)
+    assert.equal(writes.counts.length, writes.boundsNs.length + 1)
   },
 )
 

@@ -33,6 +33,10 @@ test('a file system is made once, grows, gives room back, and nothing is left of
   writeFileSync(file, Buffer.alloc(2 ** 26, 7))
   await rig.fileSystems.flush(shareId)
   assert.ok((await allocated()) >= 2 ** 26)
+  const { writes, flushes } = rig.fileSystems.latency(shareId)
+  const [written, flushed] = [writes, flushes].map(({ counts }) => counts.reduce((sum, one) => sum + one, 0))
+  // A request has 512 KiB at most.
+  assert.ok((written ?? 0) >= 128 && (flushed ?? 0) > 0, `${written} writes, ${flushed} flushes`)
 
   assert.deepEqual(await rig.ensure(), await rig.fileSystems.status(shareId), 'what is there is left alone')
   assert.equal(readFileSync(file).length, 2 ** 26)
@@ -44,6 +48,7 @@ test('a file system is made once, grows, gives room back, and nothing is left of
 
   await rig.fileSystems.ensureNo(shareId)
   await rig.fileSystems.ensureNo(shareId)
+  assert.throws(() => rig.fileSystems.latency(shareId), refused('notFound'))
   assert.deepEqual(rig.fileSystems.ids(), [])
   assert.deepEqual(mountsIn(rig.folder), [])
   assert.deepEqual(loopsIn(rig.folder), [])
