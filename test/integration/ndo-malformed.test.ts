@@ -17,7 +17,17 @@ const routes = (volume: string, id: string, host: string): FuzzedRoute[] => [
   { method: 'POST', path: '/ndo/v1/operations/:id/skip', params: { id } },
   { method: 'POST', path: '/ndo/v1/operations/:id/decide', params: { id }, body: { happened: true } },
   { method: 'PUT', path: '/ndo/v1/operations/:id/rate', params: { id }, body: { bytes_per_second: 1000 } },
-  { method: 'POST', path: '/ndo/v1/migrations', body: { volume, host, dry_run: true, rate: 1 } },
+  {
+    method: 'PUT',
+    path: '/ndo/v1/operations/:id/pace',
+    params: { id },
+    body: { pace: '2x', priority: 'low' },
+  },
+  {
+    method: 'POST',
+    path: '/ndo/v1/migrations',
+    body: { volume, host, dry_run: true, rate: 1, pace: '5ms', priority: 'high' },
+  },
   { method: 'GET', path: '/ndo/v1/sweep' },
   { method: 'POST', path: '/ndo/v1/sweep', body: { dry_run: true } },
   { method: 'GET', path: '/ndo/v1/volumes/:id/placement', params: { id: volume } },

@@ -359,6 +359,36 @@ describe('what is set for compute', () => {
   })
 })
 
+describe('what is set for copies', () => {
+  it('is read, and written down as it was read', () => {
+    const text = valid
+      .replace('pace: 2x', 'pace: 5ms')
+      .replace(/floor: 8388608/, 'floor: 4MiB/s')
+      .replace(/unknown_rate: \d+/, 'unknown_rate: 16MiB/s')
+      .replace(/catch_up: \d+/, 'catch_up: 100MiB/s')
+      .replace('node_budget: 0', 'node_budget: 200MiB/s')
+    const config = parseConfig(text, options)
+    assert.deepEqual(config.settings.copy, {
+      pace: { kind: 'ms', ms: 5 },
+      floorBps: 4 * 1024 ** 2,
+      blindBps: 16 * 1024 ** 2,
+      catchUpBps: 100 * 1024 ** 2,
+      nodeBudgetBps: 200 * 1024 ** 2,
+    })
+    assert.deepEqual(parseConfig(configDocument(config), options), config)
+  })
+  it('is refused where it is no pace, and where copies would never end', () => {
+    assert.throws(
+      () => parseConfig(valid.replace('pace: 2x', 'pace: fast'), options),
+      /copy\.pace.*none of 2x, 5ms/s,
+    )
+    assert.throws(
+      () => parseConfig(valid.replace(/floor: 8388608/, 'floor: 0'), options),
+      /copy\.floor.*64KiB/s,
+    )
+  })
+})
+
 describe('quantities', () => {
   it('reads sizes, durations and rates', () => {
     assert.deepEqual(readSize('1.5GiB'), { value: 1.5 * 1024 ** 3 })

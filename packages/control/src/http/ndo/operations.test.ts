@@ -253,3 +253,33 @@ test('parts are listed below their parent, not beside it, unless they are asked 
   assert.equal((await executor.ended(parent.id)).state, 'needs-attention')
   assert.deepEqual(await operations.counts(), { 'needs-attention': 2 }, 'the part, too')
 })
+
+test('a pace is changed while the operation runs, and what is no pace is refused and changes nothing', async (t) => {
+  const { given, executor, call } = await serve(t)
+  given.ports.script['equal'] = () => ({ done: false })
+  const { id } = await executor.start(flow, { id: '1' })
+  const controls = async () => ((await call('GET', `/${id}`)).body['operation'] as Operation).controls
+  assert.deepEqual(await controls(), { paused: false, rate_limit: 0, pace: '2x', priority: 'normal' })
+  assert.equal((await call('PUT', `/${id}/pace`, { pace: '5 MS', priority: 'low' })).status, 202)
+  assert.deepEqual(await controls(), { paused: false, rate_limit: 0, pace: '5ms', priority: 'low' })
+  assert.equal((await call('PUT', `/${id}/pace`, { pace: '50MiB/s' })).status, 202)
+  assert.deepEqual(await controls(), { paused: false, rate_limit: 0, pace: '50M', priority: 'low' })
+
+  for (const [body, reason] of [
+    [{ pace: 'fast' }, /'fast' is not understood: it is none of 2x, 5ms, 50M or full/],
+    [{ pace: '0.5x' }, /from 1\.1x to 100x/],
+    [{ priority: 'urgent' }, /There are: high, normal, low/],
+    [{}, /./],
+    [{ pace: 5 }, /./],
+    [{ pace: '2x', rate: 5 }, /./],
+  ] as const) {
+    const { status, body: answer } = await call('PUT', `/${id}/pace`, body)
+    assert.equal(status, 400, JSON.stringify(body))
+    assert.match((answer['error'] as { message: string }).message, reason)
+  }
+  assert.equal((await call('PUT', `/${id}/pace`, { pace: '3x' }, 'member')).status, 403)
+  assert.equal((await controls()).pace, '50M')
+  await executor.cancel(id)
+  await executor.ended(id)
+  assert.equal((await call('PUT', `/${id}/pace`, { pace: '3x' })).status, 409)
+})
