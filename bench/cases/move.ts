@@ -105,7 +105,7 @@ async function underLoad(
     say(`under load ${ms.toFixed(0)} ms, longest pause ${Math.max(...pauses).toFixed(1)} ms`)
   }
   if (pauses.length < volumes.length) throw new Error(`only ${pauses.length} pauses were reported`)
-  const load = `${volumes.length} clients with ${writesPerSecond} writes/s each, whose volumes are all in the FlexVol`
+  const load = `${volumes.length} clients with ${writesPerSecond} writes/s each, whose volumes are all in the FlexVol; the move is at full speed`
   return [
     row({
       name: 'Largest client pause of the move, as it is reported',
