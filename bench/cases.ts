@@ -43,7 +43,7 @@ export const plan: Planned[] = [
   planned(impact, 250, 110),
   planned(cutoverPause, 50, 20),
   planned(thinCopy, 20, 10),
-  planned(api, 120, 60),
+  planned(api, 240, 70),
   planned(start, 25, 15),
   planned(restart, 35, 20),
   planned(create, 8, 5),

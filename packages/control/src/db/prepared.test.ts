@@ -116,6 +116,25 @@ test('a transaction sees what it did, and others what is committed', async (t) =
   assert.equal((await volumeRecords(db, clock).find('v001'))?.name, 'new')
 })
 
+test('a summary tells what all volumes of the project have as metadata, as a list of them would', async (t) => {
+  const db = await open(t, 'memory')
+  const ids = await insertVolumes(db, 40)
+  for (const [i, id] of ids.entries()) {
+    const metadata = i % 3 === 0 ? '{}' : JSON.stringify({ tier: `t${i % 5}`, [`k${i % 4}`]: 'Ö' })
+    await db.updateTable('volumes').set({ metadata }).where('id', '=', id).execute()
+  }
+  const lists = volumeLists(db)
+  const sorted = (values: Record<string, string[]>) =>
+    Object.entries(values)
+      .map(([key, list]) => [key, list.toSorted()])
+      .toSorted()
+  for (const projectId of ['p', 'q', 'nobody']) {
+    const all = await lists.metadataValues({ projectId })
+    assert.deepEqual(sorted(all), sorted(await lists.metadataValues({ projectId, sizes: [1] })))
+    assert.equal(Object.keys(all).length > 0, projectId !== 'nobody')
+  }
+})
+
 test('all columns of a volume are read', async (t) => {
   const db = await open(t, 'memory')
   const { rows } = await sql<{ name: string }>`select name from pragma_table_info('volumes')`.execute(db)

@@ -67,7 +67,9 @@ export function createTokens(deps: {
     const found = await resolveClaims(store, claims, now)
     // What was read before a change must not be believed after it.
     if (before === generation) {
-      if (remembered.size >= mostRemembered) remembered.clear()
+      remembered.delete(token)
+      const [oldest] = remembered.keys()
+      if (remembered.size >= mostRemembered && oldest !== undefined) remembered.delete(oldest)
       remembered.set(token, { context: found, until: Math.min(now + believedMs, claims.expiresAt) })
     }
     return found

@@ -175,6 +175,13 @@ async function replaceListIndexes(db: Kysely<unknown>): Promise<void> {
     db,
     `create index volumes_by_project_status on volumes (project_id, status, created_at, id) ${shown}`,
   )
+  // By name as a list sorts, where null is the empty text; and the distinct metadata that a summary tells.
+  const sortedName = "project_id, coalesce(name, ''), id"
+  await run(db, `create index volumes_sorted_by_name on volumes (${sortedName}) ${shown}`)
+  await run(
+    db,
+    `create index volumes_by_project_metadata on volumes (project_id, metadata) ${shown} and metadata <> '{}'`,
+  )
   await run(db, `create index attachments_by_project on attachments (project_id, created_at, id) ${shown}`)
   await run(db, `create index attachments_by_time on attachments (created_at, id) ${shown}`)
   // A deleted server stays on record.

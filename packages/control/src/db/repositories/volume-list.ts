@@ -72,12 +72,16 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
       return { count: Number(row.count), sizeGib: Number(row.size) }
     },
     async metadataValues(filter) {
-      const rows = await matching(filter)
-        .select('metadata')
-        .distinct()
-        .where('metadata', '!=', '{}')
-        .limit(10_000)
-        .execute()
+      const { projectId } = filter
+      const rows =
+        projectId !== undefined && isWhole(filter)
+          ? await metadataOfProject(db, projectId)
+          : await matching(filter)
+              .select('metadata')
+              .distinct()
+              .where('metadata', '!=', '{}')
+              .limit(mostMetadata)
+              .execute()
       const values: Record<string, Set<string>> = {}
       for (const row of rows) {
         for (const [key, value] of Object.entries(JSON.parse(row.metadata) as Record<string, string>)) {
@@ -110,6 +114,22 @@ export function volumeLists(db: Kysely<Database>): VolumeLists {
       return rows.map(volumeOf)
     },
   }
+}
+
+/** Distinct metadata that a summary looks at. */
+const mostMetadata = 10_000
+
+/** From one to the next in the index of them, over however many volumes have the same. */
+async function metadataOfProject(db: Kysely<Database>, projectId: string): Promise<{ metadata: string }[]> {
+  const next = (than: string) => sql`(select metadata from volumes
+    where project_id = ${projectId} and share_id is null and root_of is null and metadata <> '{}'
+    and metadata > ${sql.raw(than)} order by metadata limit 1)`
+  const { rows } = await sql<{ metadata: string }>`
+    with recursive found (metadata) as (
+      select ${next("''")} union all select ${next('found.metadata')} from found where found.metadata is not null
+    )
+    select metadata from found where metadata is not null limit ${mostMetadata}`.execute(db)
+  return rows
 }
 
 /** The same object for as long as it says the same. Those of shares are nobody's pools; there may be many of them. */
