@@ -35,7 +35,10 @@ test('only an administrator asks for it, and not by Cinder; a server without one
   const rig = await rootDisk(t)
   const { migrations, pools, volumeId } = rig
   const request = { principal: administrator, volumeId, host: pools.lmb, lockVolume: false }
-  await assert.rejects(migrations.startMigration({ ...request, forceHostCopy: false }), isNotFound(/^Volume .* could not be found/))
+  await assert.rejects(
+    migrations.startMigration({ ...request, forceHostCopy: false }),
+    isNotFound(/^Volume .* could not be found/),
+  )
   await assert.rejects(migrations.rootDiskOf(administrator, 'x'), isNotFound(/^Server x has no root disk/))
   const member = { ...administrator, roles: ['member'] }
   await assert.rejects(migrations.rootDiskOf(member, serverId), /Policy doesn't allow/)
