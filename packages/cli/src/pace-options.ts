@@ -1,5 +1,5 @@
 /** `--pace` and `--priority`, of every command that begins a copy. */
-import { parsePace, parsePriority, paceText, type Pace } from '@volant/control/domain/pace.ts'
+import { parsePace, parsePriority, paceText, type Pace } from '@volant/contract/ndo/pace.ts'
 import { messageOf } from '@volant/contract/errors.ts'
 import { InvalidArgumentError, type Command } from 'commander'
 

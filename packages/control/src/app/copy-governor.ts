@@ -8,7 +8,14 @@ import { newTrack, observed, withBaseline, withSnapshot, type ClientTrack } from
 import { fairPart, shareOut } from '../domain/copy-budget.ts'
 import type { CopySettings } from '../domain/copy-settings.ts'
 import { newPacedCopy, paced, type PacedCopy, type PaceVerdict } from '../domain/paced-copy.ts'
-import { paceText, parsePace, parsePriority, weights, type Pace, type Priority } from '../domain/pace.ts'
+import {
+  paceText,
+  parsePace,
+  parsePriority,
+  weights,
+  type Pace,
+  type Priority,
+} from '@volant/contract/ndo/pace.ts'
 import { latencyReason, ratePerSecond } from '../domain/pace-reason.ts'
 import { newSeries, withPoint, type PaceLimit, type PaceSeries } from '../domain/pace-view.ts'
 import type { Agents } from '../ports/agents.ts'

@@ -11,7 +11,7 @@ import {
 } from '../domain/flexvol-move.ts'
 import { isAt } from '../domain/move-order.ts'
 import { movingImages } from '../domain/move-progress.ts'
-import { paceWishes } from '../domain/pace.ts'
+import { paceWishes } from '@volant/contract/ndo/pace.ts'
 import type { Topology } from '../domain/topology.ts'
 import type { AggregatePlace, Attachment, Copy, FlexVol } from '../domain/volume.ts'
 import { gatherMove, type MoveFactsPorts } from '../operations/move-facts.ts'

@@ -8,7 +8,7 @@ import {
 } from '../domain/migration.ts'
 import { aggregateKey } from '../domain/aggregate-name.ts'
 import { parseHostString } from '../domain/host-string.ts'
-import { paceWishes } from '../domain/pace.ts'
+import { paceWishes } from '@volant/contract/ndo/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import { isAdmin, type Principal } from '../domain/principal.ts'
 import { poolName, type Topology } from '../domain/topology.ts'

@@ -17,7 +17,7 @@ import {
   type OperationNames,
   type Possible,
 } from '../domain/operation-view.ts'
-import { paceWishes } from '../domain/pace.ts'
+import { paceWishes } from '@volant/contract/ndo/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import { isPausable, requirePausable } from '../domain/unpausable.ts'
 import type { Principal } from '../domain/principal.ts'

@@ -4,7 +4,7 @@ import type { UndoPlan } from '@volant/contract/ndo/undo.ts'
 import type { Executor, LogEntry, RunRecord } from '@volant/saga'
 import { isInTheWay } from '../domain/giving-way.ts'
 import { hostStringOf } from '../domain/migration.ts'
-import { paceWishes } from '../domain/pace.ts'
+import { paceWishes } from '@volant/contract/ndo/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import {

@@ -1,7 +1,7 @@
 import { DomainError } from '@volant/contract'
 import type { VacatePlan, VacateRequest } from '@volant/contract/ndo/vacate.ts'
 import { placeText } from '../domain/aggregate-name.ts'
-import { paceWishes } from '../domain/pace.ts'
+import { paceWishes } from '@volant/contract/ndo/pace.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
 import type { VacatePlacement } from '../domain/vacate-plan.ts'

@@ -1,4 +1,4 @@
-import { paceText } from '../domain/pace.ts'
+import { paceText } from '@volant/contract/ndo/pace.ts'
 import type { Cluster, ComputeHost, Topology } from '../domain/topology.ts'
 import type { VolantConfig } from './config.ts'
 

@@ -1,7 +1,7 @@
 import { defaultSilenceSeconds, type EvacuationGroup } from '../domain/automatic-evacuation.ts'
 import { messageOf } from '@volant/contract'
 import { LineCounter, parseDocument } from 'yaml'
-import { parsePace } from '../domain/pace.ts'
+import { parsePace } from '@volant/contract/ndo/pace.ts'
 import { shareBackendOf, type Aggregate, type ShareService, type Topology } from '../domain/topology.ts'
 import { defaultSettings, type Settings, type VolantConfig } from './config.ts'
 import { ConfigError, problemCollector, type ConfigPath, type ProblemCollector } from './problem.ts'

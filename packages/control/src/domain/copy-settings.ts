@@ -1,4 +1,4 @@
-import type { Pace } from './pace.ts'
+import type { Pace } from '@volant/contract/ndo/pace.ts'
 
 /** How fast copies go, as configured. */
 export interface CopySettings {

@@ -9,7 +9,7 @@ import {
   type Feeling,
 } from './client-latency.ts'
 import { feltSince, governed, settleMs, newGovernor, type Felt, type GovernorState } from './governor.ts'
-import type { Pace } from './pace.ts'
+import type { Pace } from '@volant/contract/ndo/pace.ts'
 
 export interface PacedCopy {
   governor: GovernorState

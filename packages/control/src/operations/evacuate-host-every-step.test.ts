@@ -52,7 +52,14 @@ async function openHost() {
             cancellable: true,
             progress: null,
           },
-          control: { paused: false, cancelRequested: false, rate: null, pace: null, priority: null, revision: 0 },
+          control: {
+            paused: false,
+            cancelRequested: false,
+            rate: null,
+            pace: null,
+            priority: null,
+            revision: 0,
+          },
           ...{ failure: null, owner: 'o', fence: 1, createdAt: at, updatedAt: at, endedAt: null },
         })
         most = Math.max(most, going().length)

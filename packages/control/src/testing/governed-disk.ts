@@ -4,7 +4,7 @@
  */
 import type { DeviceLatency, LatencyHistogram } from '@volant/contract'
 import { newTrack, withBaseline, withSnapshot, type ClientTrack } from '../domain/client-latency.ts'
-import type { Pace } from '../domain/pace.ts'
+import type { Pace } from '@volant/contract/ndo/pace.ts'
 import { newPacedCopy, paced, type PacedCopy, type Told } from '../domain/paced-copy.ts'
 
 export const mib = 1024 * 1024

@@ -177,7 +177,21 @@ export async function openWorld(
     pace: ungoverned,
     monotonic: () => performance.now(),
   }
-  return { topology, db, nodes, holders, hosts, agents, places, pace: ungoverned, records, backend, ports, lma, lmb }
+  return {
+    topology,
+    db,
+    nodes,
+    holders,
+    hosts,
+    agents,
+    places,
+    pace: ungoverned,
+    records,
+    backend,
+    ports,
+    lma,
+    lmb,
+  }
 }
 
 export type World = Awaited<ReturnType<typeof openWorld>>

@@ -6,7 +6,7 @@
  *     50M    the copy goes at 50 MiB/s, whatever its clients feel (also 50MiB, 1G, or bytes a second)
  *     full   as fast as it can
  */
-import { DomainError } from '@volant/contract'
+import { DomainError } from '../errors.ts'
 
 export type Pace =
   | { kind: 'times'; times: number }
