@@ -87,9 +87,11 @@ async function instant(plane: FlexVolPlane, { quick, say }: BenchContext): Promi
   await fillDense(plane.imageOf(id), sizeGib * gibibyte, 'zero')
   say(`snapshots of ${sizeGib} GiB`)
   const atRest = await snapshotTimes(users, id, quick ? 3 : 7)
+  say(`at rest ${median(atRest).toFixed(0)} ms`)
   const orders = (await plane.openHeads([id])).map((address) => ({ ...address, writesPerSecond: 500 }))
   const load = await startLoads(orders)
   await sleep(1000)
+  say('its client writes')
   const inUse = await snapshotTimes(users, id, quick ? 3 : 7)
   const [samples] = await load.stop()
   return [

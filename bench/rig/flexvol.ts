@@ -91,7 +91,7 @@ async function insertAttachments(stateDir: string, volumeIds: readonly string[])
       .set({ status: 'in-use' })
       .where('id', 'in', [...volumeIds])
       .execute()
-    return rows.map(({ id }) => id)
+    return rows.map(({ head_id }) => head_id)
   } finally {
     await db.destroy()
   }
