@@ -106,14 +106,12 @@ const attach = (db: Kysely<Database>, volume: string, id: string): Promise<unkno
     attached_at, created_at) values (${id}, ${id}, ${volume}, 'server', 'p', null, 'attached', '/dev/vdb',
     '{"host":"compute-1"}', '2026-01-03T00:00:00.000Z', '2026-01-03T00:00:00.000Z')`.execute(db)
 
-/** The answer as the texts make it; made by the view alone where the page was not asked for before. */
+/** The answer as the texts make it. */
 async function answer(volumes: Volumes, kept: VolumeTexts, who: VolumeViewer, role: string): Promise<string> {
   const marked = await volumes.marks(principalOf(role), request)
   assert.ok(marked)
   const page = await kept.page(who, marked, (ids) => volumes.factsOf(ids))
-  return page === undefined
-    ? plain(volumes, who, role)
-    : volumesText(page, { volumes_links: [{ rel: 'next' }], count: 3 }).toString('utf8')
+  return volumesText(page, { volumes_links: [{ rel: 'next' }], count: 3 }).toString('utf8')
 }
 
 async function plain(volumes: Volumes, who: VolumeViewer, role: string): Promise<string> {

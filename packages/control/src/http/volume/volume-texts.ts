@@ -1,4 +1,5 @@
 import type { VolumeFacts } from '../../app/volume-facts.ts'
+import type { VolumePageRequest } from '../../domain/volume-query.ts'
 import type { VolumeMark } from '../../ports/block-storage.ts'
 import { volumeFullDetail, type VolumeViewer } from './volume-view.ts'
 
@@ -14,15 +15,14 @@ interface Kept {
 
 /** A page of volumes in detail as JSON. */
 export interface VolumeTexts {
-  /**
-   * The text of each volume of the page that is there, in the page's order. Undefined for a page that is asked for
-   * the first time: to keep what nobody asks for again would cost more than it gains.
-   */
+  /** Whether this page was asked for before: to keep what nobody asks for again would cost more than it gains. */
+  isAskedAgain(viewer: VolumeViewer, request: VolumePageRequest): boolean
+  /** The text of each volume of the page that is there, in the page's order. */
   page(
     viewer: VolumeViewer,
     of: { marks: readonly VolumeMark[]; referred: object },
     factsOf: (ids: readonly string[]) => Promise<VolumeFacts[]>,
-  ): Promise<Buffer[] | undefined>
+  ): Promise<Buffer[]>
 }
 
 /**
@@ -34,12 +34,6 @@ export function createVolumeTexts(most = mostKept): VolumeTexts {
   let referredTo: object | undefined
   let count = 0
   const seen = new Set<string>()
-  const isSeen = (page: string): boolean => {
-    if (seen.has(page)) return true
-    if (seen.size >= mostSeen) seen.clear()
-    seen.add(page)
-    return false
-  }
   const viewers = new Map<string, Map<string, Kept>>()
   const forget = (): void => {
     viewers.clear()
@@ -53,6 +47,13 @@ export function createVolumeTexts(most = mostKept): VolumeTexts {
     texts.set(id, kept)
   }
   return {
+    isAskedAgain(viewer, request) {
+      const page = `${viewer.key} ${JSON.stringify(request)}`
+      if (seen.has(page)) return true
+      if (seen.size >= mostSeen) seen.clear()
+      seen.add(page)
+      return false
+    },
     async page(viewer, { marks, referred }, factsOf) {
       if (referred !== referredTo) forget()
       referredTo = referred
@@ -64,8 +65,6 @@ export function createVolumeTexts(most = mostKept): VolumeTexts {
         if (kept?.mark === mark) texts.set(id, kept.text)
         else missing.push({ id, mark })
       }
-      const [first] = marks
-      if (missing.length * 2 > marks.length && !isSeen(`${viewer.key} ${first?.id}`)) return undefined
       if (missing.length > 0) {
         const markOf = new Map(missing.map(({ id, mark }) => [id, mark]))
         for (const facts of await factsOf([...markOf.keys()])) {
