@@ -133,3 +133,30 @@ test('wrong queries are refused with what is wrong', async () => {
   assert.equal((await rig.call('GET', '/volumes?colour=blue', { version: '3.30' })).status, 200)
   assert.equal((await rig.call('GET', '/volumes?host=x')).status, 400)
 })
+
+test('a page that is asked for again is the same answer, and another one as soon as it has changed', async () => {
+  const { volumes } = rig.world.records
+  for (const query of ['limit=5', 'limit=5&all_tenants=1&with_count=true', `limit=3&marker=${ids[20]}`, '']) {
+    for (const as of ['admin', 'member'] as const) {
+      if (as === 'member' && query.includes('all_tenants')) continue
+      const ask = async () => {
+        const url = `/volume/v3/${projectId}/volumes/detail?${query}`
+        const headers = { 'x-auth-token': as, 'openstack-api-version': 'volume 3.70', host: 'cloud.test' }
+        const { statusCode, body, headers: answered } = await rig.app.inject({ url, headers })
+        assert.equal(statusCode, 200, body)
+        return { body, type: answered['content-type'], length: answered['content-length'] }
+      }
+      const first = await ask()
+      assert.ok(JSON.parse(first.body).volumes.length > 0)
+      for (let i = 0; i < 3; i += 1) assert.deepEqual(await ask(), first, `${as} ${query}`)
+      const id = String(JSON.parse(first.body).volumes[0].id)
+      const { name } = await volumes.get(id)
+      await volumes.update(id, { name: 'renamed', updatedAt: null })
+      const renamed = await ask()
+      assert.equal(JSON.parse(renamed.body).volumes[0].name, 'renamed')
+      assert.deepEqual(await ask(), renamed)
+      await volumes.update(id, { name, updatedAt: null })
+      assert.deepEqual(await ask(), first, `${as} ${query}, with its own name again`)
+    }
+  }
+})
