@@ -75,6 +75,8 @@ export async function runHostCell(world: HostWorld, cell: HostCell): Promise<Hos
       finalStates.includes(operation.state),
       `it ${operation.state}: ${operation.error?.reason ?? ''}`,
     )
+    // An operation may end before the agent of the storage, which was killed, is back: nobody could tell the images' places.
+    await until('the storage answers', 60_000, () => storageAnswers(world))
     const where = operation.state === 'succeeded' ? places.destination : places.source
     assert.equal(await hostOf(plane, writer), where.name, `it ${operation.state}`)
     const wasLost = takesGuest(cell.victim) && (await startedAgain(world))
@@ -89,6 +91,16 @@ export async function runHostCell(world: HostWorld, cell: HostCell): Promise<Hos
     }
   } finally {
     gate.release()
+  }
+}
+
+async function storageAnswers({ rig: { plane }, writer }: HostWorld): Promise<boolean> {
+  try {
+    for (const volumeId of writer.volumeIds) await plane.client.ndo.placement(volumeId)
+    return true
+  } catch (error) {
+    if (error instanceof ApiError && error.status === 503) return false
+    throw error
   }
 }
 

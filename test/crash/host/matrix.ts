@@ -10,9 +10,8 @@ const back = livePoints.filter(({ undoing }) => undoing).map(({ name }) => name)
 /** Where it is there; without an entry: everywhere. */
 const present: Partial<Record<HostVictim, readonly string[]>> = {
   'source guest': [...upTo('retiring'), ...back],
-  'destination guest': from('incoming').filter(
-    (name) => !['live.waitingEnded', 'live.headEnded'].includes(name),
-  ),
+  // It is ended while the rest goes back.
+  'destination guest': from('incoming').filter((name) => !back.includes(name) || name === 'live.goingBack'),
   'source heads': [...upTo('retired'), ...back],
   'destination heads': from('headStandsBy').filter((name) => name !== 'live.headEnded'),
   // What is being undone, or past its commit, can't be cancelled.

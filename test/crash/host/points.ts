@@ -109,10 +109,26 @@ export const livePoints: readonly HostPoint[] = [
     ...after,
     since: 'ensureNoGuest',
   }),
-  point(['goingBack', 'cancelled; nothing is undone yet', 'compute', 'ensureMigrationAbandoned', 'before'], {
-    ...back,
-    slow: true,
-  }),
+  point(
+    [
+      'goingBack',
+      "cancelled; the destination's QEMU is about to be ended, and all else is undone beside that",
+      'compute',
+      'ensureNoIncoming',
+      'before',
+    ],
+    { ...back, slow: true },
+  ),
+  point(
+    [
+      'givingUp',
+      'cancelled; the destination has no access, the migration is about to be given up',
+      'compute',
+      'ensureMigrationAbandoned',
+      'before',
+    ],
+    { ...back, slow: true },
+  ),
   point(
     ['wentBack', 'cancelled; the migration is given up', 'compute', 'ensureMigrationAbandoned', 'after'],
     {
