@@ -40,7 +40,7 @@ export const plan: Planned[] = [
   planned(copySpeed, 80, 25),
   planned(copySparse, 45, 20),
   planned(copyMany, 60, 20),
-  planned(impact, 250, 110),
+  planned(impact, 300, 110),
   planned(cutoverPause, 50, 20),
   planned(thinCopy, 20, 10),
   planned(api, 240, 70),
