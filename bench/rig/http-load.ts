@@ -29,6 +29,7 @@ export interface HttpLoadResult {
 }
 
 export async function runLoad(load: HttpLoad): Promise<HttpLoadResult> {
+  if (load.requests.length === 0) throw new Error('There is nothing to ask.')
   const requests = load.requests.map((request) => Buffer.from(request))
   const clients = Math.min(load.clients, load.count)
   const sockets = await Promise.all(Array.from({ length: clients }, () => open(load)))
@@ -46,6 +47,9 @@ export async function runLoad(load: HttpLoad): Promise<HttpLoadResult> {
   const { user, system } = process.cpuUsage(cpuBefore)
   result.cpuMs = (user + system) / 1000
   for (const socket of sockets) socket.removeAllListeners('close').destroy()
+  if (result.latencies.length !== load.count) {
+    throw new Error(`Of ${load.count} requests ${result.latencies.length} were answered.`)
+  }
   return result
 }
 
