@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import { newTrack, observed, withBaseline, withSnapshot, type ClientTrack } from '../domain/client-latency.ts'
 import { fairPart, shareOut } from '../domain/copy-budget.ts'
 import type { CopySettings } from '../domain/copy-settings.ts'
+import { usedOf, wantOf, withUse, type CopyUse } from '../domain/copy-use.ts'
 import { newPacedCopy, paced, type PacedCopy, type PaceVerdict } from '../domain/paced-copy.ts'
 import {
   paceText,
@@ -40,8 +41,6 @@ const goneMs = 5000
 const forgottenMs = 60_000
 /** Two looks within this time are one: a step of the law needs some requests. Milliseconds. */
 const stepMs = 200
-/** What it gets through is told of the latest second. Milliseconds. */
-const usedMs = 1000
 
 /** Of a mirror, in flight. With a MiB reading and writing take turns, which its client feels least. */
 const [sparingBytes, fastBytes] = [mib, 4 * mib]
@@ -61,7 +60,7 @@ interface Entry {
   isPaused: boolean
   /** Its client did something as it began, or it is not known what. */
   isSparing: boolean
-  used: { at: number; doneBytes: number; movedBytes: number | undefined }[]
+  use: CopyUse
   clients: { at: number; found: VolumeClient[] } | null
   /** Null: what an earlier process has put on record is not looked up yet. */
   series: PaceSeries | null
@@ -138,10 +137,7 @@ class CopyGovernor implements CopyPace {
     entry.weight = weights[priorityOf(copy)]
     if (entry.paced !== null && now - entry.steppedAt < stepMs) return entry.paced
     entry.steppedAt = now
-    entry.used = [
-      ...entry.used.filter(({ at, doneBytes }) => now - at <= usedMs && doneBytes <= seen.doneBytes),
-      { at: now, doneBytes: seen.doneBytes, movedBytes: seen.movedBytes },
-    ]
+    entry.use = withUse(entry.use, { at: now, doneBytes: seen.doneBytes, movedBytes: seen.movedBytes })
     const answer = this.#bounded(copy, entry, await this.#wanted(copy, entry, seen))
     const series = entry.series ?? (await this.#earlier(copy.id))
     const seconds = (this.#parts.clock.now().getTime() - Date.parse(series.startedAt)) / 1000
@@ -232,7 +228,7 @@ class CopyGovernor implements CopyPace {
       now: this.#parts.monotonic(),
       pace,
       clients: this.#tracks(asked),
-      usedBps: usedOf(entry),
+      usedBps: usedOf(entry.use, entry.copy.governor.rateBps, stepMs),
       leastBps: Math.max(this.#parts.settings.floorBps, seen.leastBps ?? 0),
       fairBps: fairPart(
         copy.id,
@@ -269,7 +265,11 @@ class CopyGovernor implements CopyPace {
       for (const node of entry.nodes) {
         const sharers = going
           .filter(([, { nodes, isPaused }]) => nodes.includes(node) && !isPaused)
-          .map(([id, other]) => ({ id, weight: other.weight, wantBps: wantOf(other) }))
+          .map(([id, other]) => ({
+            id,
+            weight: other.weight,
+            wantBps: wantOf(other.use, other.copy.governor.rateBps, stepMs),
+          }))
         const part = shareOut(nodeBudgetBps, sharers).get(copy.id) ?? nodeBudgetBps
         const all = `copies of node ${node} have ${ratePerSecond(nodeBudgetBps)} together`
         lower(part, 'budget', sharers.length > 1 ? `${all}, and are ${sharers.length}` : all)
@@ -298,7 +298,7 @@ class CopyGovernor implements CopyPace {
       weight: 1,
       isPaused: false,
       isSparing: true,
-      used: [],
+      use: [],
       clients: null,
       series: null,
     }
@@ -406,43 +406,3 @@ const priorityOf = ({ control }: CopyToPace): Priority =>
 
 /** The lower of two rates, the second of which is 0 where there is none. */
 const least = (bps: number, bound: number): number => (bound === 0 ? bps : Math.min(bps, bound))
-
-/** What it got through lately; null: that is not known yet. Bytes per second. */
-function usedOf({ used, copy }: Entry): number | null {
-  const [first, last] = [used[0], used.at(-1)]
-  if (first === undefined || last === undefined || last.at - first.at < stepMs) return null
-  const seconds = (last.at - first.at) / 1000
-  const done = (last.doneBytes - first.doneBytes) / seconds
-  const moved = ((last.movedBytes ?? 0) - (first.movedBytes ?? 0)) / seconds
-  // Holes are passed at any speed: what was moved says more, where it is known.
-  return moved > 0 && moved < done ? moved : Math.min(done, copy.governor.rateBps)
-}
-
-/** What it would use of a budget: not more than half as much again as it uses now, and never nothing. */
-function wantOf(entry: Entry): number {
-  const used = usedOf(entry)
-  const wanted = entry.copy.governor.rateBps
-  return Math.max(mib, Math.min(wanted, used === null ? Infinity : used * 1.5 + mib))
-}
-
-/** Copies go at the rate that they were given, and nobody is asked: for tests, and where there is no client. */
-export const ungoverned: CopyPace = {
-  begin: async ({ control }) => control.rate ?? 0,
-  at: async ({ control }) => ({
-    rate: control.rate ?? 0,
-    isGoverned: false,
-    view: {
-      policy: 'full',
-      priority: control.priority ?? 'normal',
-      limitBps: control.rate,
-      limitedBy: control.rate === null ? 'none' : 'rate',
-      p99Ms: null,
-      boundMs: null,
-      baselineMs: null,
-      reason: 'it goes as fast as it can',
-      series: noSeries,
-    },
-  }),
-  inFlightBytes: () => undefined,
-  end: () => {},
-}

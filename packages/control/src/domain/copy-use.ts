@@ -1,0 +1,35 @@
+/** What a copy got through of late, as it was seen at its looks, oldest first. */
+export type CopyUse = readonly {
+  /** Milliseconds. */
+  at: number
+  doneBytes: number
+  /** What of it was data; undefined: not known. */
+  movedBytes: number | undefined
+}[]
+
+/** It is told of the latest second. Milliseconds. */
+const usedMs = 1000
+const mib = 1024 ** 2
+
+/** With one more look. What was seen of a copy that has begun anew since is forgotten. */
+export const withUse = (use: CopyUse, seen: CopyUse[number]): CopyUse => [
+  ...use.filter(({ at, doneBytes }) => seen.at - at <= usedMs && doneBytes <= seen.doneBytes),
+  seen,
+]
+
+/** What it uses of its rate; null: it was not looked at for `leastMs` yet. Bytes per second. */
+export function usedOf(use: CopyUse, rateBps: number, leastMs: number): number | null {
+  const [first, last] = [use[0], use.at(-1)]
+  if (first === undefined || last === undefined || last.at - first.at < leastMs) return null
+  const seconds = (last.at - first.at) / 1000
+  const done = (last.doneBytes - first.doneBytes) / seconds
+  const moved = ((last.movedBytes ?? 0) - (first.movedBytes ?? 0)) / seconds
+  // Holes are passed at any speed: what was moved says more, where it is known.
+  return moved > 0 && moved < done ? moved : Math.min(done, rateBps)
+}
+
+/** What it would use of a budget: not more than half as much again as it uses now, and never nothing. */
+export function wantOf(use: CopyUse, rateBps: number, leastMs: number): number {
+  const used = usedOf(use, rateBps, leastMs)
+  return Math.max(mib, Math.min(rateBps, used === null ? Infinity : used * 1.5 + mib))
+}
