@@ -9,6 +9,8 @@ import { assertNothingLost, bootProbe, ended, openPlane, startMigration, until, 
 
 const mib = 1024 * 1024
 const floorBps = mib
+/** Nor is one that nothing slows but this over before its end. */
+const boundBps = 3 * mib
 
 /** A floor so low that a copy at it lasts longer than this test. */
 function settings(stateDir: string): string {
@@ -55,17 +57,19 @@ test('a copy gives way to its guest, and goes on when the guest rests, its bound
   assert.match(seen?.progress.pace?.reason ?? '', /the p99 of its client is .* ms, its bound 0\.1 ms/)
   assert.equal(seen?.controls.pace, '0.1ms')
 
+  // Without this bound it would be over before its guest works again.
+  await plane.client.ndo.setRate(id, boundBps)
   await act({ pause: null })
   await paceIs(
-    'beside a guest at rest it has no limit, or is over',
-    ({ limited_by }) => limited_by === 'none',
+    'beside a guest at rest nothing but its rate limits it',
+    ({ limited_by, limit_bytes_per_second: limit }) => limited_by === 'rate' && limit === boundBps,
   )
   await act({ unpause: null })
   await paceIs('a guest that works again has it back at its floor', isAtFloor)
 
   await plane.client.ndo.setPace(id, { pace: '60000ms', priority: 'low' })
   await paceIs('with more room it is faster', ({ limit_bytes_per_second: limit }) => {
-    return limit === null || limit > floorBps * 1.5
+    return limit !== null && limit > floorBps * 1.5
   })
   await plane.client.ndo.setPace(id, { pace: '0.1ms' })
   await paceIs('with less it gives way at once', isAtFloor)
@@ -76,6 +80,7 @@ test('a copy gives way to its guest, and goes on when the guest rests, its bound
   assert.equal((await plane.client.ndo.operation(id)).controls.priority, 'low')
 
   await plane.client.ndo.setPace(id, { pace: 'full' })
+  await plane.client.ndo.setRate(id, 0)
   const operation = await ended(plane, id)
   assert.equal(operation.state, 'succeeded', operation.error?.reason ?? '')
   const { progress } = (await plane.client.ndo.history(id)) as { progress: { pace: PaceView } }
