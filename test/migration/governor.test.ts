@@ -1,5 +1,7 @@
 import assert from 'node:assert/strict'
 import { open } from 'node:fs/promises'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { test } from 'node:test'
 import { defaultConfig } from '@volant/control/config/config.ts'
 import { configDocument } from '@volant/control/config/document.ts'
@@ -30,6 +32,24 @@ async function fill(plane: Plane, volumeId: string): Promise<void> {
     await file.sync()
   } finally {
     await file.close()
+  }
+}
+
+/** Progress is written down now and then only. */
+async function seriesOnDisk(plane: Plane, operationId: string): Promise<PaceView['series']> {
+  const db = new DatabaseSync(join(plane.stateDir, 'volant.db'), { readOnly: true })
+  try {
+    const row = db.prepare('select progress from operations where id = ?')
+    let series: PaceView['series'] | undefined
+    await until('the pace so far is on disk', 30_000, async () => {
+      const { progress } = row.get(operationId) as { progress: string | null }
+      series = (JSON.parse(progress ?? 'null') as { pace?: PaceView } | null)?.pace?.series
+      return series !== undefined
+    })
+    assert.ok(series)
+    return series
+  } finally {
+    db.close()
   }
 }
 
@@ -74,6 +94,7 @@ test('a copy gives way to its guest, and goes on when the guest rests, its bound
   await plane.client.ndo.setPace(id, { pace: '0.1ms' })
   await paceIs('with less it gives way at once', isAtFloor)
 
+  const { startedAt } = await seriesOnDisk(plane, id)
   await plane.kill()
   await plane.start()
   await paceIs('the wish outlives the control plane', isAtFloor)
@@ -85,6 +106,7 @@ test('a copy gives way to its guest, and goes on when the guest rests, its bound
   assert.equal(operation.state, 'succeeded', operation.error?.reason ?? '')
   const { progress } = (await plane.client.ndo.history(id)) as { progress: { pace: PaceView } }
   const { points } = progress.pace.series
+  assert.equal(progress.pace.series.startedAt, startedAt, 'the record outlives the control plane')
   assert.ok(points.length > 2 && points.length <= 120, `${points.length} points`)
   assert.ok(
     points.some(([, limit]) => limit === floorBps),
