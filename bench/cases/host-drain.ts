@@ -18,7 +18,7 @@ export const hostDrain: BenchCase = {
   name: 'host-drain',
   title: 'Drain of a compute host',
   async run(context) {
-    const count = 3
+    const count = context.quick ? 3 : 8
     const rounds = context.quick ? 1 : 3
     const rig = await openHostRig({ hosts: 2 })
     let accelerator: 'kvm' | 'tcg'
