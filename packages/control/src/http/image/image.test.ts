@@ -132,7 +132,7 @@ test('lists filter, sort and page', async () => {
   for (const [index, name] of ['c', 'a', 'b'].entries()) {
     made.push((await create(bob, { ...raw, name: `list-${name}`, os_distro: 'lister', min_ram: index })).id)
     // Of two of one instant nothing says which is the newer one.
-    rig.clock.forward(1)
+    await sleep(2)
   }
   const names = async (query: string) =>
     (await list(bob, `?os_distro=lister${query}`)).images.map((image) => image['name'])
