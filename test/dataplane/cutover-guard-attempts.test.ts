@@ -4,7 +4,7 @@ import { existsSync, readdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { test } from 'node:test'
 import { writeJsonDurably } from '@volant/qemu/durable-file.ts'
-import { isAlive } from '@volant/qemu/process.ts'
+import { identityOf, isAlive } from '@volant/qemu/process.ts'
 import { assertHeld, holderId, jobId, never, openCutover, windowMs } from './cutover-rig.ts'
 import { caller, until } from './rig.ts'
 
@@ -71,8 +71,11 @@ for (const committed of [false, true]) {
     await first.agent.prepareCutover(caller, holderId, jobId, windowMs)
     const { guard } = attempt()
     if (committed) await first.agent.commitCutover(caller, holderId, jobId)
-    process.kill(head.pid, 'SIGKILL')
+    const daemon = identityOf(head.pid)
+    process.kill(daemon.pid, 'SIGKILL')
     await until('the guard has ended', async () => !isAlive(guard))
+    // A process that ends closes its connections first, and is there a moment longer.
+    await until('the head has ended', async () => !isAlive(daemon))
     assert.equal(await first.agent.holderStatus(holderId), undefined, 'nobody starts it but the caller')
     if (committed) {
       await assert.rejects(first.agent.ensureHolder(caller, spec), { code: 'conflict' })
