@@ -58,12 +58,15 @@ test('a guest writes to a hot-plugged disk through growth, a restart of the agen
   const asked = ackedBy(rig, 's1')
   await until('the guest writes on', () => ackedBy(rig, 's1') > asked + 500)
   await daemon.stallFor(400)
-  const counted = await latencyOf(rig)
+  // The request that waited is counted when it has ended, and the console lags behind the disk.
+  let counted = await latencyOf(rig)
+  const isCounted = (): boolean =>
+    sum(counted.writes.counts) >= 500 && slowerThan(counted.writes, 300e6) > slowerThan(first.writes, 300e6)
+  await until('the writes are counted, the one that waited for the stalled daemon as slow', async () => {
+    counted = await latencyOf(rig)
+    return isCounted()
+  })
   assert.equal(counted.since, first.since)
-  // The console lags behind the disk: a few of those that it tells of were done before the count began.
-  assert.ok(sum(counted.writes.counts) >= 450, `${sum(counted.writes.counts)} writes`)
-  const [before, after] = [first, counted].map(({ writes }) => slowerThan(writes, 300e6))
-  assert.ok((after ?? 0) > (before ?? 0), 'what waited for the stalled daemon is counted as slow')
   await daemon.grow(size * 2)
   await rig.agent().ensureDiskSize(caller, 's1', 'att-1', size * 2)
   await rig.agent().ensureDiskSize(caller, 's1', 'att-1', size * 2)
