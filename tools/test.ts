@@ -14,7 +14,7 @@ import {
   removeNamespace,
   unmount,
 } from './test/leftovers.ts'
-import { endTestFiles, runTestFile } from './test/run-file.ts'
+import { endTestFiles, runTestFile, type Failure } from './test/run-file.ts'
 import { selectTests, type TestFile } from './test/select.ts'
 
 const root = resolve(import.meta.dirname, '..')
@@ -24,7 +24,7 @@ const budgetMs = 23 * 60_000
 interface Tally {
   passed: number
   skipped: number
-  failed: string[]
+  failed: Failure[]
 }
 
 interface Run {
@@ -37,7 +37,9 @@ interface Run {
 async function runOne({ path: file, timeoutMs }: TestFile, run: Run): Promise<void> {
   const left = run.deadline - Date.now()
   if (left <= 0) {
-    run.tally.failed.push(`${file}: not run: the tests took longer than ${budgetMs / 60_000} minutes`)
+    run.tally.failed.push({
+      name: `${file}: not run: the tests took longer than ${budgetMs / 60_000} minutes`,
+    })
     return
   }
   const started = performance.now()
@@ -57,7 +59,7 @@ async function runOne({ path: file, timeoutMs }: TestFile, run: Run): Promise<vo
   process.stdout.write(`\n${file} (${seconds} s)\n${output}`)
   run.tally.passed += result.passed
   run.tally.skipped += result.skipped
-  run.tally.failed.push(...result.failed.map((name) => `${file}: ${name}`))
+  run.tally.failed.push(...result.failed.map(({ name, error }) => ({ name: `${file}: ${name}`, error })))
 }
 
 /**
@@ -91,6 +93,13 @@ async function leftBehind(folder: string, namespacesBefore: readonly string[]): 
     await removeNamespace(name)
   }
   return left
+}
+
+/** Of a log of many thousand lines often only the end is kept: what failed says there why, in its first lines. */
+function textOf({ name, error }: Failure): string {
+  const lines = (error ?? '').split('\n').filter((line) => line.trim() !== '')
+  const shown = lines.slice(0, 12).map((line) => `      ${line.slice(0, 400)}`)
+  return [`  ${name}`, ...shown].join('\n')
 }
 
 const usage = `Usage: npm test [-- [PART …] [--name PATTERN]]
@@ -135,9 +144,11 @@ async function main(): Promise<number> {
   const files = selectTests(root, positionals)
   console.log(`${files.length} files`)
   await runAll(files, run)
-  tally.failed.push(...(await leftBehind(folder, namespaces)).map((thing) => `left behind: ${thing}`))
+  tally.failed.push(
+    ...(await leftBehind(folder, namespaces)).map((thing) => ({ name: `left behind: ${thing}` })),
+  )
   rmSync(folder, { recursive: true, force: true })
-  if (tally.failed.length > 0) console.log(`\nFailed:\n${tally.failed.map((name) => `  ${name}`).join('\n')}`)
+  if (tally.failed.length > 0) console.log(`\nFailed:\n${tally.failed.map(textOf).join('\n')}`)
   if (files.length === 0) console.log(`\nno test file matches ${positionals.join(' ')}`)
   const skipped = tally.skipped === 0 ? '' : `, ${tally.skipped} skipped`
   console.log(`\n${tally.passed} passed, ${tally.failed.length} failed${skipped}`)

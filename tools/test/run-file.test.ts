@@ -3,7 +3,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
-import { runTestFile } from './run-file.ts'
+import { runTestFile, type FileResult } from './run-file.ts'
 
 let folder = ''
 before(() => {
@@ -18,13 +18,16 @@ async function run(text: string, timeoutMs: number) {
   return runTestFile({ root: folder, file, timeoutMs, scratch: folder })
 }
 
+const namesOf = (result: FileResult): string[] => result.failed.map(({ name }) => name)
+
 describe('one test file', () => {
   it('is counted', async () => {
     const result = await run(
       "test('good', () => {}); test('bad', () => { throw new Error('boom') }); test('not here', { skip: true }, () => {})",
       60_000,
     )
-    assert.deepEqual([result.passed, result.skipped, result.failed], [1, 1, ['bad']])
+    assert.deepEqual([result.passed, result.skipped, namesOf(result)], [1, 1, ['bad']])
+    assert.match(result.failed[0]?.error ?? '', /^Error: boom\n +at /)
     assert.match(result.output, /boom/)
   })
 
@@ -39,7 +42,7 @@ describe('one test file', () => {
       12_000,
     )
     assert.equal(result.passed, 1)
-    assert.ok(result.failed.includes('hangs'), String(result.failed))
+    assert.ok(namesOf(result).includes('hangs'), String(namesOf(result)))
     for (const part of ['said before', 'the hook ran', '✖ hangs', 'test timed out after 6000ms'])
       assert.ok(result.output.includes(part), `"${part}" is not in: ${result.output}`)
   })
@@ -49,7 +52,7 @@ describe('one test file', () => {
       "describe('suite', () => { test('good', () => {}); test('spins', async () => { await new Promise((r) => setTimeout(r, 1000)); console.log('spinning'); for (;;); }) })",
       8000,
     )
-    assert.deepEqual(result.failed, ['did not end within 8 s and was killed'])
+    assert.deepEqual(namesOf(result), ['did not end within 8 s and was killed'])
     assert.match(result.output, /spinning\nwhen it was killed it was at: suite › spins\n/)
   })
 })

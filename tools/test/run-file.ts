@@ -5,11 +5,17 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { TestBegin, TestEnd } from './tally-reporter.ts'
 
+/** A test that failed, or a reason that is no test's own. */
+export interface Failure {
+  name: string
+  /** The error, with its stack. */
+  error?: string | undefined
+}
+
 export interface FileResult {
   passed: number
   skipped: number
-  /** Names of failed tests, and reasons that are no test's own. */
-  failed: string[]
+  failed: Failure[]
   /** What the file printed. */
   output: string
 }
@@ -66,11 +72,12 @@ function unreported(lines: readonly (TestBegin | TestEnd)[]): string {
 
 function resultOf(all: readonly TestEnd[], output: string, problem: string | undefined): FileResult {
   const tests = all.filter((end) => !end.suite)
-  const failed = tests.filter((end) => end.outcome === 'failed').map((end) => end.name)
+  const failuresAmong = (ends: readonly TestEnd[]): Failure[] =>
+    ends.filter((end) => end.outcome === 'failed').map(({ name, error }) => ({ name, error }))
+  const failed = failuresAmong(tests)
   // A hook that throws fails its suite and, it may be, no test in it.
-  if (failed.length === 0)
-    failed.push(...all.filter((end) => end.outcome === 'failed').map((end) => end.name))
-  if (problem !== undefined && failed.length === 0) failed.push(problem)
+  if (failed.length === 0) failed.push(...failuresAmong(all))
+  if (problem !== undefined && failed.length === 0) failed.push({ name: problem })
   return {
     passed: tests.filter((end) => end.outcome === 'passed').length,
     skipped: tests.filter((end) => end.outcome === 'skipped').length,
@@ -144,6 +151,6 @@ export async function runTestFile(options: {
   return {
     ...result,
     output: `${output}${output.endsWith('\n') ? '' : '\n'}${unreported(lines)}`,
-    failed: [...new Set([...result.failed, problem ?? ''])],
+    failed: [...result.failed.filter(({ name }) => name !== problem), { name: problem ?? '' }],
   }
 }
