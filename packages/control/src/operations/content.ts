@@ -8,6 +8,7 @@ import type { Backend } from '../ports/backend.ts'
 import type { CopyToPace } from '../ports/copy-pace.ts'
 import type { AttachmentRecords, CopyRecords } from '../ports/records.ts'
 import { callerOf } from './caller.ts'
+import { tellUnlessEnded } from './copy-wish.ts'
 import { ensureHead, type HeadPorts } from './head.ts'
 import { lookAtCopying, lookAtImageCopy, type CopyingPorts } from './image-copy.ts'
 
@@ -142,7 +143,7 @@ export async function lookAtContent(ports: ContentPorts, op: Op, content: Conten
   const paced = await ports.pace.at(paceable(op, content), { doneBytes: status.doneBytes })
   const seen = ports.copying.get(op.id) ?? newCopyProgress()
   if (status.phase === 'copying' && seen.rateSet !== paced.rate) {
-    await holders.setMirrorRate(callerOf(op), head.holderId, jobOf(op), paced.rate)
+    await tellUnlessEnded(() => holders.setMirrorRate(callerOf(op), head.holderId, jobOf(op), paced.rate))
     ports.copying.set(op.id, { ...seen, rateSet: paced.rate })
   }
   // An operator's pause does not reach a head's copy.

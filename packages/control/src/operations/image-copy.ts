@@ -7,6 +7,7 @@ import type { Copy } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
 import type { CopyPace, CopyToPace, Paced } from '../ports/copy-pace.ts'
 import { callerOf } from './caller.ts'
+import { tellUnlessEnded } from './copy-wish.ts'
 
 export interface CopyingPorts {
   /** What copies under way look like, by the operation's id. In memory: after a restart they are looked at anew. */
@@ -48,10 +49,12 @@ export async function lookAtImageCopy(
   const paced = await ports.pace.at(copy, { doneBytes: status.doneBytes })
   const { rate } = paced
   if (status.phase === 'copying' || status.phase === 'paused') {
-    if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), pair, rate)
-    if ((status.phase === 'paused') !== paused) {
-      await ports.backend.ensureCopyPaused(callerOf(op), pair, paused)
-    }
+    await tellUnlessEnded(async () => {
+      if (status.rate !== rate) await ports.backend.setCopyRate(callerOf(op), pair, rate)
+      if ((status.phase === 'paused') !== paused) {
+        await ports.backend.ensureCopyPaused(callerOf(op), pair, paused)
+      }
+    })
   }
   return lookAtCopying(ports, op, { ...status, isPaused: paused }, start, paced)
 }

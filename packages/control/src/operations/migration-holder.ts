@@ -10,6 +10,7 @@ import { final, retryable } from '@volant/saga'
 import { newConvergence, type Convergence } from '../domain/convergence.ts'
 import type { CopyToPace } from '../ports/copy-pace.ts'
 import { callerOf } from './caller.ts'
+import { tellUnlessEnded } from './copy-wish.ts'
 import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import { ensureHead } from './head.ts'
 import type { Relocation, RelocationPorts } from './relocation.ts'
@@ -305,10 +306,12 @@ export async function followWishes(
   if (status.phase !== 'copying' && status.phase !== 'ready' && status.phase !== 'paused') return status
   const { paused } = op.control
   if (status.rate === rate && status.pausedByUser === paused) return status
-  if (status.rate !== rate) await holders.setMirrorRate(callerOf(op), holderId, jobOf(op), rate)
-  if (status.pausedByUser !== paused) {
-    await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), paused)
-  }
+  await tellUnlessEnded(async () => {
+    if (status.rate !== rate) await holders.setMirrorRate(callerOf(op), holderId, jobOf(op), rate)
+    if (status.pausedByUser !== paused) {
+      await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), paused)
+    }
+  })
   return await holders.mirrorStatus(holderId, jobOf(op))
 }
 
@@ -326,7 +329,7 @@ export async function goOn(
     throw final(`The copy stopped ${maxMirrorRestarts} times, at last with: ${reason}`)
   }
   ports.convergence.set(op.id, { ...newConvergence(), limitBps: before.limitBps, restarts })
-  await holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), false)
+  await tellUnlessEnded(() => holders.ensureMirrorPaused(callerOf(op), holderId, jobOf(op), false))
   throw retryable(`The copy stopped and was told to go on: ${reason}`)
 }
 
