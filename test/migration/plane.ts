@@ -63,6 +63,7 @@ export async function openPlane(
     async close({ leaves = false } = {}) {
       await stopControlPlane(stateDir)
       await stopDataPlane(stateDir)
+      await tellFaults(stateDir)
       assert.deepEqual(await leftovers(stateDir), [], 'nothing is left running')
       if (leaves) return
       // `VOLANT_TEST_KEEP=1 npm test -- main-job` leaves logs, database and images to look at.
@@ -77,6 +78,12 @@ export async function openPlane(
     throw error
   }
   return plane
+}
+
+/** Prints what the control plane did not expect: its log goes with its folder, and an answer says only that there was such a fault. */
+async function tellFaults(stateDir: string): Promise<void> {
+  const log = await readFile(join(stateDir, 'log', 'volant.log'), 'utf8').catch(() => '')
+  for (const line of log.split('\n')) if (line.includes(' request failed"')) console.log(line)
 }
 
 /** Pids of the storage daemons that hold images, by the holders' records. */
