@@ -1,5 +1,5 @@
 /** Moves of volumes and FlexVols: a part of the composition root. */
-import { probeCapabilities } from '@volant/qemu/capabilities.ts'
+import { askedOnce, probeCapabilities } from '@volant/qemu/capabilities.ts'
 import { bind, type BoundOperation } from '@volant/saga'
 import { createFlexVolMoves } from './app/flexvol-move.ts'
 import type { VolantConfig } from './config/config.ts'
@@ -55,9 +55,10 @@ export interface Moves {
 
 export function createMoves(parts: MoveParts): Moves {
   const { records, settings } = parts
-  const capabilities = probeCapabilities()
-  capabilities.catch(() => {})
-  const missingAbilities = async () => (await capabilities).missing
+  const capabilities = askedOnce(probeCapabilities)
+  // Now, so that the first migration need not wait for it.
+  capabilities().catch(() => {})
+  const missingAbilities = async () => (await capabilities()).missing
   const ports = {
     ...parts,
     ...records,

@@ -3,10 +3,10 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
-import { messageOf } from '@volant/contract'
+import { DomainError, messageOf } from '@volant/contract'
 import type { AioMode } from './storage-daemon.ts'
 import { daemonArguments } from './storage-daemon.ts'
-import { ensureGone, startDetached } from './process.ts'
+import { ensureGone, startDetached, type ProcessIdentity } from './process.ts'
 import { QmpClient } from './qmp.ts'
 
 const run = promisify(execFile)
@@ -56,23 +56,51 @@ const needed: Record<string, string[]> = {
   'x-debug-query-block-graph': [],
 }
 
-/** Starts a daemon without any image and reads its version and query-qmp-schema. */
+/** How long a daemon may take to start and answer: on a machine that has just booted, with much to start. Milliseconds. */
+const answersWithinMs = 30_000
+
+/**
+ * Starts a daemon without any image and reads its version and query-qmp-schema. Throws `unavailable` where it can't be
+ * started, or does not answer.
+ */
 export async function probeCapabilities(
   storageDaemon = 'qemu-storage-daemon',
 ): Promise<DataPlaneCapabilities> {
   const folder = mkdtempSync(join(tmpdir(), 'vp-'))
   const qmpPath = join(folder, 'q')
   const args = daemonArguments({ qmpPath, blockdevs: [] })
-  const daemon = startDetached({ command: storageDaemon, args, logPath: join(folder, 'log') })
+  let daemon: ProcessIdentity | undefined
   try {
-    const qmp = await QmpClient.connect({ path: qmpPath })
+    daemon = startDetached({ command: storageDaemon, args, logPath: join(folder, 'log') })
+    const qmp = await QmpClient.connect({ path: qmpPath, timeoutMs: answersWithinMs })
     const schema = (await qmp.execute('query-qmp-schema')) as SchemaEntry[]
     const storageDaemonVersion = qmp.version
     qmp.close()
     return { storageDaemonVersion, missing: missingFrom(schema), ...(await probeAio()) }
+  } catch (error) {
+    throw new DomainError(
+      'unavailable',
+      `What ${storageDaemon} can do here could not be asked: ${messageOf(error)} Try again; is it installed?`,
+      { cause: error },
+    )
   } finally {
     await ensureGone(daemon)
     rmSync(folder, { recursive: true, force: true })
+  }
+}
+
+/**
+ * Asks once, and remembers the answer, for it stays true until the next start. What failed is not remembered: whoever asks
+ * next tries again.
+ */
+export function askedOnce<Answer>(ask: () => Promise<Answer>): () => Promise<Answer> {
+  let asked: Promise<Answer> | undefined
+  return () => {
+    asked ??= ask().catch((error: unknown) => {
+      asked = undefined
+      throw error
+    })
+    return asked
   }
 }
 

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { missingFrom, probeCapabilities } from './capabilities.ts'
+import { askedOnce, missingFrom, probeCapabilities } from './capabilities.ts'
 import { daemonArguments, imageBlockdev, mirrorArguments, tlsAuthorization } from './storage-daemon.ts'
 
 test('a mirror is of the kind that neither corrupts nor thickens', () => {
@@ -47,4 +47,19 @@ test('what this machine lacks for a relocation is named', async () => {
   const lacking = missingFrom(schema)
   assert.ok(lacking.includes('blockdev-mirror granularity') && lacking.includes('job-finalize'))
   assert.ok(!lacking.includes('blockdev-mirror') && !lacking.includes('blockdev-mirror replaces'))
+})
+
+test('a machine that could not be asked is asked again, and one that answered is not', async () => {
+  let asked = 0
+  const capabilities = askedOnce(async () => {
+    asked += 1
+    return asked === 1 ? probeCapabilities('/nowhere/qemu-storage-daemon') : { missing: [] }
+  })
+  await assert.rejects(capabilities(), {
+    code: 'unavailable',
+    message: /\/nowhere\/qemu-storage-daemon.*installed/,
+  })
+  assert.deepEqual(await capabilities(), { missing: [] })
+  assert.deepEqual(await capabilities(), { missing: [] })
+  assert.equal(asked, 2)
 })
