@@ -256,7 +256,7 @@ test('the rate may be changed on the way back, for things may be copied there', 
   const { id } = await executor.start(trip, {})
   await called('-moved')
   assert.deepEqual(executor.possible(id).wishes, ['rate'])
-  await executor.setRate(id, 4096)
+  await executor.steer(id, { rate: 4096 })
   assert.equal((await executor.ended(id)).state, 'failed')
   assert.deepEqual([rates[0], rates.at(-1)], [null, 4096])
 })

@@ -185,7 +185,7 @@ test('a decision that the store does not take is refused, and nothing is changed
   const unavailable = refusedWith('unavailable', /disk is full/)
   await assert.rejects(executor.skip(id), unavailable)
   await assert.rejects(executor.resume(id), unavailable)
-  await assert.rejects(executor.setRate(id, 5), unavailable)
+  await assert.rejects(executor.steer(id, { rate: 5 }), unavailable)
   failing = false
   await until('it is over', () => executor.storeTrouble === null)
   assert.equal((await executor.get(id)).state, 'needs-attention')

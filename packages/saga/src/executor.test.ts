@@ -273,7 +273,7 @@ test('a pause holds the run between steps and in a wait, where it can be acted u
   const { id } = await executor.start(flow, { id: '1' })
   while (seen.length === 0) await sleep(1)
   assert.equal((await executor.get(id)).state, 'paused')
-  await executor.setRate(id, 1_000_000)
+  await executor.steer(id, { rate: 1_000_000 })
   while (seen.length < 2) await sleep(1)
   assert.ok(!given.ports.calls.includes('switch'), 'a paused wait does not pass')
   await executor.resume(id)
@@ -283,7 +283,7 @@ test('a pause holds the run between steps and in a wait, where it can be acted u
     [true, 1_000_000],
     [false, 1_000_000],
   ])
-  await assert.rejects(executor.setRate(id, 0), refusedWith('invalid'))
+  await assert.rejects(executor.steer(id, { rate: 0 }), refusedWith('invalid'))
 })
 
 test('a wait is looked at again at once when it is woken', async (t) => {
@@ -307,7 +307,7 @@ test('after a restart wishes hold, waits go on, and nothing is done twice that w
   const { id } = await first.start(flow, { id: '1' })
   while (!given.ports.calls.includes('equal')) await sleep(1)
   await first.pause(id)
-  await first.setRate(id, 5)
+  await first.steer(id, { rate: 5 })
   first.abandon()
 
   const second = await given.engine()

@@ -257,12 +257,10 @@ export class Executor {
     return this.#controls.cancel(runId)
   }
 
-  /** An upper bound in bytes per second, from the next look of a wait on; null: none. */
-  setRate(runId: string, rate: number | null): Promise<RunRecord> {
-    return this.#controls.steer(runId, { rate })
-  }
-
-  /** Rate, pace and priority in one write, from the next look of a wait on; what is left out stays as it is. */
+  /**
+   * Rate (an upper bound in bytes per second; null: none), pace and priority in one write, from the next look of a wait
+   * on; what is left out stays as it is.
+   */
   steer(runId: string, wishes: Partial<CopyControl>): Promise<RunRecord> {
     return this.#controls.steer(runId, wishes)
   }

@@ -167,7 +167,7 @@ const ask: Record<Wish, (executor: Executor, id: string) => Promise<unknown>> = 
   pause: (executor, id) => executor.pause(id),
   resume: (executor, id) => executor.resume(id),
   cancel: (executor, id) => executor.cancel(id),
-  rate: (executor, id) => executor.setRate(id, 1000),
+  rate: (executor, id) => executor.steer(id, { rate: 1000 }),
   skip: (executor, id) => executor.skip(id),
   decide: (executor, id) => executor.decideCommit(id, true),
 }

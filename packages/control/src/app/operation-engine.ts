@@ -49,9 +49,6 @@ export function operationEngine(
     async resume(operationId) {
       await executorOf().resume(operationId)
     },
-    async setRate(operationId, rate) {
-      await executorOf().setRate(operationId, rate)
-    },
     async steer(operationId, wishes) {
       await executorOf().steer(operationId, wishes)
     },

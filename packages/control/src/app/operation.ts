@@ -142,7 +142,7 @@ export function createOperations(options: {
     },
     async setRate(principal, id, rate) {
       admin(principal)
-      return view(await executor.setRate(id, rate === 0 ? null : rate))
+      return view(await executor.steer(id, { rate: rate === 0 ? null : rate }))
     },
     async setPace(principal, id, asked) {
       admin(principal)

@@ -337,7 +337,7 @@ test('pause, resume and rate reach the parts; while it is paused nothing is begu
   const { drain, ended, until, engine, progress } = await planes(t, rig)
   const id = await drain()
   await until('two are under way', () => rig.started.length === 2)
-  await engine().setRate(id, 7)
+  await engine().steer(id, { rate: 7 })
   await until('the rate is theirs', () => rig.parts.every(({ control }) => control.rate === 7))
   await engine().pause(id)
   await until('they are paused', () => rig.parts.every(({ control }) => control.paused))

@@ -36,7 +36,7 @@ export const hostPatience: HostPatience = {
 
 export interface HostPartsPorts {
   relocations: ServerRelocations
-  engine: Pick<OperationEngine, 'get' | 'partsOf' | 'cancel' | 'pause' | 'resume' | 'setRate'>
+  engine: Pick<OperationEngine, 'get' | 'partsOf' | 'cancel' | 'pause' | 'resume' | 'steer'>
   migrations: Pick<ServerMigrationRecords, 'find'>
   /** Absent: `hostPatience`. */
   patience?: HostPatience
@@ -111,7 +111,7 @@ export async function bringWishes(
       await unlessOver(() => (wishes.paused ? engine.pause(part.id) : engine.resume(part.id)))
     }
     if (before.brought.rate !== wishes.rate) {
-      await unlessOver(() => engine.setRate(part.id, wishes.rate))
+      await unlessOver(() => engine.steer(part.id, { rate: wishes.rate }))
     }
   }
 }
@@ -185,7 +185,7 @@ async function begin(
   const begun = await relocations.start({ way, serverId: work.id, host: to, parent: op.id, by: scene.by })
   const { rate } = op.control
   if ('operationId' in begun && rate !== null) {
-    await unlessOver(() => engine.setRate(begun.operationId, rate))
+    await unlessOver(() => engine.steer(begun.operationId, { rate }))
   }
   return begun
 }

@@ -165,7 +165,7 @@ test('the rate and a pause reach the copy', async (t) => {
   await copying.promise
   stop()
   await executor.pause(id)
-  await executor.setRate(id, 1_000_000)
+  await executor.steer(id, { rate: 1_000_000 })
   await new Promise((resolve) => setTimeout(resolve, 50))
   const [head] = [...(world.holders.get('m1')?.holders.values() ?? [])]
   assert.equal(head?.mirror?.rate, 1_000_000)

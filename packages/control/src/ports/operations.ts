@@ -25,9 +25,7 @@ export interface OperationEngine {
   /** Throws `conflict` where it has ended, or is of a kind that can't be paused (domain/unpausable.ts). */
   pause(operationId: string): Promise<void>
   resume(operationId: string): Promise<void>
-  /** Bytes per second; null: unlimited. */
-  setRate(operationId: string, rate: number | null): Promise<void>
-  /** Rate, pace and priority at once; what is left out stays as it is. */
+  /** Rate (bytes per second; null: unlimited), pace and priority at once; what is left out stays as it is. */
   steer(operationId: string, wishes: Partial<CopyControl>): Promise<void>
   /** Throws `notFound`. */
   get(operationId: string): Promise<RunRecord>

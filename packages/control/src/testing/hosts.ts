@@ -277,7 +277,7 @@ export function hostRig(names: readonly string[] = ['compute-1', 'compute-2', 'c
       cancel: async (id) => steer(id, { cancelRequested: true }),
       pause: async (id) => steer(id, { paused: true }),
       resume: async (id) => steer(id, { paused: false }),
-      setRate: async (id, rate) => steer(id, { rate }),
+      steer: async (id, wishes) => steer(id, wishes),
     },
   }
   return rig
