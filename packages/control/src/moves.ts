@@ -1,5 +1,6 @@
 /** Moves of volumes and FlexVols: a part of the composition root. */
-import { askedOnce, probeCapabilities } from '@volant/qemu/capabilities.ts'
+import { askedOnce } from '@volant/qemu/asked-once.ts'
+import { probeCapabilities } from '@volant/qemu/capabilities.ts'
 import { bind, type BoundOperation } from '@volant/saga'
 import { createFlexVolMoves } from './app/flexvol-move.ts'
 import type { VolantConfig } from './config/config.ts'

@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { askedOnce, missingFrom, probeCapabilities } from './capabilities.ts'
+import { askedOnce } from './asked-once.ts'
+import { missingFrom, probeCapabilities } from './capabilities.ts'
 import { daemonArguments, imageBlockdev, mirrorArguments, tlsAuthorization } from './storage-daemon.ts'
 
 test('a mirror is of the kind that neither corrupts nor thickens', () => {

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import type { Caller, ComputeAgent, HypervisorFacts } from '@volant/contract'
 import { DomainError, messageOf } from '@volant/contract'
 import { ensurePrivateFolder } from '@volant/qemu'
+import { askedOnce } from '@volant/qemu/asked-once.ts'
 import type { Log } from '../daemon/log.ts'
 import { createSerial } from '../daemon/serial.ts'
 import { createFenceGuard } from '../fence-guard.ts'
@@ -74,22 +75,14 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
   const fence = createFenceGuard(join(stateDir, 'fence.json'))
   const serial = createSerial()
   const guests = new Map<string, Guest>()
-  let qemuVersion: Promise<string> | undefined
-  let machines: Promise<string[]> | undefined
-  let verdict: Promise<AcceleratorVerdict> | undefined
-
-  const version = (): Promise<string> => (qemuVersion ??= readQemuVersion())
-
-  const accelerator = (): Promise<AcceleratorVerdict> => {
-    verdict ??= (async () => {
-      const kernel = await options.probeKernel?.()
-      const found = await findAccelerator(join(stateDir, 'accelerator.json'), await version(), kernel)
-      log.info({ host, ...found }, 'accelerator chosen')
-      return found
-    })()
-    verdict.catch(() => (verdict = undefined))
-    return verdict
-  }
+  const version = askedOnce(readQemuVersion)
+  const machines = askedOnce(readMachines)
+  const accelerator = askedOnce(async (): Promise<AcceleratorVerdict> => {
+    const kernel = await options.probeKernel?.()
+    const found = await findAccelerator(join(stateDir, 'accelerator.json'), await version(), kernel)
+    log.info({ host, ...found }, 'accelerator chosen')
+    return found
+  })
 
   const context = {
     stateDir,
@@ -149,7 +142,7 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
         accelerator: kind,
         ...(reason === undefined ? {} : { acceleratorReason: reason }),
         qemuVersion: await version(),
-        machines: await (machines ??= readMachines()),
+        machines: await machines(),
         ...(await bridgeFacts(options.netns)),
         ...processorFacts(readFileSync('/proc/cpuinfo', 'utf8')),
         ...machineFacts(stateDir, options.memoryMiB, usedMemoryMiB()),
