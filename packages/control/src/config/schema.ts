@@ -1,8 +1,8 @@
-import { Type, type Static } from 'typebox'
+import { Type, type Static, type TProperties } from 'typebox'
 
 /**
- * The form of `volant.yaml`. `description` is what a message says where a pattern does not match. Quantities
- * (`Type.Unknown`) and what one key says about another are checked in `parse.ts`.
+ * The form of `volant.yaml`. `description` is what a message says where a pattern does not match. Quantities and
+ * what one key says about another are checked in `parse.ts`.
  */
 const Name = Type.String({
   pattern: '^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$',
@@ -16,12 +16,14 @@ const AgentUrl = Type.String({
 })
 
 const strict = { additionalProperties: false } as const
+const section = <Fields extends TProperties>(fields: Fields) => Type.Optional(Type.Object(fields, strict))
+const quantity = Type.Optional(Type.Unknown())
 
 const Aggregate = Type.Object(
   {
     name: Name,
     path: Type.String(),
-    size: Type.Optional(Type.Unknown()),
+    size: quantity,
     filesystem: Type.Optional(
       Type.String({ pattern: '^(folder|xfs)$', description: "must be 'folder' or 'xfs'" }),
     ),
@@ -83,7 +85,7 @@ const ComputeHost = Type.Object(
     agent: Type.Optional(AgentUrl),
     availability_zone: Type.Optional(Name),
     vcpus: Type.Optional(Type.Integer({ minimum: 1, maximum: 4096 })),
-    memory: Type.Optional(Type.Unknown()),
+    memory: quantity,
   },
   strict,
 )
@@ -92,7 +94,7 @@ const EvacuationGroup = Type.Object(
   {
     name: Name,
     hosts: Type.Array(Name, { minItems: 1 }),
-    after: Type.Optional(Type.Unknown()),
+    after: quantity,
     witnesses: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
     at_once: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
   },
@@ -109,63 +111,43 @@ export const ConfigFile = Type.Object(
     clusters: Type.Array(Cluster, { minItems: 1 }),
     compute_hosts: Type.Array(ComputeHost),
     evacuation: Type.Optional(Type.Array(EvacuationGroup)),
-    migration: Type.Optional(
-      Type.Object(
-        {
-          rate: Type.Optional(Type.Unknown()),
-          cutover_window: Type.Optional(Type.Unknown()),
-          client_floor: Type.Optional(Type.Unknown()),
-          cutover_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
-          retention: Type.Optional(Type.Unknown()),
-        },
-        strict,
+    migration: section({
+      rate: quantity,
+      cutover_window: quantity,
+      client_floor: quantity,
+      cutover_attempts: Type.Optional(Type.Integer({ minimum: 1, maximum: 100 })),
+      retention: quantity,
+    }),
+    copy: section({
+      pace: quantity,
+      floor: quantity,
+      unknown_rate: quantity,
+      catch_up: quantity,
+      node_budget: quantity,
+    }),
+    identity: section({ token_lifetime: quantity }),
+    compute: section({
+      root_disks: Type.Optional(
+        Type.String({ pattern: '^(volumes|local)$', description: "must be 'volumes' or 'local'" }),
       ),
-    ),
-    copy: Type.Optional(
-      Type.Object(
-        {
-          pace: Type.Optional(Type.Unknown()),
-          floor: Type.Optional(Type.Unknown()),
-          unknown_rate: Type.Optional(Type.Unknown()),
-          catch_up: Type.Optional(Type.Unknown()),
-          node_budget: Type.Optional(Type.Unknown()),
-        },
-        strict,
+      resize_confirm_window: quantity,
+    }),
+    live_migration: section({
+      first_downtime: quantity,
+      downtime: quantity,
+      patience: quantity,
+      rate: quantity,
+      auto_converge: Type.Optional(Type.Boolean()),
+      connections: Type.Optional(Type.Integer({ minimum: 1, maximum: 16 })),
+      completion_timeout: quantity,
+      timeout_action: Type.Optional(
+        Type.String({
+          pattern: '^(abort|force_complete)$',
+          description: "must be 'abort' or 'force_complete'",
+        }),
       ),
-    ),
-    identity: Type.Optional(Type.Object({ token_lifetime: Type.Optional(Type.Unknown()) }, strict)),
-    compute: Type.Optional(
-      Type.Object(
-        {
-          root_disks: Type.Optional(
-            Type.String({ pattern: '^(volumes|local)$', description: "must be 'volumes' or 'local'" }),
-          ),
-          resize_confirm_window: Type.Optional(Type.Unknown()),
-        },
-        strict,
-      ),
-    ),
-    live_migration: Type.Optional(
-      Type.Object(
-        {
-          first_downtime: Type.Optional(Type.Unknown()),
-          downtime: Type.Optional(Type.Unknown()),
-          patience: Type.Optional(Type.Unknown()),
-          rate: Type.Optional(Type.Unknown()),
-          auto_converge: Type.Optional(Type.Boolean()),
-          connections: Type.Optional(Type.Integer({ minimum: 1, maximum: 16 })),
-          completion_timeout: Type.Optional(Type.Unknown()),
-          timeout_action: Type.Optional(
-            Type.String({
-              pattern: '^(abort|force_complete)$',
-              description: "must be 'abort' or 'force_complete'",
-            }),
-          ),
-        },
-        strict,
-      ),
-    ),
-    images: Type.Optional(Type.Object({ max_size: Type.Optional(Type.Unknown()) }, strict)),
+    }),
+    images: section({ max_size: quantity }),
   },
   strict,
 )
