@@ -1,26 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
-import { test, type TestContext } from 'node:test'
+import { test } from 'node:test'
 import { sql, type Kysely } from 'kysely'
-import { openDatabase } from './open.ts'
 import { prepared, whileUnchanged } from './prepared.ts'
 import { volumeColumns, volumeRecords } from './repositories/volume.ts'
 import { volumeLists } from './repositories/volume-list.ts'
 import type { Database } from './schema.ts'
+import { openTestDatabase } from '../testing/database.ts'
 
 const clock = { now: () => new Date('2026-02-01T00:00:00Z') }
-
-async function open(t: TestContext, where: 'file' | 'memory'): Promise<Kysely<Database>> {
-  const folder = mkdtempSync(join(tmpdir(), 'vdb-'))
-  const db = await openDatabase(where === 'file' ? join(folder, 'volant.db') : ':memory:')
-  t.after(async () => {
-    await db.destroy()
-    rmSync(folder, { recursive: true, force: true })
-  })
-  return db
-}
 
 async function insertVolumes(db: Kysely<Database>, count: number): Promise<string[]> {
   const ids = Array.from({ length: count }, (_, i) => `v${String(i).padStart(3, '0')}`)
@@ -37,7 +24,7 @@ async function insertVolumes(db: Kysely<Database>, count: number): Promise<strin
 
 for (const where of ['file', 'memory'] as const) {
   test(`${where}: a prepared query gives each time what is asked, and at once what was written`, async (t) => {
-    const db = await open(t, where)
+    const db = await openTestDatabase(t, where)
     await insertVolumes(db, 3)
     const named = prepared<{ id: string; size: number }, [id: string, name: string | null]>(db, (given) =>
       db
@@ -61,7 +48,7 @@ for (const where of ['file', 'memory'] as const) {
   })
 
   test(`${where}: what is remembered is read anew after each commit`, async (t) => {
-    const db = await open(t, where)
+    const db = await openTestDatabase(t, where)
     await insertVolumes(db, 1)
     let loads = 0
     const name = whileUnchanged(db, async () => {
@@ -81,7 +68,7 @@ for (const where of ['file', 'memory'] as const) {
   })
 
   test(`${where}: the common lists are the ones that any other query would give`, async (t) => {
-    const db = await open(t, where)
+    const db = await openTestDatabase(t, where)
     const ids = await insertVolumes(db, 60)
     const lists = volumeLists(db)
     for (const projectId of [undefined, 'p', 'q', 'nobody']) {
@@ -106,7 +93,7 @@ for (const where of ['file', 'memory'] as const) {
 }
 
 test('a transaction sees what it did, and others what is committed', async (t) => {
-  const db = await open(t, 'file')
+  const db = await openTestDatabase(t, 'file')
   await insertVolumes(db, 2)
   await db.transaction().execute(async (trx) => {
     await trx.updateTable('volumes').set({ name: 'new' }).where('id', '=', 'v001').execute()
@@ -117,7 +104,7 @@ test('a transaction sees what it did, and others what is committed', async (t) =
 })
 
 test('a summary tells what all volumes of the project have as metadata, as a list of them would', async (t) => {
-  const db = await open(t, 'memory')
+  const db = await openTestDatabase(t, 'memory')
   const ids = await insertVolumes(db, 40)
   for (const [i, id] of ids.entries()) {
     const metadata = i % 3 === 0 ? '{}' : JSON.stringify({ tier: `t${i % 5}`, [`k${i % 4}`]: 'Ö' })
@@ -136,7 +123,7 @@ test('a summary tells what all volumes of the project have as metadata, as a lis
 })
 
 test('all columns of a volume are read', async (t) => {
-  const db = await open(t, 'memory')
+  const db = await openTestDatabase(t, 'memory')
   const { rows } = await sql<{ name: string }>`select name from pragma_table_info('volumes')`.execute(db)
   const others = ['revision']
   assert.deepEqual(rows.map(({ name }) => name).toSorted(), [...volumeColumns, ...others].toSorted())

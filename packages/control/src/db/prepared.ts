@@ -16,6 +16,12 @@ export type Tuple<Table, Columns extends readonly (keyof Table)[]> = {
   [Index in keyof Columns]: Table[Columns[Index]]
 }
 
+/** A whole row's values of these columns, in their order. */
+export const tupleOf = <Table, const Columns extends readonly (keyof Table)[]>(
+  row: Table,
+  columns: Columns,
+): Tuple<Table, Columns> => columns.map((column) => row[column]) as unknown as Tuple<Table, Columns>
+
 class Placeholder {
   readonly name: string
   constructor(name: string) {

@@ -1,8 +1,12 @@
+import { mkdtempSync, rmSync } from 'node:fs'
 import { DatabaseSync } from 'node:sqlite'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { TestContext } from 'node:test'
 import { Kysely } from 'kysely'
 import { sqliteDialect } from '../db/dialects/sqlite.ts'
 import { migrations } from '../db/migrations/index.ts'
-import { makeTables } from '../db/open.ts'
+import { makeTables, openDatabase } from '../db/open.ts'
 import type { Database } from '../db/schema.ts'
 
 let empty: Uint8Array | undefined
@@ -16,5 +20,16 @@ export async function openMemoryDatabase(): Promise<Kysely<Database>> {
     await makeTables(db, migrations)
     empty = sqlite.serialize()
   }
+  return db
+}
+
+/** One as the control plane opens it, until the test has ended; only one in a file has a reader of its own. */
+export async function openTestDatabase(t: TestContext, where: 'file' | 'memory'): Promise<Kysely<Database>> {
+  const folder = mkdtempSync(join(tmpdir(), 'vdb-'))
+  const db = await openDatabase(where === 'file' ? join(folder, 'volant.db') : ':memory:')
+  t.after(async () => {
+    await db.destroy()
+    rmSync(folder, { recursive: true, force: true })
+  })
   return db
 }

@@ -3,7 +3,7 @@ import { DomainError } from '@volant/contract'
 import type { Attachment } from '../../domain/volume.ts'
 import type { AttachmentRecords } from '../../ports/records.ts'
 import { defined, flag, isSet, parseObject } from '../columns.ts'
-import type { Tuple } from '../prepared.ts'
+import { tupleOf, type Tuple } from '../prepared.ts'
 import type { Database } from '../schema.ts'
 import type { AttachmentTable } from '../tables/storage.ts'
 import { removeAttachments } from './tombstone.ts'
@@ -50,7 +50,7 @@ export const attachmentOfTuple = (row: AttachmentTuple): Attachment => ({
 })
 
 export const toAttachment = (row: Selectable<AttachmentTable>): Attachment =>
-  attachmentOfTuple(attachmentColumns.map((column) => row[column]) as unknown as AttachmentTuple)
+  attachmentOfTuple(tupleOf(row, attachmentColumns))
 
 const toColumns = (attachment: Partial<Attachment>): Updateable<AttachmentTable> =>
   defined({

@@ -3,7 +3,7 @@ import type { Insertable, Kysely, Selectable, Updateable } from 'kysely'
 import type { MigrationStatus, Volume, VolumeStatus } from '../../domain/volume.ts'
 import type { Clock } from '../../ports/clock.ts'
 import type { VolumeRecords } from '../../ports/records.ts'
-import { prepared, type Tuple } from '../prepared.ts'
+import { prepared, tupleOf, type Tuple } from '../prepared.ts'
 import type { Database } from '../schema.ts'
 import type { VolumeTable } from '../tables/storage.ts'
 import { removeAttachments } from './tombstone.ts'
@@ -116,8 +116,7 @@ export const volumeOfTuple = (row: VolumeTuple): Volume => ({
   updatedAt: row[22],
 })
 
-export const volumeOf = (row: Selectable<VolumeTable>): Volume =>
-  volumeOfTuple(volumeColumns.map((column) => row[column]) as unknown as VolumeTuple)
+export const volumeOf = (row: Selectable<VolumeTable>): Volume => volumeOfTuple(tupleOf(row, volumeColumns))
 
 /** Most volumes have no metadata; those need no parser. */
 const textsOf = (json: string): Record<string, string> =>

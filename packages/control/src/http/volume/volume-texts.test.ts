@@ -1,16 +1,13 @@
 import assert from 'node:assert/strict'
-import { mkdtempSync, rmSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { sql, type Kysely } from 'kysely'
 import { createVolumes, type Volumes } from '../../app/volume.ts'
-import { openDatabase } from '../../db/open.ts'
 import { volumeLists } from '../../db/repositories/volume-list.ts'
 import { volumeRecords } from '../../db/repositories/volume.ts'
 import type { Database } from '../../db/schema.ts'
 import type { Principal } from '../../domain/principal.ts'
 import { defaultVolumeSort } from '../../domain/volume-query.ts'
+import { openTestDatabase } from '../../testing/database.ts'
 import { createVolumeTexts, volumesText, type VolumeTexts } from './volume-texts.ts'
 import { viewerOf, volumeFullDetail, type VolumeViewer } from './volume-view.ts'
 
@@ -41,12 +38,7 @@ const viewer = (role: 'admin' | 'reader', minor: number): VolumeViewer =>
   })
 
 async function open(t: TestContext, where: 'file' | 'memory'): Promise<Kysely<Database>> {
-  const folder = mkdtempSync(join(tmpdir(), 'vdb-'))
-  const db = await openDatabase(where === 'file' ? join(folder, 'volant.db') : ':memory:')
-  t.after(async () => {
-    await db.destroy()
-    rmSync(folder, { recursive: true, force: true })
-  })
+  const db = await openTestDatabase(t, where)
   for (const id of ['f1', 'f2']) {
     await sql`insert into flexvols (id, cluster, name, lif, junction_path, node, aggregate, created_at)
       values (${id}, 'c', ${id}, '10.0.0.1', ${`/${id}`}, 'n', 'a', '2026-01-01')`.execute(db)
