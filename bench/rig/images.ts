@@ -38,20 +38,8 @@ export async function fillDense(
 }
 
 /** Writes `count` blocks of 4 KiB, evenly scattered so that no two touch: what a larger granule would inflate. */
-export async function fillScattered(path: string, sizeBytes: number, count: number): Promise<void> {
-  const data = randomFillSync(Buffer.alloc(4096))
-  const stride = Math.floor(sizeBytes / count / 4096) * 4096
-  const file = await open(path, 'r+')
-  try {
-    for (let i = 0; i < count; i += 1) {
-      data.writeUInt32LE(i, 0)
-      await file.write(data, 0, data.length, i * stride)
-    }
-    await file.sync()
-  } finally {
-    await file.close()
-  }
-}
+export const fillScattered = (path: string, sizeBytes: number, count: number): Promise<void> =>
+  fillExtents(path, sizeBytes, count, 4096)
 
 /** Writes `count` extents of random bytes, evenly spread, into a file that is there. */
 export async function fillExtents(

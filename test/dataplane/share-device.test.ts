@@ -68,6 +68,24 @@ async function newImage(rig: Rig, path?: string): Promise<{ access: FileAccess }
   return { access: await storage.fileAccess(ref) }
 }
 
+/** A device over a server that can hold what it is asked, without a disk. */
+async function openSlowDevice(
+  t: TestContext,
+): Promise<{ server: Awaited<ReturnType<typeof startSlowNbdServer>>; device: BlockDevice }> {
+  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'vd-')))
+  const socketPath = join(folder, 'nbd')
+  const server = await startSlowNbdServer(socketPath, 2 ** 20, volumeId)
+  const device = new BlockDevice(folder)
+  t.after(async () => {
+    for (const { release } of server.held) release()
+    server.server.close()
+    await device.end()
+    rmSync(folder, { recursive: true, force: true })
+  })
+  await device.ensure({ head: { socketPath, exportName: 'x' }, sizeBytes: 2 ** 20, identity: volumeId })
+  return { server, device }
+}
+
 const sum = (counts: number[]): number => counts.reduce((total, count) => total + count, 0)
 
 const pairOf = (device: BlockDevice) => {
@@ -139,17 +157,7 @@ test('a worker has all its memory from the start, and keeps it', { skip }, async
 })
 
 test('what a dead worker had sent never lands on what was written after it', { skip }, async (t) => {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'vd-')))
-  const socketPath = join(folder, 'nbd')
-  const server = await startSlowNbdServer(socketPath, 2 ** 20, volumeId)
-  const device = new BlockDevice(folder)
-  t.after(async () => {
-    for (const { release } of server.held) release()
-    server.server.close()
-    await device.end()
-    rmSync(folder, { recursive: true, force: true })
-  })
-  await device.ensure({ head: { socketPath, exportName: 'x' }, sizeBytes: 2 ** 20, identity: volumeId })
+  const { server, device } = await openSlowDevice(t)
   const write = (byte: number) => writeLater(t, device.file, byte)
   await write(1)
   assert.equal(server.content[0], 1)
@@ -170,17 +178,7 @@ test('what a dead worker had sent never lands on what was written after it', { s
 })
 
 test('how long requests took is counted, by each worker anew', { skip }, async (t) => {
-  const folder = realpathSync(mkdtempSync(join(tmpdir(), 'vd-')))
-  const socketPath = join(folder, 'nbd')
-  const server = await startSlowNbdServer(socketPath, 2 ** 20, volumeId)
-  const device = new BlockDevice(folder)
-  t.after(async () => {
-    for (const { release } of server.held) release()
-    server.server.close()
-    await device.end()
-    rmSync(folder, { recursive: true, force: true })
-  })
-  await device.ensure({ head: { socketPath, exportName: 'x' }, sizeBytes: 2 ** 20, identity: volumeId })
+  const { server, device } = await openSlowDevice(t)
   await writeLater(t, device.file, 1)
   const first = device.latency()
   assert.equal(sum(first.writes.counts), 1)
