@@ -6,7 +6,6 @@ import type { Attachment, Copy, Volume } from '../domain/volume.ts'
 import type { SnapshotAccessRecords } from '../ports/shares.ts'
 import { callerOf } from './caller.ts'
 import {
-  contentOf,
   contentWait,
   lookAtContent,
   planContent,
@@ -87,7 +86,7 @@ export const applySnapshotAccess = operation<ApplySnapshotAccessInput, ApplySnap
     do: async ({ op, input, out, ports, now }) =>
       noting(ports, op, input, now(), async () => {
         if (out.layGround === null || input.volume === null) return null
-        await startContent(ports, op, await contentOf(ports, input.volume.copyId, out.layGround))
+        await startContent(ports, op, input.volume.copyId, out.layGround)
         return null
       }),
     undo: async ({ op, input, out, ports }) => {
@@ -103,7 +102,7 @@ export const applySnapshotAccess = operation<ApplySnapshotAccessInput, ApplySnap
     until: async ({ op, input, out, ports, now }) =>
       noting(ports, op, input, now(), async () => {
         if (out.layGround === null || input.volume === null) return { done: true, advance: null }
-        return lookAtContent(ports, op, await contentOf(ports, input.volume.copyId, out.layGround))
+        return lookAtContent(ports, op, input.volume.copyId, out.layGround)
       }),
   })
 
@@ -112,7 +111,7 @@ export const applySnapshotAccess = operation<ApplySnapshotAccessInput, ApplySnap
       noting(ports, op, input, now(), async () => {
         if (out.layGround === null || input.volume === null) return null
         const { copyId } = input.volume
-        await sealContent(ports, op, await contentOf(ports, copyId, out.layGround), false)
+        await sealContent(ports, op, copyId, out.layGround, false)
         await ports.shown.complete(input.snapshotId, copyId, now().toISOString())
         return null
       }),

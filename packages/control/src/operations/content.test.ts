@@ -18,8 +18,7 @@ async function copyAtRest(t: TestContext) {
   assert.ok(node)
   let now = 0
   const ports = { ...blockStoragePorts(world), monotonic: () => now }
-  const from = await world.records.copies.get(volume.imageId as string)
-  const to = await world.records.copies.get(snapshot.imageId as string)
+  const copyId = snapshot.imageId as string
   const asked: string[] = []
   const status = { phase: 'copying' as const, doneBytes: 0, totalBytes: 1000, rate: 0 }
   node.imageCopyStatus = async () => {
@@ -30,22 +29,22 @@ async function copyAtRest(t: TestContext) {
   node.ensureImageCopyPaused = async (_, __, paused) => void asked.push(`paused ${paused}`)
   const control = { paused: false, rate: null as number | null, pace: null, priority: null }
   const op = { id: crypto.randomUUID(), fence: 0, control }
-  const content = { method: 'copy' as const, head: null, from, to }
+  const placed = { method: 'copy' as const, sourceImageId: volume.imageId as string }
   const look = async (at: number, doneBytes: number): Promise<MigrationProgress> => {
     now = at
     status.doneBytes = doneBytes
-    const { progress } = (await lookAtContent(ports, op, content)) as AdvancingLook
+    const { progress } = (await lookAtContent(ports, op, copyId, placed)) as AdvancingLook
     return progress as MigrationProgress
   }
-  return { ports, op, control, content, look, asked }
+  return { ports, op, control, copyId, placed, look, asked }
 }
 
 test('the copy of an image at rest shows its rate and when it will be done', async (t) => {
-  const { ports, op, content, look } = await copyAtRest(t)
+  const { ports, op, copyId, placed, look } = await copyAtRest(t)
   assert.equal((await look(1000, 0)).etaSeconds, null)
   const second = await look(2000, 250)
   assert.deepEqual([second.rateBps, second.leftBytes, second.etaSeconds], [250, 750, 3])
-  await sealContent(ports, op, content, false)
+  await sealContent(ports, op, copyId, placed, false)
   assert.equal(ports.copying.size, 0, 'nothing is remembered of a copy that is over')
 })
 

@@ -49,7 +49,7 @@ export interface ContentPlan {
   reservedBytes: number
 }
 
-export interface Content extends Pick<ContentPlan, 'method' | 'head'> {
+interface Content extends Pick<ContentPlan, 'method' | 'head'> {
   from: Copy
   to: Copy
 }
@@ -104,7 +104,7 @@ async function headOf(ports: ContentPorts, volumeId: string | null): Promise<Con
   return { holderId: attachment.headId, machine: ports.places.machineOf(attachment) }
 }
 
-export async function contentOf(
+async function contentOf(
   ports: ContentPorts,
   copyId: string,
   { method, head, sourceImageId }: PlacedContent,
@@ -114,7 +114,16 @@ export async function contentOf(
 }
 
 /** When it returns the instant is fixed: what is written to the source later does not come to the target. */
-export async function startContent(ports: ContentPorts, op: Op, content: Content): Promise<void> {
+export async function startContent(
+  ports: ContentPorts,
+  op: Op,
+  copyId: string,
+  placed: PlacedContent,
+): Promise<void> {
+  await start(ports, op, await contentOf(ports, copyId, placed))
+}
+
+async function start(ports: ContentPorts, op: Op, content: Content): Promise<void> {
   const { from, to, method, head } = content
   if (method === 'clone') {
     await ports.backend.ensureClone(callerOf(op), to, from)
@@ -134,10 +143,16 @@ export async function startContent(ports: ContentPorts, op: Op, content: Content
 }
 
 /** How far it is. What its daemon or agent lost by dying is begun anew; a head's copy then is of a later instant. */
-export async function lookAtContent(ports: ContentPorts, op: Op, content: Content): Promise<AdvancingLook> {
+export async function lookAtContent(
+  ports: ContentPorts,
+  op: Op,
+  copyId: string,
+  placed: PlacedContent,
+): Promise<AdvancingLook> {
+  const content = await contentOf(ports, copyId, placed)
   const { from, to, method, head } = content
   if (method === 'clone') return { done: true, advance: null }
-  if (head === null) return lookAtImageCopy(ports, op, { to, from }, () => startContent(ports, op, content))
+  if (head === null) return lookAtImageCopy(ports, op, { to, from }, () => start(ports, op, content))
   const holders = ports.agents.holders(head.machine)
   const status = await holders.pointCopyStatus(head.holderId, jobOf(op))
   const paced = await ports.pace.at(paceable(op, content), { doneBytes: status.doneBytes })
@@ -164,16 +179,18 @@ const paceable = ({ id, control }: Op, { from, to, head }: Content): CopyToPace 
 async function startAnew(ports: ContentPorts, op: Op, content: Content): Promise<void> {
   await stopContent(ports, op, content)
   await ports.backend.ensureNoImage(callerOf(op), content.to)
-  await startContent(ports, op, content)
+  await start(ports, op, content)
 }
 
 /** The target holds it all: what was opened for it is closed, and it is as its owner will find it. */
 export async function sealContent(
   ports: ContentPorts,
   op: Pick<Op, 'id' | 'fence'>,
-  content: Content,
+  copyId: string,
+  placed: PlacedContent,
   readOnly: boolean,
 ): Promise<void> {
+  const content = await contentOf(ports, copyId, placed)
   await stopContent(ports, op, content)
   ports.copying.delete(op.id)
   await ports.backend.ensureReadOnly(callerOf(op), content.to, readOnly)

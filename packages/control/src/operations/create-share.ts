@@ -21,7 +21,6 @@ import type { CopyRecords, FlexVolRecords, SnapshotRecords } from '../ports/reco
 import type { ShareGround, ShareRecords } from '../ports/shares.ts'
 import { callerOf } from './caller.ts'
 import {
-  contentOf,
   contentWait,
   lookAtContent,
   planContent,
@@ -138,7 +137,7 @@ export const createShare = operation<CreateShareInput, CreateSharePorts>('share.
         if (sourceImageId === null) {
           await ports.backend.ensureImage(callerOf(op), await ports.copies.get(input.copyId))
         } else {
-          await startContent(ports, op, await contentOf(ports, input.copyId, { sourceImageId, method }))
+          await startContent(ports, op, input.copyId, { sourceImageId, method })
         }
         return null
       }),
@@ -160,7 +159,7 @@ export const createShare = operation<CreateShareInput, CreateSharePorts>('share.
       noting(ports, op, input, now(), async () => {
         const { sourceImageId, method } = out.layGround
         if (sourceImageId === null) return { done: true, advance: null }
-        return lookAtContent(ports, op, await contentOf(ports, input.copyId, { sourceImageId, method }))
+        return lookAtContent(ports, op, input.copyId, { sourceImageId, method })
       }),
   })
 
@@ -170,10 +169,10 @@ export const createShare = operation<CreateShareInput, CreateSharePorts>('share.
       noting(ports, op, input, now(), async () => {
         const { sourceImageId, method } = out.layGround
         if (sourceImageId !== null) {
-          const content = await contentOf(ports, input.copyId, { sourceImageId, method })
-          await sealContent(ports, op, content, false)
-          const sizeBytes = Math.max(content.to.sizeBytes, imageBytesFor(input.sizeGib))
-          await ports.backend.ensureImageSize(callerOf(op), content.to, sizeBytes)
+          await sealContent(ports, op, input.copyId, { sourceImageId, method }, false)
+          const copy = await ports.copies.get(input.copyId)
+          const sizeBytes = Math.max(copy.sizeBytes, imageBytesFor(input.sizeGib))
+          await ports.backend.ensureImageSize(callerOf(op), copy, sizeBytes)
           await ports.copies.update(input.copyId, { sizeBytes })
         }
         await ports.ground.complete(input.shareId, input.copyId, now().toISOString())

@@ -9,7 +9,6 @@ import { callerOf } from './caller.ts'
 import { throughRestart } from './patience.ts'
 import { clearSnapshotFailure, noteSnapshotFailure, type SnapshotFailureNotes } from './failure-note.ts'
 import {
-  contentOf,
   contentWait,
   lookAtContent,
   planContent,
@@ -73,7 +72,7 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
     do: async ({ op, input, out, ports, now }) =>
       noteSnapshotFailure(ports, op, input, failed, now(), async () => {
         await flushShare(ports, op, input.volumeId)
-        await startContent(ports, op, await contentOf(ports, input.copyId, out.placeImage))
+        await startContent(ports, op, input.copyId, out.placeImage)
         return null
       }),
     undo: ({ op, input, out, ports }) => removeContent(ports, op, input.copyId, out.placeImage),
@@ -85,14 +84,14 @@ export const createSnapshot = operation<CreateSnapshotInput, CreateSnapshotPorts
     ...contentWait,
     until: async ({ op, input, out, ports, now }) =>
       noteSnapshotFailure(ports, op, input, failed, now(), async () =>
-        lookAtContent(ports, op, await contentOf(ports, input.copyId, out.placeImage)),
+        lookAtContent(ports, op, input.copyId, out.placeImage),
       ),
   })
 
   .step('seal', {
     do: async ({ op, input, out, ports, now }) =>
       noteSnapshotFailure(ports, op, input, failed, now(), async () => {
-        await sealContent(ports, op, await contentOf(ports, input.copyId, out.placeImage), true)
+        await sealContent(ports, op, input.copyId, out.placeImage, true)
         return null
       }),
     undo: nothingToUndo,

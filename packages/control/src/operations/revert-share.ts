@@ -5,7 +5,7 @@ import { gib } from '../domain/volume.ts'
 import type { FlexVolRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import type { ShareRecords } from '../ports/shares.ts'
 import { callerOf } from './caller.ts'
-import { contentOf, contentWait, lookAtContent, removeContent, sealContent, startContent } from './content.ts'
+import { contentWait, lookAtContent, removeContent, sealContent, startContent } from './content.ts'
 import { throughRestart } from './patience.ts'
 import { changeToReverted, placeRevert, removeFormer, type RevertContentPorts } from './revert-content.ts'
 import { clearShareFailure, noteShareFailure, type ShareFailureNotes } from './share-failure.ts'
@@ -75,7 +75,7 @@ export const revertShare = operation<RevertShareInput, RevertSharePorts>('share.
   .step('makeImage', {
     do: async ({ op, input, out, ports, now }) =>
       noteShareFailure(ports, op, input, failed, now(), async () => {
-        await startContent(ports, op, await contentOf(ports, input.copyId, out.placeImage))
+        await startContent(ports, op, input.copyId, out.placeImage)
         return null
       }),
     undo: ({ op, input, out, ports }) => removeContent(ports, op, input.copyId, out.placeImage),
@@ -87,14 +87,14 @@ export const revertShare = operation<RevertShareInput, RevertSharePorts>('share.
     ...contentWait,
     until: async ({ op, input, out, ports, now }) =>
       noteShareFailure(ports, op, input, failed, now(), async () =>
-        lookAtContent(ports, op, await contentOf(ports, input.copyId, out.placeImage)),
+        lookAtContent(ports, op, input.copyId, out.placeImage),
       ),
   })
 
   .step('seal', {
     do: async ({ op, input, out, ports, now }) =>
       noteShareFailure(ports, op, input, failed, now(), async () => {
-        await sealContent(ports, op, await contentOf(ports, input.copyId, out.placeImage), false)
+        await sealContent(ports, op, input.copyId, out.placeImage, false)
         return null
       }),
     undo: nothingToUndo,

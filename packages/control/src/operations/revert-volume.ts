@@ -1,7 +1,7 @@
 import { nothingToUndo, operation } from '@volant/saga'
 import { messageEvents } from '../domain/volume-message.ts'
 import type { SnapshotRecords, VolumeRecords } from '../ports/records.ts'
-import { contentOf, contentWait, lookAtContent, removeContent, sealContent, startContent } from './content.ts'
+import { contentWait, lookAtContent, removeContent, sealContent, startContent } from './content.ts'
 import { clearFailure, noteFailure, type FailureNotes } from './failure-note.ts'
 import { changeToReverted, placeRevert, removeFormer, type RevertContentPorts } from './revert-content.ts'
 
@@ -42,7 +42,7 @@ export const revertVolume = operation<RevertVolumeInput, RevertVolumePorts>('vol
   .step('makeImage', {
     do: async ({ op, input, out, ports, now }) =>
       noteFailure(ports, op, input, failed, now(), async () => {
-        await startContent(ports, op, await contentOf(ports, input.copyId, out.placeImage))
+        await startContent(ports, op, input.copyId, out.placeImage)
         return null
       }),
     undo: ({ op, input, out, ports }) => removeContent(ports, op, input.copyId, out.placeImage),
@@ -53,14 +53,14 @@ export const revertVolume = operation<RevertVolumeInput, RevertVolumePorts>('vol
     ...contentWait,
     until: async ({ op, input, out, ports, now }) =>
       noteFailure(ports, op, input, failed, now(), async () =>
-        lookAtContent(ports, op, await contentOf(ports, input.copyId, out.placeImage)),
+        lookAtContent(ports, op, input.copyId, out.placeImage),
       ),
   })
 
   .step('seal', {
     do: async ({ op, input, out, ports, now }) =>
       noteFailure(ports, op, input, failed, now(), async () => {
-        await sealContent(ports, op, await contentOf(ports, input.copyId, out.placeImage), false)
+        await sealContent(ports, op, input.copyId, out.placeImage, false)
         return null
       }),
     undo: nothingToUndo,
