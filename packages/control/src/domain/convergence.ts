@@ -41,6 +41,8 @@ interface Sample {
 }
 
 export interface Convergence {
+  /** When this mirror was looked at first; null: it was not yet. */
+  firstLookAt: number | null
   /** The latest `patienceMs` of samples, oldest first. */
   samples: Sample[]
   /** The limit in force on what the client writes; null: none. Bytes per second. */
@@ -58,6 +60,7 @@ export interface Convergence {
 }
 
 export const newConvergence = (): Convergence => ({
+  firstLookAt: null,
   samples: [],
   limitBps: null,
   shapedAt: 0,
@@ -112,7 +115,7 @@ export function judge(
 
   // A job that has not begun has nothing left either.
   const finalLap = status.doneBytes > 0 && leftBytes <= policy.thresholdBytes * (before.finalLap ? 4 : 1)
-  const state: Convergence = { ...before, samples, finalLap }
+  const state: Convergence = { ...before, firstLookAt: before.firstLookAt ?? now, samples, finalLap }
   const verdict: Verdict = {
     state,
     converged,

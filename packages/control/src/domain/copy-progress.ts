@@ -4,6 +4,8 @@ import type { ImageCopyStatus } from '@volant/contract'
 export interface CopyProgress {
   /** How often it began anew. */
   restarts: number
+  /** The first look since then: milliseconds. */
+  firstAt: number | null
   /** The look before: milliseconds, bytes. */
   at: number | null
   doneBytes: number
@@ -13,7 +15,13 @@ export interface CopyProgress {
   rateSet?: number
 }
 
-export const newCopyProgress = (): CopyProgress => ({ restarts: 0, at: null, doneBytes: 0, rateBps: 0 })
+export const newCopyProgress = (): CopyProgress => ({
+  restarts: 0,
+  firstAt: null,
+  at: null,
+  doneBytes: 0,
+  rateBps: 0,
+})
 
 /** How much of a new sample counts. */
 const weight = 0.3
@@ -28,10 +36,11 @@ export function seenAt(
   // A copy that begins anew has the rate that it is started with.
   const kept = lost || before.rateSet === undefined ? {} : { rateSet: before.rateSet }
   const restarts = before.restarts + (lost ? 1 : 0)
+  const firstAt = lost ? now : (before.firstAt ?? now)
   if (before.at === null || lost || status.doneBytes < before.doneBytes || now <= before.at) {
-    return { ...kept, restarts, at: now, doneBytes: status.doneBytes, rateBps: before.rateBps }
+    return { ...kept, restarts, firstAt, at: now, doneBytes: status.doneBytes, rateBps: before.rateBps }
   }
   const sample = ((status.doneBytes - before.doneBytes) * 1000) / (now - before.at)
   const rateBps = before.rateBps === 0 ? sample : before.rateBps * (1 - weight) + sample * weight
-  return { ...kept, restarts, at: now, doneBytes: status.doneBytes, rateBps: Math.round(rateBps) }
+  return { ...kept, restarts, firstAt, at: now, doneBytes: status.doneBytes, rateBps: Math.round(rateBps) }
 }

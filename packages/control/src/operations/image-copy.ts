@@ -2,6 +2,7 @@
 import type { ImageCopyStatus } from '@volant/contract'
 import { final, retryable } from '@volant/saga'
 import { newCopyProgress, seenAt, type CopyProgress } from '../domain/copy-progress.ts'
+import { nextLookMs } from '../domain/look-interval.ts'
 import type { MigrationProgress } from '../domain/migration-progress.ts'
 import type { Copy } from '../domain/volume.ts'
 import type { Backend } from '../ports/backend.ts'
@@ -31,6 +32,8 @@ interface CopyingLook {
   done: boolean
   progress?: MigrationProgress
   advance: unknown
+  /** Milliseconds; absent: as the wait says. */
+  again?: number
 }
 
 /** How often a copy may begin anew before the operation gives up. */
@@ -67,7 +70,8 @@ export async function lookAtCopying(
   start: () => Promise<void>,
   paced?: Paced,
 ): Promise<CopyingLook> {
-  const seen = seenAt(ports.copying.get(op.id) ?? newCopyProgress(), status, ports.monotonic())
+  const now = ports.monotonic()
+  const seen = seenAt(ports.copying.get(op.id) ?? newCopyProgress(), status, now)
   ports.copying.set(op.id, seen)
   const advance = [seen.restarts, status.phase, status.doneBytes]
   if (status.phase === 'absent' || status.phase === 'failed') {
@@ -92,5 +96,6 @@ export async function lookAtCopying(
     ...(paced !== undefined && { pace: paced.view }),
   }
   if (status.phase === 'done') ports.pace.end(op.id)
-  return { done: status.phase === 'done', progress, advance }
+  const again = nextLookMs(now - (seen.firstAt ?? now))
+  return { done: status.phase === 'done', progress, advance, ...(again !== undefined && { again }) }
 }

@@ -12,6 +12,7 @@ import {
   type ConvergencePolicy,
   type Verdict,
 } from '../domain/convergence.ts'
+import { nextLookMs } from '../domain/look-interval.ts'
 import type { MigrationProgress } from '../domain/migration-progress.ts'
 import type { Agents } from '../ports/agents.ts'
 import type { Backend } from '../ports/backend.ts'
@@ -82,6 +83,8 @@ interface CopyLook {
   done: boolean
   advance: unknown
   progress?: MigrationProgress
+  /** Milliseconds; absent: as the wait says. */
+  again?: number
 }
 
 /** One look at the copy of a wait: it follows the operator's wishes, restarts and shapes, and tells how far it is. */
@@ -181,8 +184,14 @@ async function judged(
     pace: paced.view,
   }
   const advance = [before.restarts, status.phase, status.doneBytes]
-  // What is held stands still at somebody's wish.
-  return { done: verdict.converged && !isHeld, progress, advance: isHeld ? [...advance, now] : advance }
+  const again = nextLookMs(now - (verdict.state.firstLookAt ?? now))
+  return {
+    done: verdict.converged && !isHeld,
+    progress,
+    // What is held stands still at somebody's wish.
+    advance: isHeld ? [...advance, now] : advance,
+    ...(again !== undefined && { again }),
+  }
 }
 
 export interface CutoverOutcome {
