@@ -71,6 +71,7 @@ import { revertMigration } from './operations/revert-migration.ts'
 import { vacateAggregate } from './operations/vacate-aggregate.ts'
 import { systemClock } from './ports/clock.ts'
 import { defaultCacheDir, findProbeGuest, registerProbeGuest } from './probe-guest.ts'
+import { wakeByParts } from './part-events.ts'
 import { every } from './reconcile/every.ts'
 import { restoreHeads } from './reconcile/heads.ts'
 import { retireSources } from './reconcile/retention.ts'
@@ -138,6 +139,7 @@ export async function startControlPlane(options: ControlPlaneOptions): Promise<C
     const executor = new Executor({ store: state.store, owner: state.owner, operations: services.operations })
     state.useExecutor(executor)
     logEngine(executor, state.log)
+    wakeByParts(executor)
     const listening = Promise.withResolvers<void>()
     await executor.begin(listening.promise)
     closing.push(() => executor.stop())

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
-import { bind, Executor, MemoryStore } from '@volant/saga'
+import { bind, Executor, MemoryStore, type RunRecord } from '@volant/saga'
 import { hurriedPolicy } from '@volant/saga/testing/every-step.ts'
 import { drainedReason, notEmptyReason } from '../domain/host-drain.ts'
 import { countsOf, type HostProgress } from '../domain/host-progress.ts'
@@ -84,6 +84,24 @@ test('every server leaves in its own way, so many at a time, the largest first; 
   for (const { broughtTo, home } of rig.drained.values()) {
     assert.deepEqual([home, broughtTo !== 'compute-1'], ['compute-1', true])
   }
+})
+
+test('a server that has left makes room for the next while what it left behind is tidied up; the end waits for that', async (t) => {
+  const rig = hostRig(['compute-1', 'compute-2'])
+  for (const name of ['a', 'b']) rig.add(name)
+  rig.looks = 1e9
+  const { drain, until, ended } = await planes(t, rig)
+  const id = await drain({ parallel: 1 })
+  await until('one is under way', () => rig.started.length === 1)
+  const [first] = rig.parts as [RunRecord]
+  const { serverId } = rig.started[0] as { serverId: string }
+  first.step = 'retireSource'
+  rig.set(serverId.slice(3), { host: 'compute-2', taskState: 'migrating' })
+  await until('the next is under way', () => rig.started.length === 2)
+  assert.equal(first.endedAt, null)
+  rig.looks = 1
+  assert.equal((await ended(id)).state, 'succeeded')
+  assert.notEqual(first.endedAt, null)
 })
 
 test('what is to be stopped is stopped; what is held stays, and the host is not empty; each has its reason', async (t) => {

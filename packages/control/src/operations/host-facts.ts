@@ -2,7 +2,7 @@
 import { isDomainError } from '@volant/contract'
 import { drainTask, restoreTask, type DrainPolicy } from '../domain/host-drain.ts'
 import { largestFirst, roomRefusal, seat, type Passenger, type Room } from '../domain/host-placement.ts'
-import { unfinishedMigrations } from '../domain/server-migration.ts'
+import { unfinishedMigrations, type ServerMigration } from '../domain/server-migration.ts'
 import type { Server } from '../domain/server.ts'
 import type { Candidate, DestinationRequest, Destinations } from '../ports/destinations.ts'
 import type {
@@ -184,11 +184,16 @@ export async function comingTo({
   migrations,
 }: Pick<HostFactsPorts, 'migrations'>): Promise<ReadonlyMap<string, number>> {
   const statuses = unfinishedMigrations.filter((status) => status !== 'finished')
-  const coming = await migrations.list({ statuses }, { limit: 1000 })
+  const all = await migrations.list({ statuses }, { limit: 1000 })
+  const coming = all.filter((one) => !hasArrived(one))
   return new Map(
-    [...Map.groupBy(coming, ({ destHost }) => destHost ?? '')].map(([host, all]) => [host, all.length]),
+    [...Map.groupBy(coming, ({ destHost }) => destHost ?? '')].map(([host, those]) => [host, those.length]),
   )
 }
+
+/** By its commit a live migration needs the room no more that was held back: the server itself takes it. */
+const hasArrived = ({ kind, status, reserves }: ServerMigration): boolean =>
+  kind === 'live-migration' && status === 'running' && reserves === null
 
 /** All servers with these ids, deleted ones as well, by their ids. */
 export async function serversById(

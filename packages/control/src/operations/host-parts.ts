@@ -11,6 +11,7 @@ import { largestFirst } from '../domain/host-placement.ts'
 import type { OperationEngine } from '../ports/operations.ts'
 import type { ServerMigrationRecords } from '../ports/server-migrations.ts'
 import type { RelocationRefusal, ServerRelocations } from '../ports/server-relocations.ts'
+import { hasLeft } from './live-migrate-server.ts'
 import { unlessOver } from './part-wishes.ts'
 
 /** How long what may pass is waited for. Milliseconds. */
@@ -90,6 +91,9 @@ export async function partsByServer(
 export const isGoing = (part: RunRecord | undefined): part is RunRecord =>
   part !== undefined && part.endedAt === null
 
+/** One of the `parallel`: what only tidies up where its server was does not keep the next from beginning. */
+const takesTurn = (part: RunRecord): boolean => isGoing(part) && !hasLeft(part)
+
 const waysOfKinds: Record<string, Way> = {
   'server.live-migrate': 'live',
   'server.resize': 'cold',
@@ -142,7 +146,7 @@ export async function lookOnwards(
   if (op.control.paused || ready.length === 0) return [...lines.values()]
   const lineOf = (work: Work): ServerLine => lines.get(work.id) as ServerLine
   const places = await scene.place(ready, (id) => lines.get(id)?.against?.hosts ?? {})
-  let free = scene.parallel - [...parts.values()].flat().filter(isGoing).length
+  let free = scene.parallel - [...parts.values()].flat().filter(takesTurn).length
   const sent = new Map<string, number>()
   const isMore = [...lines.values()].some(({ fate }) => fate === 'moving')
   for (const work of ready.toSorted(largestFirst)) {

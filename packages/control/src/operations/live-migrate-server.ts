@@ -17,7 +17,7 @@
  * destination.
  */
 import { isDomainError, messageOf, type GuestHardware } from '@volant/contract'
-import { final, operation } from '@volant/saga'
+import { final, operation, type RunRecord } from '@volant/saga'
 import {
   completionTimeoutMs,
   firstLimits,
@@ -77,6 +77,10 @@ export interface LiveMigrateServerPorts extends GuestPorts {
   /** Milliseconds, from a clock that does not jump. */
   monotonic(): number
 }
+
+/** Past its commit the server is at its destination: what is left to do is tidying up, and nothing more is copied. */
+export const hasLeft = ({ kind, step }: Pick<RunRecord, 'kind' | 'step'>): boolean =>
+  kind === 'server.live-migrate' && (step === 'retireSource' || step === 'recordDone')
 
 /** How long one look at the copy waits for its end. Milliseconds. */
 const lookMs = 500

@@ -6,6 +6,7 @@ import type { ServerGroupPolicy } from '../domain/server-group.ts'
 import type { Server } from '../domain/server.ts'
 import type { Way } from '../domain/host-drain.ts'
 import type { DrainHostPorts } from '../operations/drain-host.ts'
+import { hasLeft } from '../operations/live-migrate-server.ts'
 import type { DrainedServer } from '../ports/server-migrations.ts'
 import type { RelocationRefusal, RelocationRequest } from '../ports/server-relocations.ts'
 import type { ComputeService } from '../ports/servers.ts'
@@ -208,7 +209,11 @@ export function hostRig(names: readonly string[] = ['compute-1', 'compute-2', 'c
       list: async () =>
         parts
           .filter((part) => part.endedAt === null)
-          .map((part) => ({ destHost: requestOf(part).host }) as never),
+          .map((part) => {
+            const { host } = requestOf(part)
+            const common = { kind: 'live-migration', status: 'running', destHost: host }
+            return { ...common, reserves: hasLeft(part) ? null : host } as never
+          }),
     },
     destinations: {
       candidates: async ({ serverId, among, host, supposing }) => {

@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict'
+import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
+import { bind, Executor, MemoryStore, operation } from '@volant/saga'
+import { wakeByParts } from './part-events.ts'
+
+interface Scene {
+  looks: number
+  retiring: PromiseWithResolvers<void>
+}
+
+const whole = operation<Record<string, never>, Scene>('host.drain', { version: 1 })
+  .holds(() => ['host/h'])
+  .wait('emptied', {
+    every: '1h',
+    timeout: '10h',
+    until: ({ ports }) => ({ done: ++ports.looks === 3 }),
+  })
+
+const part = operation<Record<string, never>, Scene>('server.live-migrate', { version: 1 })
+  .holds(() => ['server/s'])
+  .step('reserve', { do: async () => null, undo: async () => {} })
+  .commit('switchover', { do: async () => null, happened: async () => true })
+  .step('retireSource', { do: async ({ ports }) => ports.retiring.promise })
+  .step('recordDone', { do: async () => null })
+
+test('a drain looks when a server has left, and when its part has ended, not before it is time', async (t) => {
+  const scene: Scene = { looks: 0, retiring: Promise.withResolvers() }
+  const executor = new Executor({
+    store: new MemoryStore(),
+    owner: 'one',
+    operations: [bind(whole, scene), bind(part, scene)],
+  })
+  t.after(() => executor.stop())
+  wakeByParts(executor)
+  await executor.begin()
+  const until = async (looks: number): Promise<void> => {
+    for (const end = Date.now() + 10_000; scene.looks < looks; await sleep(1)) {
+      assert.ok(Date.now() < end, `not in 10 s: ${looks} looks; there were ${scene.looks}`)
+    }
+  }
+  const { id } = await executor.start(whole, {})
+  await until(1)
+  await executor.start(part, {}, { parent: id })
+  await until(2)
+  scene.retiring.resolve()
+  await until(3)
+  assert.equal((await executor.ended(id)).state, 'succeeded')
+})
