@@ -1,7 +1,8 @@
 /**
  * Carries one run out: asks the plan, writes down what has to be on record, acts, and tells the plan what came of
  * it. It decides nothing itself. There is one driver for each run that has not ended, also for one that is
- * paused or needs attention.
+ * paused or needs attention. One class, over 400 lines: everything in it happens in the one order of a run, on state that
+ * nobody else may see.
  */
 import { DomainError, messageOf } from '@volant/contract/errors.ts'
 import { perform, plain, type Call, type Outcome } from './call.ts'

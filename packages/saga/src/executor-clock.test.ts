@@ -1,20 +1,13 @@
 /** A clock that is set by hours while the engine runs, or between two of its lives; and bounds of waits. */
 import assert from 'node:assert/strict'
-import test, { type TestContext } from 'node:test'
+import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClockSource } from './clock.ts'
 import { retryable } from './failure.ts'
-import { bench, type Bench } from './testing/flow.ts'
-import { flow } from './testing/flow.ts'
+import { flow, openBench } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
 
 const hour = 3_600_000
-
-function begin(t: TestContext): Bench {
-  const made = bench()
-  t.after(() => made.stop())
-  return made
-}
 
 /** The machine's clocks; `set` sets the wall's, `pass` lets time pass on both. */
 class SetClock implements ClockSource {
@@ -37,7 +30,7 @@ for (const [direction, jump] of [
   ['backwards', -12 * hour],
 ] as const) {
   test(`a clock that is set ${direction} by hours ends no wait and delays no look`, bounded, async (t) => {
-    const given = begin(t)
+    const given = openBench(t)
     const clock = new SetClock()
     let looks = 0
     given.ports.script['equal'] = () => {
@@ -51,7 +44,7 @@ for (const [direction, jump] of [
   })
 
   test(`a clock that is set ${direction} by hours delays no further attempt`, bounded, async (t) => {
-    const given = begin(t)
+    const given = openBench(t)
     const clock = new SetClock()
     let tries = 0
     given.ports.script['copy'] = () => {
@@ -78,7 +71,7 @@ test(
   'an attempt that an earlier clock put off by hours is made after the longest back-off',
   bounded,
   async (t) => {
-    const given = begin(t)
+    const given = openBench(t)
     const ahead = new SetClock()
     ahead.set(12 * hour)
     given.ports.script['copy'] = () => {
@@ -101,7 +94,7 @@ test(
   'the time of a wait is counted anew after a restart, for nobody knows what the clock did',
   bounded,
   async (t) => {
-    const given = begin(t)
+    const given = openBench(t)
     given.ports.script['equal'] = () => ({ done: false })
     const first = await given.engine()
     const { id } = await first.start(flow, { id: '1' })
@@ -117,7 +110,7 @@ test(
 )
 
 test('a wait goes on for as long as it advances, and ends when it stands still', bounded, async (t) => {
-  const given = begin(t)
+  const given = openBench(t)
   const clock = new SetClock()
   let looks = 0
   given.ports.script['equal'] = () => {
@@ -134,7 +127,7 @@ test('a wait goes on for as long as it advances, and ends when it stands still',
 })
 
 test('a wait that advances for ever ends when its time in all is over', bounded, async (t) => {
-  const given = begin(t)
+  const given = openBench(t)
   const clock = new SetClock()
   let looks = 0
   given.ports.script['equal'] = () => {

@@ -1,21 +1,15 @@
 /** A store that takes no writes for a while: nothing is lost, nothing is done twice, and it is seen. */
 import assert from 'node:assert/strict'
-import test, { type TestContext } from 'node:test'
+import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError } from '@volant/contract/errors.ts'
 import { final } from './failure.ts'
 import type { SagaStore } from './store.ts'
-import { bench, flow, type Bench } from './testing/flow.ts'
+import { flow, openBench } from './testing/flow.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
 const bounded = { timeout: 30_000 }
 const full = (): Error => new DomainError('unavailable', 'The database cannot be used now: its disk is full.')
-
-function begin(t: TestContext): Bench {
-  const made = bench()
-  t.after(() => made.stop())
-  return made
-}
 
 type Method = 'record' | 'createRun' | 'setControls' | 'heartbeat' | 'get'
 
@@ -55,7 +49,7 @@ for (const how of ['before', 'after'] as const) {
       `the store fails ${how} write ${write} of a run: each step is done once, the log is whole`,
       bounded,
       async (t) => {
-        const given = begin(t)
+        const given = openBench(t)
         const executor = await given.engine()
         let writes = 0
         let left = 3
@@ -83,7 +77,7 @@ test(
   'a store that fails is seen, with the reason and with who waits; it is tried by one for all',
   bounded,
   async (t) => {
-    const given = begin(t)
+    const given = openBench(t)
     const executor = await given.engine()
     const heard: string[] = []
     executor.onEvent(({ type }) => type.startsWith('store-') && heard.push(type))
@@ -112,7 +106,7 @@ test(
 )
 
 test('the heartbeat sees a store that fails while nothing is under way', bounded, async (t) => {
-  const given = begin(t)
+  const given = openBench(t)
   const executor = await given.engine({ heartbeatEvery: 5 })
   const keepAlive = setInterval(() => {}, 1000)
   t.after(() => clearInterval(keepAlive))
@@ -124,7 +118,7 @@ test('the heartbeat sees a store that fails while nothing is under way', bounded
 })
 
 test('a run whose creation took effect, though the store said otherwise, goes on', bounded, async (t) => {
-  const given = begin(t)
+  const given = openBench(t)
   const executor = await given.engine()
   let once = true
   fail(given.store, ['createRun'], () => {
@@ -140,7 +134,7 @@ test(
   'a run of which nobody knows whether it was created is refused, and goes on when it turns out to be there',
   bounded,
   async (t) => {
-    const given = begin(t)
+    const given = openBench(t)
     const executor = await given.engine({ heartbeatEvery: 5 })
     const keepAlive = setInterval(() => {}, 1000)
     t.after(() => clearInterval(keepAlive))
@@ -159,7 +153,7 @@ test(
 )
 
 test('a run that was not created leaves nothing', bounded, async (t) => {
-  const given = begin(t)
+  const given = openBench(t)
   const executor = await given.engine()
   let failing = true
   fail(given.store, ['createRun'], () => (failing ? 'before' : null))
@@ -170,7 +164,7 @@ test('a run that was not created leaves nothing', bounded, async (t) => {
 })
 
 test('a decision that the store does not take is refused, and nothing is changed', bounded, async (t) => {
-  const given = begin(t)
+  const given = openBench(t)
   const executor = await given.engine({ heartbeatEvery: 5 })
   const keepAlive = setInterval(() => {}, 1000)
   t.after(() => clearInterval(keepAlive))

@@ -1,4 +1,5 @@
 /** A small operation over a scripted world, for the engine's own tests. */
+import type { TestContext } from 'node:test'
 import { Executor, type ExecutorOptions } from '../executor.ts'
 import { MemoryStore } from '../memory-store.ts'
 import { bind, operation, type Context, type Look } from '../operation.ts'
@@ -87,3 +88,14 @@ export function bench(store: SagaStore = new MemoryStore()): Bench {
     stop: async () => void (await Promise.all(executors.map((executor) => executor.stop()))),
   }
 }
+
+/** One that ends with the test. */
+export function openBench(t: TestContext): Bench {
+  const made = bench()
+  t.after(() => made.stop())
+  return made
+}
+
+/** The run's log: `done copy`. */
+export const eventsOf = async ({ store }: Bench, runId: string): Promise<string[]> =>
+  (await store.history({ runId })).map(({ event, step }) => (step === null ? event : `${event} ${step}`))
