@@ -5,7 +5,7 @@
 import { existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Around } from '@volant/control/main.ts'
+import type { Around } from '@volant/control/plane-state.ts'
 import { hostPoints } from './host/points.ts'
 import { movePoints } from './move/points.ts'
 import { pointOf, points, type Call, type Part, type Point } from './points.ts'
