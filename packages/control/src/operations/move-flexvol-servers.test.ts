@@ -15,6 +15,8 @@ async function buildingRig(t: TestContext) {
   const late: { engine?: OperationEngine; ports?: ReturnType<typeof serverPorts> } = {}
   const rig = await openMoveRig({
     firstPhase: 'copying',
+    // A server's undo that meets a part asks it to give way, and is tried again until it has.
+    undoAttempts: 2000,
     more: (world) => {
       const engine = {
         holderOf: (key: string) => (late.engine as OperationEngine).holderOf(key),

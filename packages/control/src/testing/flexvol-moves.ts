@@ -29,7 +29,12 @@ export const movePorts = (world: World, engine: OperationEngine) => ({
 })
 
 /** An engine that carries out the parts of a move, over the world's own records. */
-export function partsEngine(world: World, more: readonly BoundOperation[] = []) {
+export function partsEngine(
+  world: World,
+  more: readonly BoundOperation[] = [],
+  /** How often an undo is tried. */
+  undoAttempts: number = quick.undo.attempts,
+) {
   const store = operationStore(world.db)
   const late: { executor?: Executor } = {}
   const engine = operationEngine(() => late.executor as Executor, store)
@@ -38,7 +43,7 @@ export function partsEngine(world: World, more: readonly BoundOperation[] = []) 
     store,
     owner: 'test',
     operations: [bind(moveFlexVol, ports), bind(relocateVolume, ports), bind(relocateImage, ports), ...more],
-    policy: quick,
+    policy: { ...quick, undo: { ...quick.undo, attempts: undoAttempts } },
   })
   late.executor = executor
   return { executor, engine, ports }
@@ -100,13 +105,14 @@ export async function openMoveRig(
     firstPhase?: 'copying'
     /** Users' operations. */
     more?: (world: World) => BoundOperation[]
+    undoAttempts?: number
   } = {},
 ) {
   const world = await openWorld(options.machines, {
     reflink: options.reflink ?? true,
     ...(options.firstPhase !== undefined && { firstPhase: options.firstPhase }),
   })
-  const { executor, engine, ports } = partsEngine(world, options.more?.(world))
+  const { executor, engine, ports } = partsEngine(world, options.more?.(world), options.undoAttempts)
   await executor.begin()
   const moves = createFlexVolMoves({
     ...ports,

@@ -17,6 +17,7 @@ import {
   type Writer,
 } from '@volant/saga'
 import { flag } from '../columns.ts'
+import { groupCommit } from '../group-commit.ts'
 import type { Database } from '../schema.ts'
 import type { OperationTable } from '../tables/operation.ts'
 import { entryRow, json, newRow, toControl, toEntry, toRun, viewColumns } from './operation-row.ts'
@@ -31,6 +32,7 @@ type Trx = Transaction<Database>
  */
 export function operationStore(db: Db): SagaStore {
   const inTransaction = <T>(work: (trx: Trx) => Promise<T>): Promise<T> => db.transaction().execute(work)
+  const together = groupCommit(db)
   return {
     acquireFence: (params) => inTransaction((trx) => acquireFence(trx, params)),
     async heartbeat({ owner, fence, at }) {
@@ -44,11 +46,11 @@ export function operationStore(db: Db): SagaStore {
       if (!row) throw staleWriter({ owner, fence }, await newest(db))
     },
     currentFence: () => newest(db),
-    createRun: (params) => inTransaction((trx) => createRunWithin(trx, params)),
+    createRun: (params) => together((trx) => createRunWithin(trx, params)),
     claim: (params) => inTransaction((trx) => claim(trx, params)),
-    record: (params) => inTransaction((trx) => record(trx, params)),
+    record: (params) => together((trx) => record(trx, params)),
     setProgress: (params) =>
-      inTransaction(async (trx) => {
+      together(async (trx) => {
         const changes = { progress: json(params.value), updated_at: params.at }
         if (!(await updateOwned(trx, params, changes))) throw await refusal(trx, params)
       }),
