@@ -11,7 +11,7 @@ import { startBareGuest, type BareMigration } from '../rig/bare-guest.ts'
 const load = 'probe.iops=100 probe.span=24M'
 const memoryMiB = 128
 
-type Parts = Record<'begin' | 'fence' | 'give' | 'send' | 'arrive' | 'commit' | 'resume', number>
+type Parts = Record<'begin' | 'handOver' | 'send' | 'arrive' | 'commit' | 'resume', number>
 
 interface Moved {
   pauseMs: number
@@ -80,7 +80,7 @@ function rowsOf(volant: Moved[], bare: BareMigration[]): Row[] {
   const own = volant.map(({ pauseMs }) => pauseMs)
   const reference = bare.map(({ pauseMs }) => pauseMs)
   const part = (name: keyof Parts): number => median(volant.map(({ parts }) => parts[name]))
-  const names = ['begin', 'fence', 'give', 'send', 'arrive', 'commit', 'resume'] as const
+  const names = ['begin', 'handOver', 'send', 'arrive', 'commit', 'resume'] as const
   const line = (name: string, values: number[], note?: string): Row =>
     row({
       name,
@@ -102,7 +102,7 @@ function rowsOf(volant: Moved[], bare: BareMigration[]): Row[] {
     line(
       'Pause of the guest, median',
       own,
-      `of which: ${names.map((name) => `${name} ${part(name)} ms`).join(', ')} (send and give side by side)`,
+      `of which: ${names.map((name) => `${name} ${part(name)} ms`).join(', ')} (handOver beside begin and send)`,
     ),
     line(
       'Pause of the guest, bare QEMU, median',
@@ -110,8 +110,8 @@ function rowsOf(volant: Moved[], bare: BareMigration[]): Row[] {
       `by both QEMUs' events STOP and RESUME ${median(bare.map(({ eventsMs }) => eventsMs)).toFixed(1)} ms`,
     ),
     line(
-      'The fence within it',
-      volant.map(({ parts }) => parts.fence),
+      'Hand-over of the volume within it: fence, proof, and the image opened',
+      volant.map(({ parts }) => parts.handOver),
     ),
     line(
       'The bare fence: block-export-del to BLOCK_EXPORT_DELETED',

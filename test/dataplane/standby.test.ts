@@ -6,7 +6,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
-import { isDomainError, type FileAccess, type HolderStatus } from '@volant/contract'
+import { isDomainError, type FileAccess, type HolderStatus, type NbdAccess } from '@volant/contract'
 import { NbdClient } from '@volant/qemu/nbd-client.ts'
 import { identityOf, isAlive } from '@volant/qemu/process.ts'
 import { createTlsAuthority, readClientTls } from '@volant/qemu/tls/authority.ts'
@@ -299,6 +299,60 @@ test('a served image changes hands: fence, export and head in standby, and the w
   assert.equal(result.errors, 0)
   await source.ensureNoHolder(caller, 'h')
   assert.deepEqual(await lostWrites(image.access.path, result), [])
+})
+
+test('an image is handed over: what stands by gets it when the fence is proved, and not before', async (t) => {
+  const { rig, node, places, clientTls } = await openRemote(t)
+  const image = await rig.newImage()
+  const tls = await clientTls()
+  const clientOf = async ({ host, port, exportName }: NbdAccess): Promise<NbdClient> => {
+    const client = await NbdClient.connect({ host, port, netns: places.host.netns, tls }, exportName, 3000)
+    t.after(() => client.close())
+    return client
+  }
+  const pidOf = async (exportId: string): Promise<number> =>
+    (await node.listExports()).find((one) => one.exportId === exportId)?.pid ?? 0
+  const handOver = (from: string, to: string) =>
+    node.handOverExport(caller, { from, to, image: image.ref, clientHost: 'host1' })
+  const before = await clientOf(await node.ensureExport(caller, 'exp-1', image.ref, 'host1'))
+  await before.write(4096, block('0'))
+  const access = await node.ensureExportStandby(caller, 'exp-2', image.ref, 'host1')
+  const client = await clientOf(access)
+  const [first, second] = [await pidOf('exp-1'), await pidOf('exp-2')]
+
+  // A daemon that does not confirm its fence is killed for it, after two seconds.
+  const daemon = identityOf(first)
+  process.kill(first, 'SIGSTOP')
+  t.after(() => isAlive(daemon) && process.kill(first, 'SIGKILL'))
+  let isOver = false
+  const handed = handOver('exp-1', 'exp-2').finally(() => (isOver = true))
+  await until('the image is opened beside the fence', async () => isOpenIn(second, image.access))
+  assert.ok(isAlive(daemon), 'the fence is not proved')
+  await assertStandsBy(client)
+  assert.equal(isOver, false)
+  assert.deepEqual(await handed, access)
+  assert.equal(isAlive(daemon), false)
+  await assertServes(client, block('0'), block('1'))
+  assert.equal(await pidOf('exp-2'), second, 'no daemon was started')
+  assert.deepEqual(await handOver('exp-1', 'exp-2'), access, 'it may be repeated')
+
+  // Whoever else can write to the image keeps it from being given, and nothing of it stays open.
+  const third = await clientOf(await node.ensureExportStandby(caller, 'exp-3', image.ref, 'host1'))
+  await assert.rejects(handOver('exp-1', 'exp-3'), refused('conflict', /open for writing/))
+  await assertStandsBy(third)
+  assert.equal(isOpenIn(await pidOf('exp-3'), image.access), false)
+  await assertServes(client, block('1'), block('2'))
+
+  // One that confirms.
+  const begun = performance.now()
+  await handOver('exp-2', 'exp-3')
+  t.diagnostic(`handed over in ${(performance.now() - begun).toFixed(1)} ms`)
+  await assert.rejects(client.write(4096, block('!')))
+  await assertServes(third, block('2'), block('3'))
+  assert.deepEqual(
+    (await node.listExports()).map(({ exportId, isStandby }) => [exportId, isStandby]),
+    [['exp-3', false]],
+  )
 })
 
 test('exports in standby that die or lose their record; what is stray goes', async (t) => {

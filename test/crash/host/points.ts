@@ -61,15 +61,20 @@ export const livePoints: readonly HostPoint[] = [
     'beginSwitchover',
     'after',
   ]),
-  point(['fencing', "an export of the source's is closed", 'storage', 'ensureNoExport', 'after'], {
-    since: 'beginSwitchover',
-  }),
-  point(['fenced', 'the source has no access, nobody has', 'storage', 'ensureExport', 'before'], {
-    since: 'beginSwitchover',
-  }),
-  point(['given', 'a head of the destination has its image', 'storage', 'ensureExport', 'after'], {
-    since: 'beginSwitchover',
-  }),
+  point([
+    'fencing',
+    "the source's access is about to be closed, beside all that is under way",
+    'storage',
+    'handOverExport',
+    'before',
+  ]),
+  point([
+    'given',
+    "an export of the source's is closed, a head of the destination has its image",
+    'storage',
+    'handOverExport',
+    'after',
+  ]),
   point(['sent', 'all of the memory is sent', 'compute', 'continueMigration', 'after']),
   point(
     [

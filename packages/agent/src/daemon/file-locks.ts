@@ -81,8 +81,8 @@ export async function waitUntilUnwritten(path: string, timeoutMs = 5000): Promis
 export async function waitUntilNoWriter(path: string, own?: number, timeoutMs = 2000): Promise<void> {
   const place = lockPlace(await stat(path))
   const isWritten = async (): Promise<boolean> => {
-    const writers = (await writersNow()).get(place) ?? []
-    return writers.some((pid) => pid !== own)
+    const others = ((await openNow()).get(place) ?? []).filter(({ pid }) => pid !== own)
+    return others.some(({ info }) => isToWrite(textOf(info)))
   }
   for (const end = performance.now() + timeoutMs; await isWritten(); await sleep(2)) {
     if (performance.now() > end) throw stillWritten(path)
@@ -92,13 +92,13 @@ export async function waitUntilNoWriter(path: string, own?: number, timeoutMs = 
 const stillWritten = (path: string): DomainError =>
   new DomainError('conflict', `${path} is open for writing in another storage daemon.`)
 
-/** Which storage daemons, guests and converters of this machine can write to a file, by its `lockPlace`. */
-const writersNow = shared(async () => {
-  const writers = new Map<string, number[]>()
+/** What storage daemons, guests and converters of this machine have open, by `lockPlace`. */
+const openNow = shared(async () => {
+  const open = new Map<string, OpenFile[]>()
   for (const pid of openers()) {
-    for (const place of filesOf(pid, 'to write')) writers.set(place, [...(writers.get(place) ?? []), pid])
+    for (const file of filesOf(pid)) open.set(file.place, [...(open.get(file.place) ?? []), file])
   }
-  return writers
+  return open
 })
 
 /** Programs that images are opened by, as /proc/PID/comm has them. */
@@ -110,19 +110,29 @@ const openers = (): number[] =>
     .map(Number)
 
 /** Whether the process has the file open. */
-export const hasOpen = (pid: number, path: string): boolean => filesOf(pid).has(lockPlace(statSync(path)))
+export function hasOpen(pid: number, path: string): boolean {
+  const wanted = lockPlace(statSync(path))
+  return filesOf(pid).some(({ place }) => place === wanted)
+}
 
-/** The files that a process has open, by `lockPlace`; those it can write to alone. */
-function filesOf(pid: number, how?: 'to write'): Set<string> {
-  const places = new Set<string>()
+interface OpenFile {
+  pid: number
+  place: string
+  /** Of the kernel: how it was opened. */
+  info: string
+}
+
+/** The files that a process has open. */
+function filesOf(pid: number): OpenFile[] {
+  const files: OpenFile[] = []
   for (const name of namesIn(`/proc/${pid}/fd`)) {
     const link = `/proc/${pid}/fd/${name}`
     const isFile = ifThere(() => readlinkSync(link))?.startsWith('/') === true
     const file = isFile ? ifThere(() => statSync(link)) : undefined
     if (file?.isFile() !== true) continue
-    if (how === undefined || isToWrite(textOf(`/proc/${pid}/fdinfo/${name}`))) places.add(lockPlace(file))
+    files.push({ pid, place: lockPlace(file), info: `/proc/${pid}/fdinfo/${name}` })
   }
-  return places
+  return files
 }
 
 /** The flags of open(2), in octal; the last two bits are 0 for reading only. */

@@ -315,6 +315,14 @@ export function createSimulatedStorageAgent(
       found.isStandby = false
       return found.access
     },
+    async handOverExport(caller, { from, to, image, clientHost }) {
+      guard.admit(caller)
+      exports.delete(from)
+      requireNoWriter(to, image.imageId)
+      const found = exportOf(to, image, clientHost)
+      found.isStandby = false
+      return found.access
+    },
     async ensureExportStandby(caller, exportId, ref, clientHost) {
       guard.admit(caller)
       if (exports.get(exportId)?.isStandby === false) {

@@ -8,6 +8,7 @@ import type {
   ExportStatus,
   FileAccess,
   FlexVolUsage,
+  HandOverRequest,
   ImageCopyRequest,
   ImageCopyStatus,
   ImageInfo,
@@ -298,6 +299,18 @@ class StorageNode implements LocalStorageAgent {
 
   async ensureNoExport(caller: Caller, exportId: string): Promise<void> {
     return this.#change(caller, `export ${exportId}`, () => this.#exports.revoke(exportId))
+  }
+
+  async handOverExport(caller: Caller, request: HandOverRequest): Promise<NbdAccess> {
+    const { from, to, image, clientHost } = request
+    if (from === to) throw new DomainError('invalid', `Export ${from} cannot take over from itself.`)
+    // In one order for all, so that no two wait for each other.
+    const [first, second] = [from, to].toSorted() as [string, string]
+    return this.#change(caller, `export ${first}`, () =>
+      this.#change(caller, `export ${second}`, async () => {
+        return this.#exports.handOver(from, await this.#wanted(to, image, clientHost))
+      }),
+    )
   }
 
   async inventory(): Promise<InventoryItem[]> {

@@ -119,20 +119,24 @@ export class ImageExport {
     return { kind: 'nbd', imageId, host, port: this.daemon.port, exportName, sizeBytes, tlsHostname }
   }
 
-  /** The daemon runs and serves the image. One in standby opens it under its client, in milliseconds. */
-  async serve(sizeBytes: number): Promise<void> {
-    if (this.#record.isStandby === true) await this.#leaveStandby(sizeBytes)
-    else await this.#serveOn()
+  /**
+   * The daemon runs and serves the image. One in standby opens it under its client, in milliseconds; the client gets it
+   * when `fenced` has come true, and not where that fails.
+   */
+  async serve(sizeBytes: number, fenced: Promise<void> = Promise.resolve()): Promise<void> {
+    if (this.#record.isStandby === true) return this.#leaveStandby(sizeBytes, fenced)
+    await fenced
+    await this.#serveOn()
   }
 
   async #serveOn(): Promise<void> {
     const wasAlive = this.daemon.isAlive
     const qmp = await this.daemon.ensureRunning()
     // A crash may have come between the record and what it says.
-    if (wasAlive && (await standsBy(qmp))) await this.#exchange(qmp)
+    if (wasAlive && (await standsBy(qmp))) await this.#exchange(qmp, Promise.resolve())
   }
 
-  async #leaveStandby(sizeBytes: number): Promise<void> {
+  async #leaveStandby(sizeBytes: number, fenced: Promise<void>): Promise<void> {
     const before = this.#record
     if (before.sizeBytes !== sizeBytes) {
       throw new DomainError(
@@ -142,10 +146,12 @@ export class ImageExport {
     }
     const qmp = await this.daemon.ensureRunning()
     const isStandby = await standsBy(qmp)
-    this.#mark()
-    this.#record = serving(this.#record)
     try {
-      if (isStandby) await this.#exchange(qmp)
+      if (isStandby) await this.#exchange(qmp, fenced)
+      else {
+        await fenced
+        this.#noteServing()
+      }
     } catch (error) {
       this.#record = { ...before, daemon: this.#record.daemon }
       this.#unmark()
@@ -153,6 +159,12 @@ export class ImageExport {
       throw error
     }
     void this.#saveMarked()
+  }
+
+  #noteServing(): void {
+    if (this.#record.isStandby !== true) return
+    this.#mark()
+    this.#record = serving(this.#record)
   }
 
   /** That it serves, for whoever reads the record before that is on disk: a client stands still meanwhile. */
@@ -175,14 +187,15 @@ export class ImageExport {
   }
 
   /**
-   * Opens the image and looks who else has it open, at the same time: nothing stands on it yet, so nothing is written. Then
-   * the export gets it.
+   * Opens the image beside the fence, and after that looks who else has it open: nothing stands on it yet, so nothing is
+   * read or written. Then the export gets it.
    */
-  async #exchange(qmp: QmpClient): Promise<void> {
-    const opened = qmp.execute('blockdev-add', await this.#blockdev())
-    const looked = waitUntilNoWriter(this.#record.path, this.daemon.pid)
+  async #exchange(qmp: QmpClient, fenced: Promise<void>): Promise<void> {
+    const opened = this.#blockdev().then((blockdev) => qmp.execute('blockdev-add', blockdev))
+    const looked = fenced.then(() => waitUntilNoWriter(this.#record.path, this.daemon.pid))
     const failed = (await Promise.allSettled([looked, opened])).find((one) => one.status === 'rejected')
     if (failed !== undefined) throw failed.reason
+    this.#noteServing()
     await qmp.execute('blockdev-reopen', { options: [throttleBlockdev(nodeName)] })
   }
 
@@ -213,7 +226,7 @@ export class ImageExport {
    * the image open any more. A client may be held meanwhile, so what does not matter to the fence, the end of a
    * daemon that serves nothing, is left to `ended`. What a crash there leaves, `endUnrecorded` finds.
    */
-  async revoke(): Promise<{ ended: Promise<void> }> {
+  async revoke(): Promise<{ closed: Promise<void>; ended: Promise<void> }> {
     // In standby it has nothing open, and another may. A crash may have come between what it does and the record of it.
     const { isStandby, path } = this.#record
     const serves = isStandby !== true || (existsSync(path) && hasOpen(this.daemon.pid, path))
@@ -221,25 +234,23 @@ export class ImageExport {
       await this.daemon.stop(0)
       if (serves) await waitUntilClosed(path)
       await this.#forget()
-      return { ended: Promise.resolve() }
+      return { closed: Promise.resolve(), ended: Promise.resolve() }
     }
     const closed = this.#closeNode()
     await this.#file.unlink()
     this.#unmark()
     const ended = this.#endIdle(closed)
     ended.catch(() => {}) // told to whom it concerns: the next call about this export or image
-    return { ended }
+    return { closed, ended }
   }
 
   /** The image's next export waits for this; it is sooner done than the daemon's end. */
   async #closeNode(): Promise<void> {
-    for (const name of [daemonNames.throttleNode, nodeName]) {
-      try {
-        await this.daemon.qmp.execute('blockdev-del', { 'node-name': name }, fenceTimeoutMs)
-      } catch {
-        // There is no such filter, or it is closed when the daemon ends, at the latest.
-      }
-    }
+    // QEMU carries them out in this order. Where there is no such filter, or it is not closed, it is when the daemon ends.
+    const deleted = [daemonNames.throttleNode, nodeName].map(async (name) =>
+      this.daemon.qmp.execute('blockdev-del', { 'node-name': name }, fenceTimeoutMs),
+    )
+    await Promise.allSettled(deleted)
   }
 
   /** Ends a daemon that serves nothing any more, and has no request under way. */

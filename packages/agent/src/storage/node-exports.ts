@@ -79,20 +79,41 @@ export class NodeExports {
     return found.access
   }
 
+  /** The image goes from one export to another: to the second when the first is fenced, which is proved. */
+  async handOver(from: string, wanted: WantedExport): Promise<NbdAccess> {
+    const fenced = this.#fence(from).then(({ closed }) => closed)
+    fenced.catch(() => {}) // thrown below
+    try {
+      await this.#ended(({ id }) => id === wanted.exportId)
+      const one = this.#foundOrNew(wanted)
+      await one.serve(wanted.sizeBytes, fenced)
+      return one.access
+    } finally {
+      await fenced
+    }
+  }
+
+  /** Returns when it is proved. */
   async revoke(exportId: string): Promise<void> {
+    await this.#fence(exportId)
+  }
+
+  /** `closed`: the daemon has the image open no more, or did not say so; it never rejects. */
+  async #fence(exportId: string): Promise<{ closed: Promise<void> }> {
     const found = this.#find(exportId)
     this.#exports.delete(exportId)
     if (!found) {
       await this.#ended(({ id }) => id === exportId)
       await endUnrecorded(exportPaths(this.#context.runDir, exportId))
       removeExportRemains(this.#context, exportId)
-      return
+      return { closed: Promise.resolve() }
     }
-    const { ended } = await found.revoke()
+    const { closed, ended } = await found.revoke()
     const ending: Ending = { id: exportId, imageId: found.record.imageId, ended }
     this.#endings.add(ending)
     const forget = (): void => void this.#endings.delete(ending)
     void ended.then(forget, forget)
+    return { closed }
   }
 
   list(): ExportStatus[] {

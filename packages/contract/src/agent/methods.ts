@@ -70,6 +70,7 @@ export const storageMethods = {
   ensureExportStandby: 'change',
   ensureExportSize: 'change',
   ensureNoExport: 'change',
+  handOverExport: 'change',
   listExports: 'read',
   inventory: 'read',
   removeStray: 'change',

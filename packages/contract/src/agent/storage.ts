@@ -173,7 +173,24 @@ export interface StorageAgent extends Inventoried {
    * BLOCK_EXPORT_DELETED) or the daemon is proved dead. Afterwards no write of the holder reaches the image.
    */
   ensureNoExport(caller: Caller, exportId: string): Promise<void>
+  /**
+   * `from` is ended as by `ensureNoExport`; when that is proved, and not before, `to` gets the image as by `ensureExport`. What
+   * gives nobody access, such as opening the image with nothing on it, is made ready beside the fence. Where the fence fails or
+   * can't be proved, or the image can't be given, the error is thrown when both have come to rest, and `to` is in standby.
+   */
+  handOverExport(caller: Caller, request: HandOverRequest): Promise<NbdAccess>
   listExports(): Promise<ExportStatus[]>
+}
+
+/** An image goes from one export to another of the same node. */
+export interface HandOverRequest {
+  /** The export that ends; one that is not there has ended. */
+  from: string
+  /** The export that stands by. */
+  to: string
+  image: ImageRef
+  /** The only host that may connect to `to`. */
+  clientHost?: string
 }
 
 export interface ExportStatus {

@@ -142,6 +142,15 @@ export function aggregatesBackend(options: {
         agents.storage(copy.node).ensureExportStandby(caller, exportIdOf(copy, holderId), ref, machine),
       )
     },
+    async handOver(caller, copy, from, to) {
+      if (isLocal(copy, from.machine) || isLocal(copy, to.machine)) return false
+      const image = await refOf(copy)
+      const request = { image, from: exportIdOf(copy, from.holderId), to: exportIdOf(copy, to.holderId) }
+      await unlessFenced(copy, caller, to.holderId, () =>
+        agents.storage(copy.node).handOverExport(caller, { ...request, clientHost: to.machine }),
+      )
+      return true
+    },
     exportsTo,
     async revokeAllTo(caller, copy, machine) {
       const node = agents.storage(copy.node)

@@ -67,7 +67,7 @@ export interface LiveMigrateServerInput extends ServerAction {
 }
 
 export interface LiveMigrateServerPorts extends GuestPorts {
-  backend: GuestPorts['backend'] & Pick<Backend, 'standBy'>
+  backend: GuestPorts['backend'] & Pick<Backend, 'standBy' | 'handOver'>
   destinations: Destinations
   serverMigrations: Pick<ServerMigrationRecords, 'find' | 'get' | 'create' | 'update'>
   moves: ServerMoves

@@ -10,6 +10,7 @@ import {
   apart,
   assertAtOnePlace,
   atTheDestination,
+  atTheSource,
   inOnePlace,
   openLiveMigration,
   type LiveMigrationWorld,
@@ -60,9 +61,10 @@ function failAtSwitchover(it: LiveMigrationWorld, strike: () => { struck: boolea
   const seen = { struck: false }
   const begin = it.source.beginSwitchover.bind(it.source)
   it.source.beginSwitchover = async (...args) => {
-    await begin(...args)
+    // The volumes change hands beside it.
     const fault = strike()
     Object.defineProperty(seen, 'struck', { get: () => fault.struck })
+    await begin(...args)
   }
   return seen
 }
@@ -106,8 +108,14 @@ const cases: Case[] = [
     place: back,
   },
   {
-    name: 'the fence at the storage',
+    name: 'the hand-over at the storage',
     machines: apart,
+    fault: (it, when) => failAtSwitchover(it, () => scripted(storageOf(it)).next('handOverExport', when)),
+    place: back,
+  },
+  {
+    name: 'the fence at the storage',
+    machines: atTheDestination,
     fault: (it, when) => failAtSwitchover(it, () => scripted(storageOf(it)).next('ensureNoExport', when)),
     place: back,
   },
@@ -120,7 +128,7 @@ const cases: Case[] = [
   },
   {
     name: 'the export for the destination',
-    machines: apart,
+    machines: atTheSource,
     fault: (it, when) => failAtSwitchover(it, () => scripted(storageOf(it)).next('ensureExport', when)),
     place: back,
   },
@@ -283,7 +291,8 @@ test('a source that is away when the switchover fails keeps nobody: the destinat
 for (const goesBack of [false, true]) {
   const way = goesBack ? 'on the way back' : 'on the way there'
   test(`at no moment do two places have access to a volume, ${way}`, async () => {
-    for (const machines of [apart, inOnePlace, atTheDestination]) await assertNeverTwo(machines, goesBack)
+    for (const machines of [apart, inOnePlace, atTheSource, atTheDestination])
+      await assertNeverTwo(machines, goesBack)
   })
 }
 
@@ -316,6 +325,7 @@ async function assertNeverTwo(machines: Machines, goesBack: boolean): Promise<vo
   for (const agent of it.world.holders.values()) agent.ensureHolder = look(agent.ensureHolder.bind(agent))
   const storage = storageOf(it)
   storage.ensureExport = look(storage.ensureExport.bind(storage))
+  storage.handOverExport = look(storage.handOverExport.bind(storage))
   const run = await carriedOut(it)
   assert.equal(run.state, goesBack ? 'failed' : 'succeeded')
   assert.equal(most, 0, 'whenever a volume was opened, nobody else had access to it')
@@ -370,15 +380,15 @@ test('a destination that stays away after a failure keeps nobody; whose its head
 const never = (): Promise<never> => new Promise(() => {})
 
 for (const [what, strike] of [
-  ["the destination's access fails", (it) => void scripted(storageOf(it)).next('ensureExport', 'before')],
+  ["the destination's access fails", (it) => void scripted(storageOf(it)).next('handOverExport', 'before')],
   ['the destination is cut off', (it) => void failOnce(it.destination, 'awaitIncoming', 'before')],
 ] satisfies [string, (it: LiveMigrationWorld) => void][]) {
   test(`${what} while the rest is sent: the guest does not stand still until that ends`, async () => {
     const it = await openLiveMigration(apart)
     const begin = it.source.beginSwitchover.bind(it.source)
     it.source.beginSwitchover = async (...args) => {
-      await begin(...args)
       strike(it)
+      await begin(...args)
     }
     it.source.continueMigration = never
     const run = await Promise.race([carriedOut(it), sleep(20_000, undefined, { ref: false })])

@@ -5,6 +5,8 @@
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, isDomainError, type GuestDisk } from '@volant/contract'
 import { final } from '@volant/saga'
+import type { Copy } from '../domain/volume.ts'
+import type { HolderPlace } from '../ports/backend.ts'
 import { callerOf } from './caller.ts'
 import { isHeadFenced, unlessGivenUp } from './given-up.ts'
 import { ensureHead } from './head.ts'
@@ -22,7 +24,7 @@ export interface SwitchoverReport {
   /** For how long the guest stood still, from its stop at the source on; null where the source's QEMU did not say. */
   pauseMs: number | null
   /** What the parts took, as seen from here. */
-  parts: Record<'begin' | 'fence' | 'give' | 'send' | 'arrive' | 'commit' | 'resume', number>
+  parts: Record<'begin' | 'handOver' | 'send' | 'arrive' | 'commit' | 'resume', number>
 }
 
 /** What arrives later than this has failed. Milliseconds. */
@@ -83,46 +85,52 @@ export async function endStandBy(
   if (!removed) await ports.moves.bury(serverId, heads)
 }
 
-/** THE FENCE. The source's heads can write to no volume any more: proved at the storage, or by the head's own process. */
-async function closeSource(
+/**
+ * THE FENCE, and the access of the destination's heads after it. Of each volume the source's head can write no more, proved at
+ * the storage or by the head's own process, before the destination's gets anything. Where the storage serves both it does so
+ * by one call.
+ */
+async function handOver(
   ports: LiveMigrateServerPorts,
   op: Op,
   { source, disks }: LiveMigrateServerInput,
+  host: string,
 ): Promise<void> {
-  const machine = ports.places.machineOfHost(source)
-  await sideBySide(disks, async ({ volumeId, fromHeadId }) => {
-    const revoked = await ports.backend.revoke(
-      callerOf(op),
-      await truthOf(ports, volumeId),
-      machine,
-      fromHeadId,
-    )
-    if (!revoked) await ports.agents.holders(machine).ensureReleased(callerOf(op), fromHeadId)
+  const [fromMachine, toMachine] = [ports.places.machineOfHost(source), ports.places.machineOfHost(host)]
+  await sideBySide(disks, async (disk) => {
+    const copy = await truthOf(ports, disk.volumeId)
+    const from = { machine: fromMachine, holderId: disk.fromHeadId }
+    const to = { machine: toMachine, holderId: disk.toHeadId }
+    if (await ports.backend.handOver(callerOf(op), copy, from, to)) return
+    await closeSource(ports, op, copy, from)
+    await openDestination(ports, op, copy, { ...to, volumeId: disk.volumeId })
   })
+}
+
+async function closeSource(
+  ports: LiveMigrateServerPorts,
+  op: Op,
+  copy: Copy,
+  { machine, holderId }: HolderPlace,
+): Promise<void> {
+  if (await ports.backend.revoke(callerOf(op), copy, machine, holderId)) return
+  await ports.agents.holders(machine).ensureReleased(callerOf(op), holderId)
 }
 
 async function openDestination(
   ports: LiveMigrateServerPorts,
   op: Op,
-  disks: readonly MovingDisk[],
-  host: string,
+  copy: Copy,
+  { machine, holderId, volumeId }: HolderPlace & { volumeId: string },
 ): Promise<void> {
-  const machine = ports.places.machineOfHost(host)
-  await sideBySide(disks, async ({ volumeId, toHeadId }) => {
-    const image = await ports.backend.openFor(callerOf(op), await truthOf(ports, volumeId), machine, toHeadId)
-    // Its head has been connected to the export since it stands by.
-    if (image.kind === 'nbd') return
-    await ports.agents.holders(machine).ensureHolder(callerOf(op), {
-      holderId: toHeadId,
-      volumeId,
-      image,
-      serves: true,
-      limits: {},
-    })
-  })
+  const image = await ports.backend.openFor(callerOf(op), copy, machine, holderId)
+  // Its head has been connected to the export since it stands by.
+  if (image.kind === 'nbd') return
+  const head = { holderId, volumeId, image, serves: true, limits: {} }
+  await ports.agents.holders(machine).ensureHolder(callerOf(op), head)
 }
 
-/** As `closeSource`, the other way round; a head that the storage can't shut out is stopped. */
+/** The other way round: the destination's access ends; a head that the storage can't shut out is stopped. */
 async function closeDestination(
   ports: LiveMigrateServerPorts,
   op: Op,
@@ -156,10 +164,11 @@ export async function switchOver(
   const from = ports.agents.compute(source)
   const to = ports.agents.compute(host)
   const watch = stopwatch(ports.monotonic)
-  await watch.part('begin', begun(from.beginSwitchover(callerOf(op), serverId, op.id)))
   // The rest of the memory is on its way, and the volumes change hands meanwhile. The one touches no volume, the other no
   // memory; the guest that has both stands still until it is told to go on.
+  const beginning = watch.part('begin', begun(from.beginSwitchover(callerOf(op), serverId, op.id)))
   const send = async () => {
+    await beginning
     const call = from.continueMigration(callerOf(op), serverId, op.id, continueWithinMs)
     return { status: await watch.part('send', call), at: ports.monotonic() }
   }
@@ -168,11 +177,16 @@ export async function switchOver(
   const arriving = to.awaitIncoming(serverId, op.id, continueWithinMs + arrivesWithinMs)
   // Each is waited for below; where one fails the others are left, for the way back ends the sending.
   for (const work of [sending, arriving]) work.catch(() => {})
-  await watch.part('fence', closeSource(ports, op, input))
+  // To its end, for the way back must find nobody at work at the volumes.
+  const [, handed] = await Promise.allSettled([
+    beginning,
+    watch.part('handOver', handOver(ports, op, input, host)),
+  ])
+  // What the agent refuses says more than what came of it.
+  await beginning
+  if (handed.status === 'rejected') throw handed.reason
   // It prints nothing more there. Nice to have, so nothing fails or waits for it.
   const console = from.consoleOutput(serverId).catch(() => undefined)
-  // Both to their ends, for the way back must find nobody at work at the volumes.
-  await watch.part('give', openDestination(ports, op, disks, host))
   const sent = await Promise.race([sending, arriving.then(() => sending)])
   if (sent.status.phase !== 'completed') {
     throw endedEarly(
@@ -208,7 +222,7 @@ const begun = (begin: Promise<void>): Promise<void> =>
   })
 
 function stopwatch(now: () => number) {
-  const parts = { begin: 0, fence: 0, give: 0, send: 0, arrive: 0, commit: 0, resume: 0 }
+  const parts = { begin: 0, handOver: 0, send: 0, arrive: 0, commit: 0, resume: 0 }
   return {
     parts,
     async part<T>(name: keyof typeof parts, work: Promise<T>): Promise<T> {

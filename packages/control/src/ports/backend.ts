@@ -18,6 +18,11 @@ export interface CopyRequest {
   rate: number
 }
 
+export interface HolderPlace {
+  machine: string
+  holderId: string
+}
+
 export interface PoolSpace {
   totalBytes: number
   /** What images occupy. */
@@ -83,6 +88,12 @@ export interface Backend {
    * one machine there is no export to revoke: true only where something was revoked.
    */
   revoke(caller: Caller, copy: Copy, machine: string, holderId: string): Promise<boolean>
+  /**
+   * The holder's access goes to another holder's, which stands by, in one go: `revoke` of the one, and when that is proved, and not
+   * before, `openFor` of the other. False where one of them is on the copy's own machine: then nothing was done. Where it
+   * fails the one may have lost its access, and the other may have got it.
+   */
+  handOver(caller: Caller, copy: Copy, from: HolderPlace, to: HolderPlace): Promise<boolean>
   /** Ids of all exports by which the machine can reach the copy, whatever holder they were made for, in standby or not. */
   exportsTo(copy: Copy, machine: string): Promise<string[]>
   /** Takes all of them away; returns when that is proved. */

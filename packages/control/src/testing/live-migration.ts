@@ -14,6 +14,8 @@ import { attachmentOf, makeVolume, openWorld, type Machines } from './world.ts'
 export const apart: Machines = { lma: 'm1', lmb: 'm1', compute: 'm2', compute2: 'm3' }
 /** Everything on one machine: heads open their images as files. */
 export const inOnePlace: Machines = { lma: 'm1', lmb: 'm1', compute: 'm1', compute2: 'm1' }
+/** The volumes are on the source's machine: a file there, an export at the destination. */
+export const atTheSource: Machines = { lma: 'm1', lmb: 'm1', compute: 'm1', compute2: 'm2' }
 /** The volumes are on the destination's machine: a file there, an export at the source. */
 export const atTheDestination: Machines = { lma: 'm2', lmb: 'm2', compute: 'm1', compute2: 'm2' }
 
