@@ -184,6 +184,22 @@ test('the baseline is taken before the copy, and not where its client is idle fo
   assert.equal(await detached.governor.begin(detached.copyOf('op', { rate: 7 })), 7)
 })
 
+test('the next copy between the same places begins near what the latest one had', async () => {
+  const { governor, copyOf, looks } = rig({ clients: [own()] })
+  const first = copyOf('one')
+  const begun = await governor.begin(first)
+  assert.equal(begun, defaultCopySettings.floorBps * 8)
+  await looks(first, 40)
+  governor.end('one')
+  const [again, elsewhere] = [
+    copyOf('two'),
+    { ...copyOf('three'), to: { node: 'n3', aggregate: 'c' } as Copy },
+  ]
+  assert.ok((await governor.begin(again)) > begun * 2)
+  governor.end('two')
+  assert.equal(await governor.begin(elsewhere), begun)
+})
+
 test('the record of a long copy stays small', async () => {
   const { copyOf, looks } = rig({ clients: [own()] })
   const { view } = await looks(copyOf('op'), 2000)

@@ -42,6 +42,11 @@ const forgottenMs = 60_000
 /** Two looks within this time are one: a step of the law needs some requests. Milliseconds. */
 const stepMs = 200
 
+/** How far a copy begins above its floor; and at which share of what the latest one between the same places had. */
+const [beginAtFloors, beginAtLately] = [8, 0.5]
+/** That is remembered for so long. Milliseconds. */
+const latelyMs = 10 * 60_000
+
 /** Of a mirror, in flight. With a MiB reading and writing take turns, which its client feels least. */
 const [sparingBytes, fastBytes] = [mib, 4 * mib]
 
@@ -96,6 +101,8 @@ class CopyGovernor implements CopyPace {
   readonly #entries = new Map<string, Entry>()
   /** By volume. */
   readonly #clients = new Map<string, KnownClient>()
+  /** By places: what a copy got through there beside a client, when it was last looked at. */
+  readonly #lately = new Map<string, { at: number; bps: number }>()
 
   constructor(parts: CopyGovernorParts) {
     this.#parts = parts
@@ -116,7 +123,8 @@ class CopyGovernor implements CopyPace {
     if (unknown !== null) return least(settings.blindBps, bound)
     const isBusy = [...this.#tracks(clients)].some(([, track]) => (observed(track, since)?.requests ?? 0) > 0)
     entry.isSparing = isBusy
-    const startBps = isBusy ? settings.floorBps * 4 : Infinity
+    const lately = this.#lately.get(placesOf(entry))?.bps ?? 0
+    const startBps = isBusy ? Math.max(settings.floorBps * beginAtFloors, lately * beginAtLately) : Infinity
     entry.copy = newPacedCopy(startBps, monotonic())
     return startBps === Infinity ? bound : least(startBps, bound)
   }
@@ -224,11 +232,13 @@ class CopyGovernor implements CopyPace {
     const neighbours = this.#going(this.#parts.monotonic()).filter(
       ([, { places, isPaused }]) => !isPaused && places.some((place) => entry.places.includes(place)),
     )
+    const now = this.#parts.monotonic()
+    const usedBps = usedOf(entry.use, entry.copy.governor.rateBps, stepMs)
     const verdict = paced(entry.copy, {
-      now: this.#parts.monotonic(),
+      now,
       pace,
       clients: this.#tracks(asked),
-      usedBps: usedOf(entry.use, entry.copy.governor.rateBps, stepMs),
+      usedBps,
       leastBps: Math.max(this.#parts.settings.floorBps, seen.leastBps ?? 0),
       fairBps: fairPart(
         copy.id,
@@ -244,6 +254,10 @@ class CopyGovernor implements CopyPace {
       ),
     })
     entry.copy = verdict.copy
+    const { state } = verdict.told
+    if (usedBps !== null && (state === 'under' || state === 'steady')) {
+      this.#lately.set(placesOf(entry), { at: now, bps: Math.min(usedBps, verdict.rateBps) })
+    }
     for (const [volumeId, track] of verdict.clients) {
       const known = this.#clients.get(volumeId)
       if (known !== undefined) known.track = track
@@ -353,14 +367,15 @@ class CopyGovernor implements CopyPace {
     return found
   }
 
-  /** A moment without the copy, for those of whom it is not known yet what they wait for then. */
+  /** Who works now; and a moment without the copy, for those of whom it is not known yet what they wait for then. */
   async #measure(copy: CopyToPace, entry: Entry, clients: readonly VolumeClient[]): Promise<void> {
+    if (clients.length === 0) return
     const { monotonic } = this.#parts
     const since = monotonic()
     const isNew = ({ volumeId }: VolumeClient): boolean =>
       this.#clients.get(volumeId)?.track.referenceMs === null
-    // Whoever is beside another copy now is measured later: this is no moment without one.
-    if (!clients.some(isNew) || this.#hasNeighbours(copy.id, entry)) return
+    // Whoever is beside another copy now is measured later: this is no moment without one. But whether he works is seen.
+    const isMoment = clients.some(isNew) && !this.#hasNeighbours(copy.id, entry)
     for (;;) {
       await (this.#parts.pause ?? sleep)(50)
       await this.#look(copy, entry)
@@ -370,8 +385,9 @@ class CopyGovernor implements CopyPace {
       })
       const elapsed = monotonic() - since
       if (elapsed >= baselineMs || requests.every((count) => count >= enoughRequests)) break
-      if (elapsed >= idleMs && requests.every((count) => count === 0)) break
+      if (elapsed >= idleMs && (!isMoment || requests.every((count) => count === 0))) break
     }
+    if (!isMoment) return
     for (const client of clients) {
       const known = this.#clients.get(client.volumeId)
       if (known !== undefined && isNew(client)) known.track = withBaseline(known.track, since - stepMs)
@@ -398,8 +414,11 @@ class CopyGovernor implements CopyPace {
     this.#sampler.tidy()
     for (const [id, { lookedAt }] of this.#entries) if (now - lookedAt > forgottenMs) this.#entries.delete(id)
     for (const [id, { askedAt }] of this.#clients) if (now - askedAt > forgottenMs) this.#clients.delete(id)
+    for (const [places, { at }] of this.#lately) if (now - at > latelyMs) this.#lately.delete(places)
   }
 }
+
+const placesOf = ({ places }: Entry): string => places.join(' ')
 
 const priorityOf = ({ control }: CopyToPace): Priority =>
   control.priority === null ? 'normal' : parsePriority(control.priority)

@@ -16,9 +16,27 @@ export interface ClientTrack {
   baselineMs: number | null
   /** What its bound is reckoned from: the baseline, and what was learned since of what it waits for by itself. Milliseconds. */
   referenceMs: number | null
+  check: ReferenceCheck
 }
 
-export const newTrack = (): ClientTrack => ({ snapshots: [], baselineMs: null, referenceMs: null })
+/** Looks at what it waits for while all copies beside it are at their floor: `reference-check.ts`. */
+export interface ReferenceCheck {
+  /** When the one began that is under way; null: none is. Milliseconds. */
+  since: number | null
+  /** When the latest one ended, or its like before the copy began. Milliseconds. */
+  endedAt: number
+  /** Milliseconds between two that nothing gave cause for. */
+  everyMs: number
+}
+
+const noCheck = (endedAt: number): ReferenceCheck => ({ since: null, endedAt, everyMs: 8000 })
+
+export const newTrack = (): ClientTrack => ({
+  snapshots: [],
+  baselineMs: null,
+  referenceMs: null,
+  check: noCheck(0),
+})
 
 /** How far back anything looks. Milliseconds. */
 const keptMs = 10_200
@@ -34,6 +52,8 @@ const sureRequests = 400
 const leastSureness = 0.2
 /** Fewer in a second, none of them slow: it is idle. */
 const fewRequests = 5
+/** Fewer in a single look are not looked at by themselves. */
+const fewLately = 80
 /** Of fewer nothing is concluded. */
 const baselineRequests = 10
 /** What chance explains more often than this proves nothing. */
@@ -74,8 +94,8 @@ export type Feeling =
   /** Nothing is known of it yet, or not enough for a verdict. */
   | { is: 'unsure'; p99Ms: number | null }
   | { is: 'idle'; p99Ms: number | null }
-  /** `sureness`, 0 to 1: how far so many requests are to be believed. */
-  | { is: 'under'; p99Ms: number; sureness: number }
+  /** `sureness`, 0 to 1: how far so many requests are to be believed; `latelyMs`: the 99th percentile of the latest look. */
+  | { is: 'under'; p99Ms: number; latelyMs: number; sureness: number }
   | { is: 'over'; p99Ms: number }
 
 /** How the client fares by its bound, from what was answered at or after `since`. */
@@ -99,13 +119,15 @@ export function feelingOf(track: ClientTrack, since: number, now: number, boundM
     return second.ms >= windowMs / 2 ? { is: 'idle', p99Ms } : { is: 'unsure', p99Ms }
   }
   if (p99Ms === null || p99Ms >= boundMs || second.ms < windowMs / 2) return { is: 'unsure', p99Ms }
-  return { is: 'under', p99Ms, sureness: Math.min(1, Math.max(leastSureness, long.requests / sureRequests)) }
+  const lately = latest === null || latest.requests < fewLately ? null : p99Of(latest)
+  const sureness = Math.min(1, Math.max(leastSureness, long.requests / sureRequests))
+  return { is: 'under', p99Ms, latelyMs: lately ?? p99Ms, sureness }
 }
 
 const slowOf = ({ window }: Observed, boundMs: number): number =>
   Math.round(slowerThan(window, boundMs * 1e6))
 
-const p99Of = ({ window }: Observed): number | null => {
+export const p99Of = ({ window }: Observed): number | null => {
   const ns = percentile(window, 0.99)
   return ns === null ? null : ns / 1e6
 }
@@ -141,7 +163,12 @@ export function withBaseline(track: ClientTrack, since: number): ClientTrack {
   if (seen === null || seen.requests < baselineRequests) return track
   const p99Ms = p99Of(seen)
   if (p99Ms === null) return track
-  return { ...track, baselineMs: p99Ms, referenceMs: p99Ms }
+  return {
+    ...track,
+    baselineMs: p99Ms,
+    referenceMs: p99Ms,
+    check: noCheck(track.snapshots.at(-1)?.at ?? since),
+  }
 }
 
 /** How fast a reference follows, up and down. For each second. */

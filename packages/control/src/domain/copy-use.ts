@@ -7,8 +7,8 @@ export type CopyUse = readonly {
   movedBytes: number | undefined
 }[]
 
-/** It is told of the latest second. Milliseconds. */
-const usedMs = 1000
+/** It is told of so long: two looks or three. Milliseconds. */
+const usedMs = 600
 const mib = 1024 ** 2
 
 /** With one more look. What was seen of a copy that has begun anew since is forgotten. */

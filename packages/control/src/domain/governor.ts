@@ -5,16 +5,16 @@
  *
  *     p99                                            rate
  *      │  over: ×(aim/p99), at once                    │      ╭─╮ over ×0.6
- *    bound ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─                       │     ╱  │    ╭───  slowly up to where it was over,
- *      │  steady: the rate stays                       │    ╱   ╰──╯      faster again beyond
- *     aim  ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─                       │   ╱
+ *    bound ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─                       │     ╱  │  ╭─╮      tried once more: was it the copy?
+ *      │  steady: the rate stays                       │    ╱   ╰──╯ │   ╭─── it was: slowly up to there,
+ *     aim  ─ ─ ─ ─ ─ ─ ─ ─ ─ ─ ─                       │   ╱         ╰──╯     and tried again after a while
  *      │  under: up, the faster the more room          │  ╱
  *      └──────────────────────────── time              └──────────────── time
  *
  * Latency rises with the rate as a queue does: little, then steeply. So the law works in the logarithm of both. Down it
  * goes in proportion to the excess, and then looks only at what was answered after that: what was in the queue before says
  * nothing of the new rate, and a second step for the same cause is what makes such loops oscillate. Up it goes by
- * a bounded share a second, slowly near the rate at which it was last too much.
+ * a bounded share a second, slowly near the rate at which it was too much, where that has shown to be the copy's doing.
  */
 
 export interface GovernorState {
@@ -22,22 +22,39 @@ export interface GovernorState {
   rateBps: number
   /** Of the latest step. Milliseconds. */
   at: number
-  /** When the rate was lowered last. Milliseconds. */
-  loweredAt: number
-  /** The rate at which it was last too much; null: it never was, or that is long ago. */
-  kneeBps: number | null
-  /** How long the knee still counts. Milliseconds. */
-  kneeLeftMs: number
+  /** When the rate was last changed so much that what was felt before says nothing of it. Milliseconds. */
+  changedAt: number
+  /** Where it was too much; null: it never was, or something else was. */
+  knee: Knee | null
+  /** The first of the steps down since it is too much; null: it is not. */
+  lowering: { fromBps: number; share: number } | null
+  /** It was never too much yet: nothing is known of what there is to have. */
+  isNew: boolean
   /** Since when nobody was there to be disturbed. Milliseconds; null: somebody is. */
   idleSince: number | null
+}
+
+/**
+ * A rate at which it was too much. Whether that was the copy's doing shows where it goes back there: where it is too much
+ * at once again it was, and the next trial is later; where it is not, something else was, and the knee is none.
+ */
+export interface Knee {
+  bps: number
+  /** How often it has shown. */
+  shown: number
+  /** Until the next trial. Milliseconds. */
+  trialInMs: number
+  /** Since when it is tried. Milliseconds; null: it is not. */
+  triedSince: number | null
 }
 
 export const newGovernor = (rateBps: number, now: number): GovernorState => ({
   rateBps,
   at: now,
-  loweredAt: -Infinity,
-  kneeBps: null,
-  kneeLeftMs: 0,
+  changedAt: -Infinity,
+  knee: null,
+  lowering: null,
+  isNew: true,
   idleSince: null,
 })
 
@@ -46,8 +63,8 @@ export type Felt =
   | { is: 'idle' | 'unsure' }
   /** `share`: its 99th percentile as a share of its bound. */
   | { is: 'over'; share: number }
-  /** `sureness`, 0 to 1: how far what is seen of it is to be believed. */
-  | { is: 'under'; share: number; sureness: number }
+  /** `sureness`, 0 to 1: how far what is seen of it is to be believed; `lately`: the same share in the latest look alone. */
+  | { is: 'under'; share: number; lately: number; sureness: number }
 
 export interface GovernorInput {
   now: number
@@ -62,17 +79,25 @@ export interface GovernorInput {
 
 /** What is aimed at, as a share of the bound: the room that noise needs. */
 const aim = 0.7
+/** So near its bound a client is over it half of the time, by less than chance explains: down a little, for each second. */
+const [brim, easing] = [0.9, 0.1]
 /** The strongest and the weakest step down. */
 const [strongest, weakest] = [0.3, 0.85]
-/** What was on its way when the rate was lowered is answered after so long. Milliseconds. */
+/** What was on its way when the rate was changed is answered after so long. Milliseconds. */
 export const settleMs = 120
 /** The growth of the logarithm, for each second: at the most, for each unit of room, and near the knee. */
 const [growth, growthByRoom, growthAtKnee] = [1.4, 2.5, 0.06]
+/** By room, before it was ever too much: nothing is known yet, and a short copy is over soon. */
+const growthByRoomWhileNew = 4.2
 /** Where the knee begins and ends, as shares of it. */
 const [kneeFrom, kneeTo] = [0.7, 1.15]
-/** After so long it is forgotten: the world has changed. Milliseconds. */
-const kneeMs = 8000
-/** Where there is so much room at the knee, it has changed surely, and time counts so much more. */
+/** It is tried after so long, then after so many times that, and so on. Milliseconds. */
+const [trialMs, laterTrial, longestTrialMs] = [500, 4, 32_000]
+/** The step of a trial, and how near it goes to the knee: near enough to show whose doing it was. */
+const [trialStep, trialTo] = [1.7, 0.92]
+/** Where it is too much so far below the knee as well, that one explains nothing. */
+const explained = 0.75
+/** Where there is so much room below the knee, the world has changed, and time counts so much more. */
 const [roomThere, haste] = [0.33, 5]
 /** Copies that share a disk come to their fair parts of it in about so long. Milliseconds. */
 const fairnessMs = 3000
@@ -84,37 +109,56 @@ const [idleGrowth, unlimitedAt] = [3, 8]
 const unused = 2.5
 
 /** What was answered before this says nothing of the rate of now. Milliseconds. */
-export const feltSince = ({ loweredAt }: GovernorState): number => loweredAt + settleMs
+export const feltSince = ({ changedAt }: GovernorState): number => changedAt + settleMs
 
 export function governed(before: GovernorState, input: GovernorInput): GovernorState {
   const { now, felt } = input
   const elapsedMs = Math.min(1000, Math.max(0, now - before.at))
   const state = {
     ...before,
-    ...kneeAfter(before, felt, elapsedMs),
     at: now,
+    knee: felt.is === 'idle' ? null : waited(before.knee, felt, elapsedMs),
+    lowering: felt.is === 'idle' || felt.is === 'under' ? null : before.lowering,
     idleSince: felt.is === 'idle' ? (before.idleSince ?? now) : null,
   }
   if (felt.is === 'over') return lowered(state, input, felt.share)
-  const rateBps =
-    felt.is === 'under'
-      ? raised(state, input, felt.share, (felt.sureness * elapsedMs) / 1000)
-      : felt.is === 'idle'
-        ? freed(state, input, elapsedMs / 1000)
-        : Math.max(input.leastBps, state.rateBps)
+  if (felt.is !== 'under') {
+    const rateBps =
+      felt.is === 'idle' ? freed(state, input, elapsedMs / 1000) : Math.max(input.leastBps, state.rateBps)
+    return { ...state, rateBps: fairer(rateBps, input, elapsedMs) }
+  }
+  const tried = triedOnceMore(state, input)
+  if (tried !== null) return tried
+  const rateBps = raised(
+    state,
+    input,
+    state.isNew ? Math.max(felt.share, felt.lately) : felt.share,
+    (felt.sureness * elapsedMs) / 1000,
+  )
   return { ...state, rateBps: fairer(rateBps, input, elapsedMs) }
 }
 
-function kneeAfter(
-  { kneeBps, kneeLeftMs }: GovernorState,
-  felt: Felt,
-  elapsedMs: number,
-): Pick<GovernorState, 'kneeBps' | 'kneeLeftMs'> {
-  if (kneeBps === null) return { kneeBps, kneeLeftMs: 0 }
-  const isFarAway = felt.is === 'idle' || (felt.is === 'under' && Math.log(aim / felt.share) > roomThere)
-  const sureness = felt.is === 'under' ? felt.sureness : 1
-  const leftMs = kneeLeftMs - elapsedMs * sureness * (isFarAway ? haste : 1)
-  return leftMs > 0 ? { kneeBps, kneeLeftMs: leftMs } : { kneeBps: null, kneeLeftMs: 0 }
+/** Time passes until it is tried again. */
+function waited(knee: Knee | null, felt: Felt, elapsedMs: number): Knee | null {
+  if (knee === null || felt.is !== 'under') return knee
+  const isFarAway = Math.log(aim / felt.share) > roomThere
+  return { ...knee, trialInMs: knee.trialInMs - elapsedMs * felt.sureness * (isFarAway ? haste : 1) }
+}
+
+/** Back to where it was too much, in bounded steps. Null: there is nothing to be tried now. */
+function triedOnceMore(state: GovernorState, { now, leastBps }: GovernorInput): GovernorState | null {
+  const { knee, rateBps } = state
+  if (knee === null) return null
+  const isThere = rateBps >= knee.bps * trialTo * 0.99
+  // It is well where it was too much: that was something else.
+  if (isThere && knee.triedSince !== null) return { ...state, knee: null }
+  if (knee.triedSince === null && knee.trialInMs > 0) return null
+  return {
+    ...state,
+    rateBps: Math.max(leastBps, Math.min(knee.bps * trialTo, rateBps * trialStep)),
+    changedAt: now,
+    knee: { ...knee, triedSince: now },
+  }
 }
 
 /** Nobody is there: all of it, in a moment. */
@@ -133,34 +177,78 @@ function fairer(rateBps: number, { fairBps, leastBps }: GovernorInput, elapsedMs
   return Math.max(leastBps, rateBps * (fairBps / rateBps) ** share)
 }
 
-function lowered(
-  state: GovernorState,
-  { now, usedBps, leastBps }: GovernorInput,
-  share: number,
-): GovernorState {
+function lowered(state: GovernorState, input: GovernorInput, share: number): GovernorState {
+  const { now, usedBps, leastBps } = input
   // From what it does, not from what it might: a limit above that would be lowered in vain.
   const from = Math.max(leastBps, Math.min(state.rateBps, usedBps === null ? Infinity : usedBps * 1.1))
+  const lowering = state.lowering ?? { fromBps: from, share }
   // At its floor it can do no more, and what is felt is the client's own. What was is not counted twice all the same.
-  if (from <= leastBps) return { ...state, rateBps: leastBps, loweredAt: now }
-  const factor = Math.min(weakest, Math.max(strongest, (aim / share) ** 0.8))
-  const rateBps = Math.max(leastBps, from === Infinity ? leastBps : from * factor)
-  return { ...state, rateBps, loweredAt: now, kneeBps: from === Infinity ? null : from, kneeLeftMs: kneeMs }
+  if (from <= leastBps) return { ...state, rateBps: leastBps, changedAt: now, lowering, isNew: false }
+  return {
+    ...state,
+    rateBps: Math.max(leastBps, from === Infinity ? leastBps : from * stepDown(share)),
+    changedAt: now,
+    knee: kneeAt(from, state),
+    lowering,
+    isNew: false,
+  }
+}
+
+const stepDown = (share: number): number => Math.min(weakest, Math.max(strongest, (aim / share) ** 0.8))
+
+const shownAt = (bps: number, shown: number): Knee => ({
+  bps,
+  shown,
+  trialInMs: Math.min(longestTrialMs, trialMs * laterTrial ** shown),
+  triedSince: null,
+})
+
+function kneeAt(bps: number, { knee }: GovernorState): Knee | null {
+  if (bps === Infinity) return null
+  if (knee === null) return shownAt(bps, 0)
+  if (knee.triedSince !== null) return shownAt(bps, knee.shown + 1)
+  // Too much again, at much less: by itself that is not the knee's doing.
+  return bps < knee.bps * explained ? shownAt(bps, 0) : { ...knee, bps }
+}
+
+/**
+ * What is left of a lowering where the bound has turned out to be another: `share` is what was felt then, of the bound as it
+ * is now. Within it nothing was the copy's fault, and it goes on as before.
+ */
+export function reconsidered(
+  state: GovernorState,
+  { now, fromBps, share, leastBps }: { now: number; fromBps: number; share: number; leastBps: number },
+): GovernorState {
+  const isOver = share > 1
+  return {
+    ...state,
+    rateBps: Math.max(leastBps, isOver ? fromBps * stepDown(share) : fromBps),
+    at: now,
+    changedAt: now,
+    // That it is less at the floor has shown just now.
+    knee: isOver ? shownAt(fromBps, Math.max(1, state.knee?.shown ?? 0)) : null,
+    lowering: null,
+    idleSince: null,
+  }
 }
 
 function raised(
-  { rateBps, kneeBps }: GovernorState,
+  { rateBps, knee, isNew }: GovernorState,
   { usedBps, leastBps }: GovernorInput,
   share: number,
   seconds: number,
 ): number {
   const now = Math.max(leastBps, rateBps)
   const room = Math.log(aim / share)
-  if (room <= 0 || now === Infinity) return now
-  const isAtKnee = kneeBps !== null && now > kneeBps * kneeFrom && now < kneeBps * kneeTo
-  const perSecond = isAtKnee ? growthAtKnee : Math.min(growth, growthByRoom * room)
+  if (now === Infinity) return now
+  if (share > brim) return Math.max(leastBps, now * Math.exp(-easing * seconds))
+  if (room <= 0) return now
+  const isAtKnee = knee !== null && now > knee.bps * kneeFrom && now < knee.bps * kneeTo
+  const byRoom = (isNew ? growthByRoomWhileNew : growthByRoom) * room
+  const perSecond = isAtKnee ? growthAtKnee : Math.min(growth, byRoom)
   const next = now * Math.exp(perSecond * seconds)
   // Up to the knee's beginning in one stride, and not through it.
   const stopped =
-    kneeBps !== null && now <= kneeBps * kneeFrom ? Math.min(next, kneeBps * kneeFrom * 1.001) : next
+    knee !== null && now <= knee.bps * kneeFrom ? Math.min(next, knee.bps * kneeFrom * 1.001) : next
   return usedBps === null ? stopped : Math.max(now, Math.min(stopped, Math.max(leastBps, usedBps * unused)))
 }

@@ -47,6 +47,8 @@ export function latencyReason({
       return `nobody waits for these disks${shaped}${isRaised ? floor : ''}`
     case 'measuring':
       return `${who} has begun to work: what it waits for without the copy is being measured`
+    case 'checking':
+      return `${figures === '' ? `what ${who} waits for` : figures}: it is looked at what that is without the copy`
     case 'over':
       return `${figures}${floor}${shaped}`
     case 'under':

@@ -8,13 +8,24 @@ import {
   type ClientTrack,
   type Feeling,
 } from './client-latency.ts'
-import { feltSince, governed, settleMs, newGovernor, type Felt, type GovernorState } from './governor.ts'
+import {
+  feltSince,
+  governed,
+  newGovernor,
+  reconsidered,
+  settleMs,
+  type Felt,
+  type GovernorState,
+} from './governor.ts'
+import { concluded, isCheckDue, mayCheck, withCheck } from './reference-check.ts'
 import type { Pace } from '@volant/contract/ndo/pace.ts'
 
 export interface PacedCopy {
   governor: GovernorState
   /** Since when it waits at its floor for the latency that a client has without it. Milliseconds; null: it does not. */
   measuringSince: number | null
+  /** What it did, and what the client of this name waited for, before it went to its floor to see whose fault that is. */
+  checking: { client: string; rateBps: number; p99Ms: number } | null
   /** What was told last of the client that decided; null: nothing yet. */
   told: Told | null
 }
@@ -22,6 +33,7 @@ export interface PacedCopy {
 export const newPacedCopy = (rateBps: number, now: number): PacedCopy => ({
   governor: newGovernor(rateBps, now),
   measuringSince: null,
+  checking: null,
   told: null,
 })
 
@@ -42,7 +54,7 @@ export interface Told {
   p99Ms: number | null
   boundMs: number | null
   baselineMs: number | null
-  state: 'measuring' | 'idle' | 'over' | 'under' | 'steady'
+  state: 'measuring' | 'checking' | 'idle' | 'over' | 'under' | 'steady'
 }
 
 export interface PaceVerdict {
@@ -59,6 +71,10 @@ const measureMs = 1500
 const longestMeasureMs = 4000
 /** So near its floor a copy is no reason for much. */
 const nearFloor = 2
+/** All copies that feel a client look at it within so long. Milliseconds. */
+const laggingMs = 300
+/** A copy that was lowered to this share has done enough for its client, where it is the cause. */
+const lessRate = 0.75
 /** So many requests in a second, and it is worth that. */
 const busyRequests = 5
 
@@ -73,7 +89,9 @@ export function paced(before: PacedCopy, input: PaceInput): PaceVerdict {
   const clients = new Map(input.clients)
   const measuring = measured(before, clients, input)
   if (measuring !== null) return measuring
-  const copy = { ...before, measuringSince: null }
+  const resumed = checked(before, clients, input)
+  if ('rateBps' in resumed) return resumed
+  const copy = { ...resumed, measuringSince: null }
   const felt = [...clients].flatMap(([client, track]) => {
     const boundMs = boundOf(pace, track)
     if (boundMs === null) return []
@@ -95,8 +113,82 @@ export function paced(before: PacedCopy, input: PaceInput): PaceVerdict {
     if (feeling.p99Ms === null || feeling.is === 'idle') continue
     clients.set(client, followed(track, feeling.p99Ms, elapsedMs, isAtFloor))
   }
+  if (worst !== undefined && pace.kind === 'times' && isDoubtful(worst, copy.governor, input)) {
+    const { lowering, rateBps } = copy.governor
+    const checking = {
+      client: worst.client,
+      rateBps: lowering?.fromBps ?? Math.min(rateBps, input.usedBps === null ? rateBps : input.usedBps * 1.1),
+      p99Ms: lowering === null ? (worst.feeling.p99Ms ?? 0) : lowering.share * worst.boundMs,
+    }
+    clients.set(worst.client, withCheck(clients.get(worst.client) ?? worst.track, now))
+    return atFloor({ ...copy, checking }, clients, input)
+  }
   const told = stillTold(tell(worst), before.told)
   return { copy: { ...copy, governor, told }, clients, rateBps: governor.rateBps, told }
+}
+
+/**
+ * Whether it is to be seen what its client waits for without the copy: it still waits too long where the copy has become
+ * slower, or can't become slower; or nobody has looked for long.
+ */
+function isDoubtful(
+  { track, feeling }: FeltClient,
+  { rateBps, lowering }: GovernorState,
+  { now, leastBps }: PaceInput,
+): boolean {
+  if (feeling.p99Ms === null || track.referenceMs === null) return false
+  if (isCheckDue(track, now) && feeling.is !== 'idle' && feeling.p99Ms > track.referenceMs) return true
+  if (feeling.is !== 'over' || !mayCheck(track, now)) return false
+  if (rateBps <= leastBps) return true
+  // A step down is meant to be enough.
+  return lowering !== null && rateBps <= lowering.fromBps * lessRate
+}
+
+/** At its floor, till it is seen whose fault it is; or as it goes on after that. */
+function checked(
+  before: PacedCopy,
+  clients: Map<string, ClientTrack>,
+  input: PaceInput,
+): PaceVerdict | PacedCopy {
+  const { now, pace, leastBps, fairBps } = input
+  if (pace.kind !== 'times') return { ...before, checking: null }
+  // Whoever shares the disk is at its floor not before its own next look.
+  const others = fairBps === undefined || fairBps === null ? 0 : laggingMs
+  let isGoing: string | null = null
+  for (const [client, track] of clients) {
+    const { since } = track.check
+    if (since === null) continue
+    const over = concluded(track, since + settleMs + others, now)
+    if (over === null) isGoing = client
+    else clients.set(client, over)
+  }
+  const { checking, governor } = before
+  if (isGoing !== null) {
+    const p99Ms = before.told?.client === isGoing ? (before.told.p99Ms ?? 0) : 0
+    const found = checking ?? { client: isGoing, rateBps: governor.rateBps, p99Ms }
+    return atFloor({ ...before, checking: found }, clients, input)
+  }
+  if (checking === null) return before
+  const track = clients.get(checking.client)
+  const boundMs = track === undefined ? null : boundOf(pace, track)
+  const share = boundMs === null ? 0 : checking.p99Ms / boundMs
+  const fromBps = checking.rateBps === Infinity ? leastBps : checking.rateBps
+  return { ...before, checking: null, governor: reconsidered(governor, { now, fromBps, share, leastBps }) }
+}
+
+function atFloor(copy: PacedCopy, clients: Map<string, ClientTrack>, input: PaceInput): PaceVerdict {
+  const { now, pace, leastBps } = input
+  const client = [...clients].find(([, { check }]) => check.since !== null)?.[0] ?? null
+  const track = client === null ? undefined : clients.get(client)
+  const told: Told = {
+    client,
+    p99Ms: copy.told?.p99Ms ?? null,
+    boundMs: track === undefined ? null : boundOf(pace, track),
+    baselineMs: track?.baselineMs ?? null,
+    state: 'checking',
+  }
+  const governor = { ...copy.governor, rateBps: leastBps, at: now }
+  return { copy: { ...copy, governor, told }, clients, rateBps: leastBps, told }
 }
 
 interface FeltClient {
@@ -117,7 +209,9 @@ const weightOf = (felt: FeltClient, former: string | null | undefined): number =
 function feltAs(felt: FeltClient): Felt {
   const { feeling } = felt
   const share = shareOf(felt)
-  if (feeling.is === 'under') return { is: 'under', share, sureness: feeling.sureness }
+  if (feeling.is === 'under') {
+    return { is: 'under', share, lately: feeling.latelyMs / felt.boundMs, sureness: feeling.sureness }
+  }
   return feeling.is === 'over' ? { is: 'over', share } : { is: feeling.is }
 }
 
@@ -156,13 +250,13 @@ function measured(
     ...before.governor,
     rateBps: leastBps,
     at: now,
-    loweredAt: since,
-    kneeBps: null,
-    kneeLeftMs: 0,
+    changedAt: since,
+    knee: null,
+    lowering: null,
     idleSince: null,
   }
   return {
-    copy: { governor, measuringSince: since, told: null },
+    copy: { governor, measuringSince: since, checking: null, told: null },
     clients,
     rateBps: leastBps,
     told: { client: waiting, p99Ms: null, boundMs: null, baselineMs: null, state: 'measuring' },
