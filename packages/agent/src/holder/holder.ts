@@ -241,8 +241,7 @@ export class Holder {
   async stop(): Promise<void> {
     const { cutover } = this.#record
     if (cutover) await endGuard(this.#registerOf(cutover).path, cutover.guard)
-    await this.#findDeadNode()
-    await this.daemon.stop(this.stopGraceMs)
+    await this.daemon.stop(await this.#graceAtEnd())
     for (const image of [this.#record.image, this.#record.mirror?.target, this.#record.pointCopy?.target]) {
       if (image?.kind === 'file') await waitUntilClosed(image.path)
     }
@@ -251,12 +250,17 @@ export class Holder {
     rmSync(this.logPath, { force: true })
   }
 
-  /** An export that was revoked takes nothing any more: its node would hold the daemon's end up to its last moment. */
-  async #findDeadNode(): Promise<void> {
-    const { image } = this.#record
-    if (image?.kind !== 'nbd' || !this.daemon.isAlive) return
+  /**
+   * An export that was revoked takes nothing any more: its node would hold the daemon's end up to its last moment. Where
+   * the daemon has nothing else open there is nothing that could be flushed.
+   */
+  async #graceAtEnd(): Promise<number> {
+    const { image, mirror, pointCopy, cutover } = this.#record
+    if (image?.kind !== 'nbd' || !this.daemon.isAlive) return this.stopGraceMs
     const { netns } = this.context.network
-    if ((await unreachable(image, netns, stopGraceWithDeadNodesMs)) !== null) this.hasDeadNodes = true
+    if ((await unreachable(image, netns, stopGraceWithDeadNodesMs)) === null) return this.stopGraceMs
+    const hasMore = mirror !== undefined || pointCopy !== undefined || cutover !== undefined
+    return hasMore ? stopGraceWithDeadNodesMs : 0
   }
 
   /** Ends the daemon without mercy and starts it on `image`: the caller's word on which copy is the truth. */
