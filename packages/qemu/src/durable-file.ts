@@ -45,12 +45,7 @@ export async function writeJsonBeside(path: string, value: unknown, isNewest: ()
   }
   if (!isNewest()) return unlinkIfThere(temporary)
   renameSync(temporary, path)
-  const folder = await open(dirname(path), 'r')
-  try {
-    await folder.sync()
-  } finally {
-    await folder.close()
-  }
+  await syncFolderBeside(dirname(path))
 }
 
 /** Synchronous: a fence waits for it, and nothing is read or written but a folder. */
@@ -104,7 +99,7 @@ export class RecordFile<T> {
   /** Removes the file durably; what is written afterwards goes nowhere. */
   async remove(): Promise<void> {
     await this.unlink()
-    await this.#syncFolder()
+    await syncFolderBeside(dirname(this.#path))
   }
 
   /** Removes the file for every process of this machine; only a crash of the machine could bring it back. */
@@ -126,16 +121,7 @@ export class RecordFile<T> {
       await file.close()
     }
     await rename(temporary, this.#path)
-    await this.#syncFolder()
-  }
-
-  async #syncFolder(): Promise<void> {
-    const folder = await open(dirname(this.#path), 'r')
-    try {
-      await folder.sync()
-    } finally {
-      await folder.close()
-    }
+    await syncFolderBeside(dirname(this.#path))
   }
 }
 
@@ -146,6 +132,16 @@ export function syncFolder(path: string): void {
     fsyncSync(fd)
   } finally {
     closeSync(fd)
+  }
+}
+
+/** The same, while the process goes on. */
+export async function syncFolderBeside(path: string): Promise<void> {
+  const folder = await open(path, 'r')
+  try {
+    await folder.sync()
+  } finally {
+    await folder.close()
   }
 }
 

@@ -2,7 +2,7 @@ import { linkSync } from 'node:fs'
 import { readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { basename, dirname, join } from 'node:path'
 import { DomainError, messageOf } from '@volant/contract'
-import { syncFolder } from '@volant/qemu/durable-file.ts'
+import { syncFolder, syncFolderBeside } from '@volant/qemu/durable-file.ts'
 
 /** What a register can say; it says one of them for ever. */
 export type Decision = 'committed' | 'abandoned'
@@ -32,7 +32,8 @@ export class Register {
         writeFile(`${this.path}.${decision}`, `${decision}\n`, { mode: 0o600, flush: true }),
       ),
     )
-    syncFolder(dirname(this.path))
+    // Nobody's I/O is held for this cutover yet, but perhaps for another one: the process goes on.
+    await syncFolderBeside(dirname(this.path))
   }
 
   /** The decision, on disk; undefined where there is none yet. */

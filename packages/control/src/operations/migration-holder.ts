@@ -254,6 +254,8 @@ export async function startMirror(
     ...how,
     ...(await firstPace(ports, op, input)),
   })
+  // Found and watched by this process: its first look need not open it once more.
+  ports.convergence.set(op.id, newConvergence())
 }
 
 /** What the mirror may do at first, once it is known what its client waits for without it. */
