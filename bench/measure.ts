@@ -1,11 +1,3 @@
-/** Summary of repeats of one measurement; all in the unit of the samples. */
-export interface Summary {
-  count: number
-  median: number
-  least: number
-  largest: number
-}
-
 /** The value below which `fraction` (0 to 1) of the samples lie: nearest rank, so it is one of the samples. */
 export function quantile(samples: readonly number[], fraction: number): number {
   const sorted = [...samples].sort((a, b) => a - b)
@@ -19,15 +11,6 @@ export function median(samples: readonly number[]): number {
   const half = Math.floor(sorted.length / 2)
   const upper = sorted[half] ?? Number.NaN
   return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] ?? Number.NaN) + upper) / 2
-}
-
-export function summarize(samples: readonly number[]): Summary {
-  return {
-    count: samples.length,
-    median: median(samples),
-    least: quantile(samples, 0),
-    largest: quantile(samples, 1),
-  }
 }
 
 /**

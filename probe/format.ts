@@ -2,8 +2,8 @@
 import { crc32 } from 'node:zlib'
 
 export const blockBytes = 4096
-export const sectorBytes = 512
-export const serialBytes = 20
+const sectorBytes = 512
+const serialBytes = 20
 export const tableFirstBlock = 1
 export const tableSlots = 255
 export const dataFirstBlock = 256

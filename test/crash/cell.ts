@@ -230,7 +230,7 @@ async function recordsIn<T>(folder: string, kind: string): Promise<T[]> {
 }
 
 /** Writes of the newest session that were acknowledged, as the guest's console says: no control plane is asked. */
-export async function acknowledgedAlone({ consoleLog, attached }: World): Promise<number> {
+async function acknowledgedAlone({ consoleLog, attached }: World): Promise<number> {
   const serial = attached.volumeId.slice(0, 20)
   const last = parseConsole(await readFile(consoleLog, 'utf8'), serial).at(-1)
   return last?.kind === 'progress' ? last.acked : 0

@@ -22,7 +22,7 @@ const operations = {
   reclaimComplete: 58,
 } as const
 
-export const nfsErrors = {
+const nfsErrors = {
   0: 'ok',
   2: 'NOENT',
   5: 'IO',

@@ -20,7 +20,7 @@ import { openWorld, type World } from '../../packages/control/src/testing/world.
 import { principals, type Reply } from './volume-rig.ts'
 
 export const kernelImage = '11111111-0000-4000-8000-000000000001'
-export const ramdiskImage = '11111111-0000-4000-8000-000000000002'
+const ramdiskImage = '11111111-0000-4000-8000-000000000002'
 export const probeImage = '11111111-0000-4000-8000-000000000003'
 export const diskImage = '11111111-0000-4000-8000-000000000004'
 

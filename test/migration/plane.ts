@@ -168,7 +168,7 @@ export async function bootProbe(
 }
 
 /** For guests that boot from now on. */
-export async function addToCommandLine({ client }: Plane, name: string, words: string): Promise<void> {
+async function addToCommandLine({ client }: Plane, name: string, words: string): Promise<void> {
   const { session } = client
   const found = (await session.json('GET', `/image/v2/images?name=${name}`)) as {
     images: { id: string; os_command_line: string }[]

@@ -80,7 +80,7 @@ export async function digestNow(place: Place, kind: 'volume' | 'snapshot', id: s
 }
 
 /** Writes to the volume that its guest's probe was told are done, in all its sessions there. */
-export async function acknowledgedOf(volume: Volume): Promise<number> {
+async function acknowledgedOf(volume: Volume): Promise<number> {
   const { guest } = volume
   if (guest === null || guest.consoleLog === '') return 0
   const bySession = new Map<string, number>()

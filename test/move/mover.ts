@@ -46,7 +46,7 @@ interface ClusterEntry {
 }
 
 /** Through ONTAP's REST API; each image's pause is known to `/ndo/v1` alone. */
-export function ontapMover(place: Place): Mover {
+function ontapMover(place: Place): Mover {
   const { plane } = place
   const call = async (method: string, path: string, body?: unknown): Promise<Record<string, unknown>> => {
     const clusters = JSON.parse(readFileSync(join(plane.stateDir, 'clusters.json'), 'utf8')) as ClusterEntry[]

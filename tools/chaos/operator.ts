@@ -35,7 +35,7 @@ export function migrate(place: Place, pick: number, rate: number, tell: Tell): P
   })
 }
 
-export async function activeMigrations({ plane }: Place): Promise<Operation[]> {
+async function activeMigrations({ plane }: Place): Promise<Operation[]> {
   const { operations } = await plane.client.ndo.operations({ kind: 'volume.migrate', limit: 50 })
   return operations.filter(({ state }) => !isSettled(state)).sort((a, b) => (a.id < b.id ? -1 : 1))
 }

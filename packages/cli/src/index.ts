@@ -1,5 +1,5 @@
 export { verifyVolume, type ProbeVerification } from './commands/probe.ts'
-export { formatProperties, formatTable } from './output/table.ts'
-export { createProgressView, outcomeText, progressLine } from './output/progress.ts'
+export { formatProperties } from './output/table.ts'
+export { createProgressView, outcomeText } from './output/progress.ts'
 export { findCredentials } from './instance/credentials.ts'
 export { formatBytes, formatMilliseconds, formatRate } from './output/units.ts'

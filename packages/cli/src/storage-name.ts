@@ -31,7 +31,7 @@ function theOne<T>(
 }
 
 /** `CLUSTER/NAME`: what means one FlexVol, or aggregate, of all. */
-export const fullName = ({ cluster, name }: { cluster: string; name: string }): string => `${cluster}/${name}`
+const fullName = ({ cluster, name }: { cluster: string; name: string }): string => `${cluster}/${name}`
 
 /**
  * A FlexVol by its name, `CLUSTER/NAME`, pool (`HOST@BACKEND#POOL`, or its part after the `#`), or id; one that is a share's

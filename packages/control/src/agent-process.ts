@@ -29,11 +29,10 @@ export interface AgentProcessRecord extends ProcessIdentity {
 /** A process of agents has a folder of its own below the state folder. */
 export const agentFolder = (stateDir: string, name: string): string => join(stateDir, 'agents', name)
 export const agentRecordPath = (folder: string): string => join(folder, 'process.json')
-export const agentLogPath = (stateDir: string, name: string): string =>
-  join(stateDir, 'log', `agent-${name}.log`)
+const agentLogPath = (stateDir: string, name: string): string => join(stateDir, 'log', `agent-${name}.log`)
 const credentialsFolder = (folder: string): string => join(folder, 'credentials')
 
-export const readAgentRecord = (folder: string): AgentProcessRecord | undefined =>
+const readAgentRecord = (folder: string): AgentProcessRecord | undefined =>
   readJson(agentRecordPath(folder)) as AgentProcessRecord | undefined
 
 /** Tells a process that was started with other agents, or other places for them, from one that fits. */

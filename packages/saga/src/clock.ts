@@ -6,7 +6,7 @@ export interface ClockSource {
   monotonic(): number
 }
 
-export const systemClockSource: ClockSource = { wall: Date.now, monotonic: () => performance.now() }
+const systemClockSource: ClockSource = { wall: Date.now, monotonic: () => performance.now() }
 
 /**
  * The time by which an engine decides: back-off, time limits, pauses. It shows the wall's time at the engine's start

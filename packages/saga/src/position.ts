@@ -1,4 +1,4 @@
-import type { CommitNode, OperationNode } from './operation.ts'
+import type { OperationNode } from './operation.ts'
 import type { LogEntry, RunFailure } from './types.ts'
 
 /** The part of an operation that decisions need. */
@@ -212,6 +212,3 @@ export const takenOver = (position: Position, now: number, longestBackoffMs: num
 
 export const isElsewhere = (before: Position, after: Position): boolean =>
   before.index !== after.index || before.direction !== after.direction
-
-export const commitOf = (shape: Shape): CommitNode | undefined =>
-  shape.nodes.find((node) => node.type === 'commit')

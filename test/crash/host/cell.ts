@@ -45,7 +45,7 @@ export interface HostOutcome {
 export const hostNameOf = ({ point, victim }: HostCell): string =>
   `host/${point.replace('.', '/')}/${victim.replaceAll(' ', '-')}`
 
-export const hostPointOf = (name: string): HostPoint => pointOf(name, hostPoints)
+const hostPointOf = (name: string): HostPoint => pointOf(name, hostPoints)
 
 // Where others use the machine, too, it takes a while.
 const reachedMs = 120_000

@@ -78,7 +78,7 @@ function textOf(row: Row | undefined, isCell: boolean): string {
   return pauseMs === null ? `${where} (${ended})` : `${where}, ${Math.round(pauseMs)} ms`
 }
 
-export function hostTableOf(rows: readonly Row[]): string {
+function hostTableOf(rows: readonly Row[]): string {
   const known = new Set(allHostCells().map(hostNameOf))
   const lines = [
     '## Live migration; two compute hosts and a storage node in network namespaces of their own, with their agents',

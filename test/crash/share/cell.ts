@@ -41,7 +41,7 @@ export interface ShareOutcome {
 export const shareNameOf = ({ point, victim }: ShareCell): string =>
   `share/${point.replace('.', '/')}/${victim.replaceAll(' ', '-')}`
 
-export const sharePointOf = (name: string): SharePoint => pointOf(name, sharePoints) as SharePoint
+const sharePointOf = (name: string): SharePoint => pointOf(name, sharePoints) as SharePoint
 
 // Where others use the machine, too, it takes a while.
 const reachedMs = 120_000

@@ -77,7 +77,7 @@ function textOf(row: Row | undefined, isCell: boolean): string {
   return row.outcome === undefined ? '**FAILED**' : row.outcome.ended
 }
 
-export function shareTableOf(rows: readonly Row[]): string {
+function shareTableOf(rows: readonly Row[]): string {
   const known = new Set(allShareCells().map(shareNameOf))
   const lines = [
     '## Shares; agents in a process of their own',

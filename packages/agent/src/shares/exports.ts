@@ -121,7 +121,7 @@ function valueOf(address: string): bigint {
 }
 
 /** An address before every network, a longer prefix before a shorter: the server takes the first that matches. */
-export function inOrder(clients: readonly ExportClient[]): ExportClient[] {
+function inOrder(clients: readonly ExportClient[]): ExportClient[] {
   const rank = ({ to }: ExportClient): number => {
     const { family, prefix } = networkOf(to)
     return (family === 4 ? 32 : 128) - prefix

@@ -28,7 +28,7 @@ export const labelOf = (shareId: string): string =>
   createHash('sha256').update(shareId).digest('hex').slice(0, 12)
 
 /** Of an XFS that was made to its end; undefined for anything else. */
-export function readSuperblock(bytes: Buffer): Superblock | undefined {
+function readSuperblock(bytes: Buffer): Superblock | undefined {
   const inProgress = bytes[126] !== 0
   if (bytes.toString('latin1', 0, 4) !== 'XFSB' || inProgress) return undefined
   const blockBytes = bytes.readUInt32BE(4)

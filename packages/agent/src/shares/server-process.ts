@@ -26,9 +26,9 @@ export interface ServerPlaces {
 }
 
 export const configPath = ({ folder }: ServerPlaces): string => join(folder, 'ganesha.conf')
-export const busConfigPath = ({ folder }: ServerPlaces): string => join(folder, 'bus.conf')
+const busConfigPath = ({ folder }: ServerPlaces): string => join(folder, 'bus.conf')
 export const logPath = ({ folder }: ServerPlaces): string => join(folder, 'ganesha.log')
-export const outputPath = ({ folder }: ServerPlaces): string => join(folder, 'output.log')
+const outputPath = ({ folder }: ServerPlaces): string => join(folder, 'output.log')
 export const recoveryRoot = ({ folder }: ServerPlaces): string => join(folder, 'recovery')
 
 const startMs = 20_000

@@ -22,7 +22,7 @@ export interface SourceImage {
  * The size of an image file as a disk, in bytes. Throws `invalid` for a file that is not of the format named, or
  * that would draw other files of this machine in: a qcow2 with a backing file or an external data file.
  */
-export async function inspectSource({ path, format }: SourceImage): Promise<number> {
+async function inspectSource({ path, format }: SourceImage): Promise<number> {
   let info: SourceInfo
   try {
     // The format is named, never probed; `file:` keeps a path from being taken for a protocol.

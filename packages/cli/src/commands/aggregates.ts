@@ -20,7 +20,7 @@ function stateOf(aggregate: Aggregate): string {
 
 const sharing = { true: 'yes', false: 'no', null: '-' }
 
-export function aggregatesText(aggregates: readonly Aggregate[]): string {
+function aggregatesText(aggregates: readonly Aggregate[]): string {
   return formatTable(
     [
       'Cluster',

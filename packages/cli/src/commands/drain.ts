@@ -35,7 +35,7 @@ const wayText = ({ way, to, from }: PlannedServer): string => {
 }
 
 /** The plan as a table, with what stays, and what it would come to. */
-export function hostPlanText(plan: HostPlan, limit = 0): string {
+function hostPlanText(plan: HostPlan, limit = 0): string {
   const { moves, stays, rests, hosts, estimate, kind, host } = plan
   const name = (server: PlannedServer): string => server.name || server.id
   const measured =

@@ -9,7 +9,7 @@ const doing: Record<string, string> = {
   'host.restore': 'is being restored',
 }
 
-export const serviceText = ({ enabled, disabled_reason }: ComputeHostState): string =>
+const serviceText = ({ enabled, disabled_reason }: ComputeHostState): string =>
   enabled ? 'enabled' : `disabled${disabled_reason === null ? '' : `: ${disabled_reason}`}`
 
 function underWay({ operation, drained, away }: ComputeHostState): string {
@@ -18,7 +18,7 @@ function underWay({ operation, drained, away }: ComputeHostState): string {
   return away === 0 ? 'drained' : `drained, ${formatCount(away, 'server')} to come back`
 }
 
-export const hostsText = (hosts: readonly ComputeHostState[]): string =>
+const hostsText = (hosts: readonly ComputeHostState[]): string =>
   formatTable(
     ['Compute host', 'Machine', 'State', 'Service', 'Servers', 'Running', 'Memory', 'Under way'],
     hosts.map((host) => [

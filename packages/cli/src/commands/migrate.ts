@@ -17,7 +17,7 @@ interface MigrateOptions extends CommonOptions, PaceOptions {
   rootDisk?: boolean
 }
 
-export function planText(plan: MigrationPlan): string {
+function planText(plan: MigrationPlan): string {
   const { estimate } = plan
   return [
     `volume ${plan.volume.id}${plan.volume.name === null ? '' : ` (${plan.volume.name})`}`,

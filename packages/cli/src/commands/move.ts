@@ -29,7 +29,7 @@ interface MoveOptions extends CommonOptions, PaceOptions {
   waitCutover?: boolean
 }
 
-export function movePlanText(plan: MovePlan, share: FlexVol['share'] = null): string {
+function movePlanText(plan: MovePlan, share: FlexVol['share'] = null): string {
   const { estimate, images, flexvol } = plan
   const snapshots = formatCount(images.snapshots, 'snapshot')
   return [
@@ -121,7 +121,7 @@ const nameOf = ({ flexvol: { id, name, share } }: Move): string =>
 const imagesOf = ({ progress, state }: Move): string =>
   progress === null || state === 'aborted' ? '-' : `${progress.images.moved}/${progress.images.total}`
 
-export const movesText = (moves: readonly Move[]): string =>
+const movesText = (moves: readonly Move[]): string =>
   formatTable(
     [
       'ID',
@@ -171,7 +171,7 @@ export const imagesText = (images: readonly MoveImage[]): string =>
   )
 
 /** Everything about one move; what has parts is taken apart. */
-export function moveText({ move: one, images }: MoveDocument): string {
+function moveText({ move: one, images }: MoveDocument): string {
   const { progress, flexvol, ...rest } = one
   const issues = (progress?.issues ?? []).map((issue) => `${issue.at} ${issue.image}: ${issue.reason}`)
   return [

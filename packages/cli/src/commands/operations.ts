@@ -145,7 +145,7 @@ function addDecide(group: Command): void {
 }
 
 /** All properties of an operation; what has parts is taken apart. */
-export function operationText(operation: Operation): string {
+function operationText(operation: Operation): string {
   const { progress, controls, resource, attempts, commands, error, undo_of, attention, ...rest } = operation
   return formatProperties({
     ...rest,

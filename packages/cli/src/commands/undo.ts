@@ -18,7 +18,7 @@ const ways = {
   migrate: 'By a migration back, with every write since.',
 } as const
 
-export function undoText(plan: UndoPlan): string {
+function undoText(plan: UndoPlan): string {
   const { estimate, volume } = plan
   const table = (title: string, checks: UndoPlan['checks']): string[] =>
     checks.length === 0

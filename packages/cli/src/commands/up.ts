@@ -11,7 +11,7 @@ interface UpOptions extends CommonOptions {
 }
 
 /** For a shell: quoted where it has to be. */
-export const shellWord = (text: string): string =>
+const shellWord = (text: string): string =>
   /^[\w@%+=:,./-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`
 
 /** What was asked for and is not so, because it runs already with something else. */

@@ -36,7 +36,7 @@ export function withShareNames(plan: VacatePlan, flexvols: readonly FlexVol[]): 
 }
 
 /** What earlier migrations have left, and until when. */
-export function retainedText({ retained }: VacatePlan): string[] {
+function retainedText({ retained }: VacatePlan): string[] {
   if (retained.length === 0) return []
   return retained.map(
     ({ images, flexvol, aggregate, until }) =>

@@ -23,7 +23,7 @@ export interface Started {
   alreadyRunning: boolean
 }
 
-export const logFile = (stateDir: string): string => join(stateDir, 'log', 'volant.log')
+const logFile = (stateDir: string): string => join(stateDir, 'log', 'volant.log')
 
 /** What the new process has written to its log since `from`. */
 async function newLog(stateDir: string, from: number): Promise<string> {

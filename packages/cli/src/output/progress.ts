@@ -37,7 +37,7 @@ function countsText(first: string, counts: Record<string, number>): string {
 }
 
 /** The measures of one moment, without the bar. */
-export function progressText(operation: Operation): string {
+function progressText(operation: Operation): string {
   const { progress, controls } = operation
   const parts: string[] = []
   if (progress.percent !== null) parts.push(`${progress.percent.toFixed(1).padStart(5)} %`)

@@ -239,11 +239,3 @@ export type SetPaceRequest = Static<typeof SetPaceRequest>
 /** `POST /ndo/v1/operations/{id}/decide`: a person has found out whether the commit was made. */
 export const DecideRequest = Type.Object({ happened: Type.Boolean() }, { additionalProperties: false })
 export type DecideRequest = Static<typeof DecideRequest>
-
-/**
- * Events of `GET /ndo/v1/operations/{id}/events` (`text/event-stream`). `progress` carries an `Operation` as
- * JSON: one at once, then one for each change. `end` carries the last one, when it is settled; then the stream
- * closes. A comment line at least every 15 s keeps connections alive.
- */
-export const operationEventNames = ['progress', 'end'] as const
-export type OperationEventName = (typeof operationEventNames)[number]

@@ -65,7 +65,7 @@ const namePattern = /^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$/
 const pathPattern = /^(\/[A-Za-z0-9][A-Za-z0-9._-]*)+$/
 
 /** The least that a FlexVol may be limited to: ONTAP's own least. */
-export const leastFlexVolBytes = 20 * 1024 ** 2
+const leastFlexVolBytes = 20 * 1024 ** 2
 
 export function createFlexVols(sources: FlexVolSources): FlexVols {
   const { flexvols, engine } = sources
@@ -154,7 +154,7 @@ export function createFlexVols(sources: FlexVolSources): FlexVols {
 }
 
 /** What the FlexVol's images occupy where it is and where it moves to, in bytes, shared blocks once. */
-export async function usedBytesOf(backend: Pick<Backend, 'usageAt'>, flexvol: FlexVol): Promise<number> {
+async function usedBytesOf(backend: Pick<Backend, 'usageAt'>, flexvol: FlexVol): Promise<number> {
   const places = [flexvol, ...(flexvol.destination === null ? [] : [flexvol.destination])]
   const usages = await Promise.all(places.map((place) => backend.usageAt(flexvol, place)))
   return usages.reduce((sum, usage) => sum + usage.uniqueBytes, 0)

@@ -36,7 +36,7 @@ export interface ServerFacts {
 
 /** What `metadata` may hold, Nova's `metadata_items`, and the most tags of a server. */
 export const metadataLimit = 128
-export const tagLimit = 50
+const tagLimit = 50
 
 export interface Servers {
   show(principal: Principal, serverId: string): Promise<ServerFacts>

@@ -59,7 +59,7 @@ const derived = (word: string, shareId: string): string => {
 }
 
 /** A share has one instance in its life; both its ids follow from the share's. */
-export const instanceIdOf = (shareId: string): string => derived('instance', shareId)
+const instanceIdOf = (shareId: string): string => derived('instance', shareId)
 export const exportLocationIdOf = (shareId: string): string => derived('export-location', shareId)
 
 function exportLocationsOf({ clusters }: Pick<Topology, 'clusters'>, share: Share): ExportLocation[] {

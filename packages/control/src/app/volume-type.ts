@@ -34,7 +34,7 @@ export interface VolumeTypes {
   removeProject(principal: Principal, id: string, projectId: string): Promise<void>
 }
 
-export const typeNotFound = (id: string): DomainError =>
+const typeNotFound = (id: string): DomainError =>
   new DomainError('notFound', `Volume type ${id} could not be found.`)
 
 interface Sources {

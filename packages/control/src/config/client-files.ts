@@ -32,7 +32,7 @@ const computeApiVersion = '2.90'
 // There is none for shares: `manila` and `openstack share` ask the service, and take the highest that both know.
 
 /** For `source`, in sh and bash; leaves no variable of another cloud behind. */
-export function openrcText(files: Omit<ClientFiles, 'stateDir'>): string {
+function openrcText(files: Omit<ClientFiles, 'stateDir'>): string {
   const variables: [string, string][] = [
     ['OS_AUTH_TYPE', 'password'],
     ['OS_AUTH_URL', `${files.url}/identity/v3`],
@@ -58,7 +58,7 @@ export function openrcText(files: Omit<ClientFiles, 'stateDir'>): string {
 }
 
 /** The cloud `volant`: `OS_CLIENT_CONFIG_FILE=STATE/clouds.yaml openstack --os-cloud volant volume list`. */
-export function cloudsYamlText(files: Omit<ClientFiles, 'stateDir'>): string {
+function cloudsYamlText(files: Omit<ClientFiles, 'stateDir'>): string {
   return stringify({
     clouds: {
       volant: {

@@ -31,7 +31,7 @@ export class ConfigError extends DomainError {
   }
 }
 
-export const formatPath = (path: ConfigPath): string =>
+const formatPath = (path: ConfigPath): string =>
   path.reduce<string>((text, part) => {
     if (typeof part === 'number') return `${text}[${part}]`
     return text === '' ? part : `${text}.${part}`

@@ -1,11 +1,11 @@
 import type { Server } from './server.ts'
 
 /** What is done with a server when its compute host is drained. */
-export const drainPolicies = ['live', 'cold', 'stop', 'hold'] as const
+const drainPolicies = ['live', 'cold', 'stop', 'hold'] as const
 export type DrainPolicy = (typeof drainPolicies)[number]
 
 /** The key in a server's metadata that says what is done with it, whatever the drain's default is. */
-export const drainPolicyKey = 'volant:drain'
+const drainPolicyKey = 'volant:drain'
 
 /** How a server leaves its host, comes back, or is made still; each is an operation of its own. */
 export type Way = 'live' | 'cold' | 'stop' | 'start'
@@ -25,9 +25,7 @@ export type Task =
 type Facts = Pick<Server, 'vmState' | 'taskState' | 'metadata' | 'boot'>
 
 /** The server's own policy; undefined: it has none. `invalid`: one that does not exist, with its words. */
-export function ownPolicy({
-  metadata,
-}: Pick<Server, 'metadata'>): DrainPolicy | { invalid: string } | undefined {
+function ownPolicy({ metadata }: Pick<Server, 'metadata'>): DrainPolicy | { invalid: string } | undefined {
   const own = metadata[drainPolicyKey]
   if (own === undefined) return undefined
   return drainPolicies.find((policy) => policy === own) ?? { invalid: own }

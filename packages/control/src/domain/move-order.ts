@@ -122,7 +122,7 @@ export function nextImages(facts: MoveFacts): MoveOrder {
 }
 
 /** What waits in sync for somebody's word copies nothing: it is no load for its nodes. */
-export const isLoad = (part: MovePart, held: boolean): boolean => !(held && part.inSync)
+const isLoad = (part: MovePart, held: boolean): boolean => !(held && part.inSync)
 
 function referencesOf(facts: MoveFacts, going: readonly MovePart[]): Map<string, number> {
   const references = new Map(facts.otherReferences)

@@ -2,7 +2,7 @@ import { DomainError } from '@volant/contract'
 import type { Share, ShareType } from './share.ts'
 
 /** The type of shares that name none, until an administrator makes another one. */
-export const defaultShareTypeName = 'default'
+const defaultShareTypeName = 'default'
 /** Fixed, so that every control plane of an installation makes the same row. */
 export const defaultShareTypeId = '5ea2e000-0000-4000-8000-5f0000de5a17'
 

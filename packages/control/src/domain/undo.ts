@@ -39,7 +39,7 @@ export interface MoveSeal {
 }
 
 /** Kinds of operations that move a volume, and can be undone by bringing it back. */
-export const moveKinds = ['volume.migrate', 'volume.revertMigration'] as const
+const moveKinds = ['volume.migrate', 'volume.revertMigration'] as const
 
 export const isMove = (run: Pick<RunRecord, 'kind'>): boolean =>
   (moveKinds as readonly string[]).includes(run.kind)

@@ -61,7 +61,7 @@ export const samePlace = (a: AggregatePlace, b: AggregatePlace): boolean =>
   a.node === b.node && a.aggregate === b.aggregate
 
 /** What the FlexVol takes on a target. Which blocks its images share only their own node can tell. */
-export const bytesOn = (flexvol: VacateFlexVol, { place, sharesBlocks }: VacateTarget): number =>
+const bytesOn = (flexvol: VacateFlexVol, { place, sharesBlocks }: VacateTarget): number =>
   flexvol.sharesBlocks && sharesBlocks && place.node === flexvol.at.node
     ? flexvol.uniqueBytes
     : flexvol.allocatedBytes

@@ -154,6 +154,3 @@ export const isHidden = ({ shareId, rootOf }: Pick<Volume | Attachment, 'shareId
   shareId !== null || rootOf !== null
 
 export const gib = 1024 ** 3
-
-/** Volumes with these statuses hold an image open somewhere. */
-export const attachedStatuses: readonly VolumeStatus[] = ['attaching', 'in-use', 'detaching', 'reserved']

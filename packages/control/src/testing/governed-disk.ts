@@ -12,7 +12,7 @@ export const mib = 1024 * 1024
 const boundsNs = Array.from({ length: 45 }, (_none, index) => Math.round(10 ** (4.5 + index / 8)))
 
 /** Numbers that look random and are the same in each run (mulberry32). */
-export function randomNumbers(seed: number): () => number {
+function randomNumbers(seed: number): () => number {
   let state = seed
   return () => {
     state = (state + 0x6d2b79f5) | 0

@@ -38,7 +38,7 @@ export interface Machines {
 }
 
 /** A topology of two clusters; storage nodes and the compute host on machines as asked. */
-export function testTopology(machines: Machines): Topology {
+function testTopology(machines: Machines): Topology {
   const cluster = (name: string, node: string, machine: string, lif: string, flexvol: string) => ({
     name,
     nodes: [

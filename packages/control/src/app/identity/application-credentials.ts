@@ -97,8 +97,6 @@ export function createApplicationCredentials(deps: {
   }
 }
 
-export type ApplicationCredentials = ReturnType<typeof createApplicationCredentials>
-
 /** A restricted credential must not make itself a successor. */
 function requireUnrestricted(context: TokenContext, policy: string): void {
   if (context.applicationCredential !== null && !context.applicationCredential.unrestricted) {

@@ -57,8 +57,6 @@ export function createAssignments(deps: { store: IdentityStore; forget: () => vo
   }
 }
 
-export type Assignments = ReturnType<typeof createAssignments>
-
 const missing = (assignment: Assignment): Error =>
   notFound(
     'role assignment with role',

@@ -111,8 +111,6 @@ export function createImageData(deps: {
   }
 }
 
-export type ImageData = ReturnType<typeof createImageData>
-
 function checkReady(image: Image): void {
   if (image.status !== 'queued') throw notQueued(image)
   const missing = [

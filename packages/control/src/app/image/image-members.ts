@@ -76,5 +76,3 @@ export function createImageMembers(deps: { store: ImageStore; clock: Clock }) {
     },
   }
 }
-
-export type ImageMembers = ReturnType<typeof createImageMembers>

@@ -67,7 +67,7 @@ const toColumns = (image: Partial<Image>): Partial<ImageTable> =>
     updated_at: image.updatedAt,
   } as Partial<ImageTable>)
 
-export function imageRecords(db: Kysely<Database>) {
+function imageRecords(db: Kysely<Database>) {
   return {
     async find(id: string): Promise<Image | undefined> {
       const row = await db.selectFrom('images').selectAll().where('id', '=', id).executeTakeFirst()

@@ -8,7 +8,7 @@ import { defined, parseObject } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { ShareAccessRuleTable } from '../tables/share.ts'
 
-export const toAccessRule = (row: Selectable<ShareAccessRuleTable>): ShareAccessRule => ({
+const toAccessRule = (row: Selectable<ShareAccessRuleTable>): ShareAccessRule => ({
   id: row.id,
   shareId: row.share_id,
   accessType: row.access_type as ShareAccessRule['accessType'],

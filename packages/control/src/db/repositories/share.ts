@@ -48,7 +48,7 @@ export const toShare = (row: Selectable<ShareTable>): Share => ({
 const flagged = (value: boolean | undefined): number | undefined =>
   value === undefined ? undefined : flag(value)
 
-export const shareColumns = (share: Partial<Share>): Updateable<ShareTable> =>
+const shareColumns = (share: Partial<Share>): Updateable<ShareTable> =>
   defined({
     id: share.id,
     project_id: share.projectId,

@@ -24,7 +24,7 @@ export const toSnapshot = (row: Selectable<SnapshotTable>): Snapshot => ({
   updatedAt: row.updated_at,
 })
 
-export const snapshotColumns = (snapshot: Partial<Snapshot>): Updateable<SnapshotTable> =>
+const snapshotColumns = (snapshot: Partial<Snapshot>): Updateable<SnapshotTable> =>
   defined({
     id: snapshot.id,
     volume_id: snapshot.volumeId,

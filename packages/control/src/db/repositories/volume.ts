@@ -150,7 +150,7 @@ const columns: Columns = {
 }
 
 /** The columns of the fields that are there; `undefined` means unchanged. */
-export function changedColumns(fields: Partial<Omit<Volume, 'id'>>): Updateable<VolumeTable> {
+function changedColumns(fields: Partial<Omit<Volume, 'id'>>): Updateable<VolumeTable> {
   const set: Updateable<VolumeTable> = {}
   for (const key of Object.keys(columns) as (keyof Columns)[]) {
     const value = fields[key]

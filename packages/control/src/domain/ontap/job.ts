@@ -21,7 +21,7 @@ const states: Record<RunState, JobState> = {
   'needs-attention': 'paused',
 }
 
-export const jobPath = (id: string): string => `/api/cluster/jobs/${id}`
+const jobPath = (id: string): string => `/api/cluster/jobs/${id}`
 
 export const jobLink = (id: string): OntapRecord => ({
   uuid: id,

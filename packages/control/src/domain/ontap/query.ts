@@ -144,7 +144,7 @@ export function project(
 }
 
 /** The values at a dotted path; an array on the way has as many as it has entries. One `undefined` where there is none. */
-export function valuesAt(value: Json | undefined, field: string): (Json | undefined)[] {
+function valuesAt(value: Json | undefined, field: string): (Json | undefined)[] {
   let found: (Json | undefined)[] = [value]
   for (const part of field.split('.')) {
     found = found

@@ -18,7 +18,7 @@ declare module 'fastify' {
 }
 
 /** An onRequest hook: 401 without a valid `X-Auth-Token`. */
-export const withToken = (identity: IdentityApp) => async (request: FastifyRequest) => {
+const withToken = (identity: IdentityApp) => async (request: FastifyRequest) => {
   const token = request.headers['x-auth-token']
   if (typeof token !== 'string' || token === '') throw unauthenticated('no token')
   request.tokenContext = await identity.tokens.context(token)

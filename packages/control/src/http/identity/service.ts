@@ -40,7 +40,7 @@ export async function createIdentity(
   }
 }
 
-export function identityService(identity: IdentityApp, catalog: readonly CatalogService[]): HttpService {
+function identityService(identity: IdentityApp, catalog: readonly CatalogService[]): HttpService {
   return {
     prefix: '/identity',
     plugin: async (app) => {

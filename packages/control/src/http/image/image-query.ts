@@ -9,8 +9,8 @@ import {
   type TimeOperator,
 } from '../../domain/image-query.ts'
 
-export const defaultLimit = 25
-export const largestLimit = 1000
+const defaultLimit = 25
+const largestLimit = 1000
 
 const invalid = (message: string): DomainError => new DomainError('invalid', message)
 type Raw = Record<string, string | string[] | undefined>

@@ -1,7 +1,7 @@
 import type { Image, ImageMember } from '../../domain/image.ts'
 
 /** Glance's times are to the second. */
-export const glanceTime = (time: string): string => time.replace(/\.\d+Z$/, 'Z')
+const glanceTime = (time: string): string => time.replace(/\.\d+Z$/, 'Z')
 
 export const imageView = (image: Image): Record<string, unknown> => ({
   // First: no property may stand in for an attribute.

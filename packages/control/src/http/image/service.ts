@@ -22,7 +22,7 @@ export async function createImages(options: ImageOptions & { tokens: TokenVerifi
   return { service: imageService(image, options.tokens), registry: image.registry }
 }
 
-export function imageService(image: ImageApp, tokens: TokenVerifier): HttpService {
+function imageService(image: ImageApp, tokens: TokenVerifier): HttpService {
   return {
     prefix: '/image',
     plugin: async (app) => {

@@ -129,7 +129,10 @@ function withLimit(request: FastifyRequest): Record<string, unknown> {
   return query['limit'] === undefined ? query : { ...query, limit: Number(query['limit']) }
 }
 
-/** Server-sent events: one `progress` at once, one for each change, then `end`. */
+/**
+ * Server-sent events. `progress` carries an `Operation` as JSON: one at once, then one for each change. `end` carries
+ * the last one, when it is settled; then the stream closes. A comment line at least every 15 s keeps connections alive.
+ */
 async function streamEvents(
   operations: Operations,
   request: FastifyRequest,

@@ -18,7 +18,7 @@ export interface Where {
 const ofNone = ['share_server_id', 'share_network_id', 'share_network', 'share_group_id', 'mount_point_name']
 
 /** The filter that the query asks for, within what the principal may see. Unknown names are left out, as Manila does. */
-export async function shareFilter(call: ShareCall, where: Where): Promise<ShareFilter> {
+async function shareFilter(call: ShareCall, where: Where): Promise<ShareFilter> {
   const since = (version: string): boolean => atLeast(call.version, version)
   const type =
     queryText(call, 'share_type_id') ?? queryText(call, 'share_type') ?? queryText(call, 'volume_type_id')

@@ -1,7 +1,7 @@
 import { DomainError } from '@volant/contract'
 import { Type, type Static } from 'typebox'
 import type { CreateVolumeRequest } from '../../app/volume-creation.ts'
-import { idText, longText, nameText, parser } from '../parse.ts'
+import { longText, nameText, parser } from '../parse.ts'
 import { booleanOf } from './call.ts'
 
 export const nullable = <T extends Type.TSchema>(schema: T) =>
@@ -126,4 +126,3 @@ export function parseUpdateVolume(body: unknown) {
 
 export const parseMetadata = parser(Type.Object({ metadata: metadataSchema }))
 export const parseMetadataItem = parser(Type.Object({ meta: metadataSchema }))
-export const idSchema = idText()

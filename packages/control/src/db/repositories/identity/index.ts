@@ -10,7 +10,7 @@ import { roleRecords } from './role.ts'
 import { userRecords } from './user.ts'
 
 /** Identity's records on one connection or in one transaction. */
-export function identityRecords(db: Kysely<Database>) {
+function identityRecords(db: Kysely<Database>) {
   return {
     domains: domainRecords(db),
     projects: projectRecords(db),
