@@ -87,7 +87,13 @@ function rig(options: { settings?: Partial<CopySettings>; clients?: Client[]; ot
     }
     return paced
   }
-  return { governor, copyOf, looks, fail: (error: Error | undefined) => void (failure = error) }
+  return {
+    governor,
+    copyOf,
+    looks,
+    now: () => now,
+    fail: (error: Error | undefined) => void (failure = error),
+  }
 }
 
 const own = (): Client => ({ volumeId: 'v', perLook: 100, ms: 1 })
@@ -182,6 +188,25 @@ test('the baseline is taken before the copy, and not where its client is idle fo
   assert.equal(await idle.governor.begin(idle.copyOf('op')), 0)
   const detached = rig()
   assert.equal(await detached.governor.begin(detached.copyOf('op', { rate: 7 })), 7)
+})
+
+test('that nobody works on the disks is not waited for again by the next of many small copies', async () => {
+  const others = [{ volumeId: 'o', perLook: 0, ms: 1 }]
+  const { governor, copyOf, looks, now } = rig({ others })
+  const waited = async (id: string): Promise<number> => {
+    const begun = now()
+    assert.equal(await governor.begin(copyOf(id)), 0)
+    return now() - begun
+  }
+  assert.equal(await waited('one'), 300)
+  await looks(copyOf('one'), 2)
+  governor.end('one')
+  assert.equal(await waited('two'), 0)
+  await looks(copyOf('two'), 2)
+  Object.assign(others[0] ?? {}, { perLook: 100 })
+  await looks(copyOf('two'), 1)
+  governor.end('two')
+  assert.ok((await governor.begin(copyOf('three'))) > 0, 'somebody works now')
 })
 
 test('the next copy between the same places begins near what the latest one had', async () => {

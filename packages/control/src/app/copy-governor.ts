@@ -372,6 +372,7 @@ class CopyGovernor implements CopyPace {
     if (clients.length === 0) return
     const { monotonic } = this.#parts
     const since = monotonic()
+    if (clients.every((client) => this.#wasIdle(client, since))) return
     const isNew = ({ volumeId }: VolumeClient): boolean =>
       this.#clients.get(volumeId)?.track.referenceMs === null
     // Whoever is beside another copy now is measured later: this is no moment without one. But whether he works is seen.
@@ -392,6 +393,13 @@ class CopyGovernor implements CopyPace {
       const known = this.#clients.get(client.volumeId)
       if (known !== undefined && isNew(client)) known.track = withBaseline(known.track, since - stepMs)
     }
+  }
+
+  /** Whoever did nothing of late, for as long as it is looked at here, as another copy has seen: nobody waits for that twice. */
+  #wasIdle({ volumeId }: VolumeClient, now: number): boolean {
+    const track = this.#clients.get(volumeId)?.track
+    const seen = track === undefined ? null : observed(track, now - baselineMs)
+    return seen !== null && seen.ms >= idleMs && seen.requests === 0
   }
 
   #hasNeighbours(id: string, { places }: Entry): boolean {
