@@ -106,16 +106,18 @@ export class QmpClient {
     outOfBand = false,
     worthTrying,
   }: QmpConnectOptions): Promise<QmpClient> {
-    const end = performance.now() + timeoutMs
+    const began = performance.now()
+    const end = began + timeoutMs
     let last: unknown
-    for (let pause = 2; performance.now() < end; pause = Math.min(pause * 2, 50)) {
+    while (performance.now() < end) {
       try {
         return await QmpClient.#attempt(path, end - performance.now(), outOfBand)
       } catch (error) {
         last = error
         if (worthTrying && !worthTrying()) break
       }
-      await sleep(pause)
+      // In proportion: a socket is there for no more than an eighth of the time that it took to come before it is found.
+      await sleep(Math.min(Math.max(2, (performance.now() - began) / 8), 50))
     }
     throw new QmpTimeout(`No QMP monitor answers at ${path}.`, { cause: last })
   }
