@@ -7,8 +7,10 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { join } from 'node:path'
 import { test, type TestContext } from 'node:test'
 import { isDomainError, type FileAccess, type HolderStatus, type NbdAccess } from '@volant/contract'
+import { exportPaths } from '@volant/agent/storage/exports.ts'
 import { NbdClient } from '@volant/qemu/nbd-client.ts'
 import { identityOf, isAlive } from '@volant/qemu/process.ts'
+import { QmpClient } from '@volant/qemu/qmp.ts'
 import { createTlsAuthority, readClientTls } from '@volant/qemu/tls/authority.ts'
 import { openTwoPlaces } from './netns.ts'
 import { lostWrites } from './records.ts'
@@ -377,17 +379,30 @@ test('exports in standby that die or lose their record; what is stray goes', asy
   await target.ensureHolder(caller, { holderId: 'h', volumeId, serves: true, image: access })
   await assertServes(client, block('\0'), block('1'))
 
-  // The daemon was told, and both died before the record was on disk.
+  // The daemon was told to end it, and the agent died before the record was gone: it is given back to its client.
   next.detach()
+  const { qmpPath } = exportPaths(join(rig.folder, 'r'), exportId)
+  const qmp = await QmpClient.connect({ path: qmpPath })
+  const gone = qmp.waitFor('BLOCK_EXPORT_DELETED', () => true, 5000)
+  await qmp.execute('block-export-del', { id: 'x', mode: 'hard' })
+  await gone
+  qmp.close()
+  const again = rig.storageAgent(nodeOptions)
+  await again.adopt()
+  assert.deepEqual(await again.ensureExport(caller, exportId, image.ref, 'host1'), access)
+  await assertServes(client, block('1'), block('2'))
+
+  // The daemon was told, and both died before the record was on disk.
+  again.detach()
   rewrite(rig, `s1/exports/${exportId}.json`, (record) => ({ ...record, isStandby: true }))
   writeFileSync(join(rig.folder, `s1/exports/${exportId}.serves`), '')
-  const daemon = identityOf(await pidNow())
+  const daemon = identityOf(await pidNow(again))
   process.kill(daemon.pid, 'SIGKILL')
   await until('the daemon is dead', async () => !isAlive(daemon))
   const third = rig.storageAgent(nodeOptions)
   await third.adopt()
   assert.equal((await third.listExports())[0]?.isStandby, false, 'what was given stays given')
-  await assertServes(client, block('1'), block('2'))
+  await assertServes(client, block('2'), block('3'))
   await target.ensureNoHolder(caller, 'h')
   await third.ensureNoExport(caller, exportId)
   assert.deepEqual(readdirSync(join(rig.folder, 's1/exports')), [])

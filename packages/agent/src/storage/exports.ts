@@ -132,8 +132,11 @@ export class ImageExport {
   async #serveOn(): Promise<void> {
     const wasAlive = this.daemon.isAlive
     const qmp = await this.daemon.ensureRunning()
+    if (!wasAlive) return
     // A crash may have come between the record and what it says.
-    if (wasAlive && (await standsBy(qmp))) await this.#exchange(qmp, Promise.resolve())
+    if (await standsBy(qmp)) await this.#exchange(qmp, Promise.resolve())
+    // An agent that ended the export died before that was on record: its client waits for it.
+    else if (!(await isExported(qmp))) await this.daemon.replace(0)
   }
 
   async #leaveStandby(sizeBytes: number, fenced: Promise<void>): Promise<void> {
@@ -337,6 +340,11 @@ export class ImageExport {
 
 const standsBy = async (qmp: QmpClient): Promise<boolean> =>
   (await readGraph(qmp)).standsOn === daemonNames.standbyNode
+
+async function isExported(qmp: QmpClient): Promise<boolean> {
+  const found = (await qmp.execute('query-block-exports')) as { id: string; 'shutting-down': boolean }[]
+  return found.some((one) => one.id === daemonNames.export && !one['shutting-down'])
+}
 
 export const exportPaths = (runDir: string, exportId: string): DaemonPaths => ({
   qmpPath: join(runDir, `${shortName(exportId)}.eq`),
