@@ -222,7 +222,6 @@ function addControl(
       const shown = await ndo.controlMove(await moveIdOf(ndo, wish), control)
       print(options, shown, () => `move ${shown.id} of ${nameOf(shown)}: ${done}`)
     })
-  withPaceOptions(command)
   withCommonOptions(command, [`volant move ${name} flexvol_1`, `volant move ${name} 3f0c…`])
 }
 
@@ -284,6 +283,7 @@ export function addMove(program: Command): void {
         'A FlexVol that is called as one of the commands above is named CLUSTER/NAME.',
     )
     .action(move)
+  withPaceOptions(command)
   withCommonOptions(command, [
     'volant move cinder_flexvol_OSTK02 aggr2 --dry-run',
     'volant move cinder_flexvol_OSTK02 aggr2 --watch --rate 100M',
