@@ -56,7 +56,7 @@ export const livePoints: readonly HostPoint[] = [
   ]),
   point([
     'switching',
-    'the rest is being sent; the agent waits for a decision',
+    'the rest is being sent; the agent gives nothing up any more',
     'compute',
     'beginSwitchover',
     'after',

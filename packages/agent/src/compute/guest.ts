@@ -55,7 +55,10 @@ export class Guest {
     })
     const { migration, log, accelerator } = context
     const { clientTlsFolder, serverTlsFolder, dataAddress, machine } = migration
-    this.outgoing = new OutgoingMigration(this.#process, { serverId, log, machine, clientTlsFolder })
+    this.outgoing = new OutgoingMigration(this.#process, {
+      ...{ serverId, log, machine, clientTlsFolder },
+      resume: (connection) => this.#goOn(connection),
+    })
     const ends = { dataAddress, tlsHostname: machine, serverTlsFolder }
     this.incoming = new IncomingMigration(this.#process, { serverId, accelerator, ...ends })
   }
@@ -226,7 +229,7 @@ export class Guest {
   }
 
   ensureMigrationAbandoned(migrationId: string): Promise<void> {
-    return this.outgoing.abandon(migrationId, (connection) => this.#goOn(connection))
+    return this.outgoing.abandon(migrationId)
   }
 
   /** Continues a guest that stands still because of a migration, unless its user paused it. */

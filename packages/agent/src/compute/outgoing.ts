@@ -33,6 +33,8 @@ export interface OutgoingContext {
   /** Name in the certificates of this machine. */
   machine: string
   clientTlsFolder(): Promise<string>
+  /** Continues a guest that stands still because of its migration, unless its user paused it. */
+  resume(connection: Connection): Promise<void>
 }
 
 const phases: Record<string, MigrationPhase> = {
@@ -52,7 +54,10 @@ const phaseOf = (
   if (failure !== undefined) return 'failed'
   if (!begun) return 'copying'
   const phase = phases[status ?? 'none'] ?? 'copying'
-  return phase === 'pre-switchover' && switching ? 'switching' : phase
+  const standsStill = phase === 'pre-switchover' || phase === 'switching' || phase === 'completed'
+  // The rest may have been sent without a word: as long as nobody has said it, the agent may give it up.
+  if (standsStill && !switching) return 'pre-switchover'
+  return phase === 'pre-switchover' ? 'switching' : phase
 }
 
 /**
@@ -74,7 +79,7 @@ export class OutgoingMigration {
   readonly #changes = new Changes()
   #timer: NodeJS.Timeout | undefined
   #closed = false
-  /** The migration whose rest QEMU sends by this agent's word: it may come to nothing else meanwhile, and is not asked again. */
+  /** The migration whose rest QEMU sends by this agent's word: it may come to nothing else meanwhile, and is asked once. */
   #told: string | undefined
 
   constructor(process: GuestProcess, context: OutgoingContext) {
@@ -134,7 +139,7 @@ export class OutgoingMigration {
         `Server ${this.#context.serverId} is being migrated by ${request.migrationId} already.`,
       )
     }
-    await this.#cancel()
+    await this.#end()
   }
 
   async setLimits(migrationId: string, limits: Partial<MigrationLimits>): Promise<void> {
@@ -176,9 +181,6 @@ export class OutgoingMigration {
       this.#write({ failure: failureOf(info) + this.#advice(record) })
     }
     if (phase === 'pre-switchover') this.#arm()
-    // An agent that ended had told QEMU to go on, and had not written that down.
-    if ((phase === 'switching' || phase === 'completed') && !record.switching)
-      this.#write({ switching: true })
     const error = this.record?.failure
     const { ram } = info
     const downtimeMs = phase === 'completed' ? info.downtime : info['expected-downtime']
@@ -218,8 +220,41 @@ export class OutgoingMigration {
 
   /** QEMU told of a new status, or the process ended. */
   note(status: string | undefined): void {
-    if (status === 'pre-switchover' && this.record !== undefined) this.#arm()
+    if (status === 'pre-switchover' && this.record !== undefined) {
+      this.#arm()
+      // Whoever waits for the phase asks QEMU for it first: while it sends the rest it answers late.
+      setImmediate(() => void this.#sendRest())
+    }
     this.#changes.announce()
+  }
+
+  /**
+   * The rest of the memory is sent as soon as the guest stands still, whoever will decide: that gives access to nothing, and
+   * the guest can still go on here. Not of one that its user paused, which could not be migrated again before it ran.
+   */
+  async #sendRest(): Promise<void> {
+    const { record } = this
+    if (record === undefined || this.#process.record?.pausedByUser === true) return
+    const { migrationId } = record.request
+    if (this.#told === migrationId) return
+    this.#told = migrationId
+    const isWanted = (): boolean =>
+      this.record?.request.migrationId === migrationId && this.record.failure === undefined && !this.#closed
+    while (isWanted() && this.#process.identity() !== undefined) {
+      try {
+        const { qmp } = await this.#process.connect()
+        // One that is not at `pre-switchover` any more has failed, or goes on.
+        if (isWanted()) await goOn(qmp)
+        return
+      } catch (error) {
+        const { serverId, log } = this.#context
+        log.warn(
+          { serverId, migrationId, reason: messageOf(error) },
+          'QEMU could not be told to send the rest',
+        )
+      }
+      await sleep(giveUpPauseMs)
+    }
   }
 
   /** The guest stands still from now on: somebody has to go on with it soon. */
@@ -256,7 +291,7 @@ export class OutgoingMigration {
   async #giveUp(): Promise<void> {
     while (!this.#closed && this.record !== undefined && this.#process.identity() !== undefined) {
       try {
-        await this.#cancel()
+        await this.#end()
         return
       } catch (error) {
         const { serverId, log } = this.#context
@@ -267,6 +302,15 @@ export class OutgoingMigration {
       }
       await sleep(giveUpPauseMs)
     }
+  }
+
+  /** The guest goes on here, also where all of it was sent. */
+  async #end(): Promise<void> {
+    await this.#cancel()
+    const connection = await this.#process.connect()
+    await this.#context.resume(connection)
+    // The destination's QEMU announces itself when it has all, before it is told to go on.
+    await connection.qmp.execute('announce-self', announcement)
   }
 
   /** QEMU gives the migration up, where it works at it; then it continues the guest, where that ran. */
@@ -286,22 +330,22 @@ export class OutgoingMigration {
   }
 
   /**
-   * The rest is sent from now on. Answered when QEMU knows it, not when it is on disk: an agent that starts again finds it
-   * by QEMU's phase, or gives up a migration that nobody went on with, and the caller's way back finds that.
+   * The agent gives nothing up by itself from now on. That is on disk before the answer: QEMU's own status does not tell it to an
+   * agent that starts again, for the rest is sent without a word.
    */
   async beginSwitchover(migrationId: string): Promise<void> {
     this.#required(migrationId)
     const connection = await this.#process.connect().catch(() => undefined)
+    // From here to the record nothing comes between: either the timer has struck, or it strikes no more.
     const record = this.#required(migrationId)
     const begins = connection !== undefined && record.begun && record.failure === undefined
     if (begins) {
-      // Before QEMU is told: from now on the agent's own timer does nothing.
-      this.#process.writeBeside({ outgoing: { ...record, switching: true } })
+      if (!record.switching) this.#write({ switching: true })
       this.#disarm()
-      const goesOn = await goOn(connection.qmp).catch(() => false)
-      this.#changes.announce()
-      if (goesOn) {
+      if (this.#told === migrationId) return
+      if (await goOn(connection.qmp).catch(() => false)) {
         this.#told = migrationId
+        this.#changes.announce()
         return
       }
     }
@@ -336,19 +380,13 @@ export class OutgoingMigration {
     }
   }
 
-  /** Ends the migration in whatever phase; `resume` continues the guest. */
-  async abandon(migrationId: string, resume: (connection: Connection) => Promise<void>): Promise<void> {
+  /** Ends the migration in whatever phase; the guest goes on here. */
+  async abandon(migrationId: string): Promise<void> {
     const { record } = this
     if (record?.request.migrationId !== migrationId) return
     this.#disarm()
     if (record.failure === undefined) this.#write({ failure: 'it was abandoned' })
-    if (this.#process.identity() !== undefined) {
-      await this.#cancel()
-      const connection = await this.#process.connect()
-      await resume(connection)
-      // The destination's QEMU announces itself when it has all, before it is told to go on.
-      if (record.switching) await connection.qmp.execute('announce-self', announcement)
-    }
+    if (this.#process.identity() !== undefined) await this.#end()
     this.#process.write({}, 'outgoing')
     this.#changes.announce()
   }

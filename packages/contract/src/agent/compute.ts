@@ -114,11 +114,11 @@ export type MigrationPhase =
   /** The memory is copied while the guest runs. */
   | 'copying'
   /**
-   * The guest stands still, its writes are flushed, the rest is not sent yet: the moment for the fence. Without
+   * The guest stands still, its writes are flushed, the rest is being sent, or was: the moment for the fence. Without
    * `beginSwitchover` within 3 s the agent gives the migration up, and the guest goes on here.
    */
   | 'pre-switchover'
-  /** `beginSwitchover` was said: the rest is sent, and only the caller decides from now on. */
+  /** `beginSwitchover` was said: the rest is being sent, and only the caller decides from now on. */
   | 'switching'
   /**
    * Everything was sent. The guest stands still here. It need not have arrived: a destination that dies now leaves the
@@ -252,8 +252,8 @@ export interface ComputeAgent extends Inventoried {
     timeoutMs: number,
   ): Promise<MigrationStatus>
   /**
-   * Source, at `pre-switchover`: the rest of the memory is sent from now on (`migrate-continue`), and the agent gives nothing
-   * up by itself any more. Throws `conflict` where the migration was given up.
+   * Source, at `pre-switchover`: the agent gives nothing up by itself any more, which is on disk when it answers; the rest of the
+   * memory is sent, where it is not already. Throws `conflict` where the migration was given up.
    */
   beginSwitchover(caller: Caller, serverId: string, migrationId: string): Promise<void>
   /** Source, after `beginSwitchover`: waits until all of the memory is sent, `timeoutMs` at most. */

@@ -164,7 +164,7 @@ export async function switchOver(
   const from = ports.agents.compute(source)
   const to = ports.agents.compute(host)
   const watch = stopwatch(ports.monotonic)
-  // The rest of the memory is on its way, and the volumes change hands meanwhile. The one touches no volume, the other no
+  // The rest of the memory is on its way since the standstill, and the volumes change hands meanwhile. The one touches no volume, the other no
   // memory; the guest that has both stands still until it is told to go on.
   const beginning = watch.part('begin', begun(from.beginSwitchover(callerOf(op), serverId, op.id)))
   const send = async () => {
@@ -177,6 +177,8 @@ export async function switchOver(
   const arriving = to.awaitIncoming(serverId, op.id, continueWithinMs + arrivesWithinMs)
   // Each is waited for below; where one fails the others are left, for the way back ends the sending.
   for (const work of [sending, arriving]) work.catch(() => {})
+  // It prints nothing more there. Nice to have, so nothing fails or waits for it.
+  const console = from.consoleOutput(serverId).catch(() => undefined)
   // To its end, for the way back must find nobody at work at the volumes.
   const [, handed] = await Promise.allSettled([
     beginning,
@@ -185,8 +187,6 @@ export async function switchOver(
   // What the agent refuses says more than what came of it.
   await beginning
   if (handed.status === 'rejected') throw handed.reason
-  // It prints nothing more there. Nice to have, so nothing fails or waits for it.
-  const console = from.consoleOutput(serverId).catch(() => undefined)
   const sent = await Promise.race([sending, arriving.then(() => sending)])
   if (sent.status.phase !== 'completed') {
     throw endedEarly(
