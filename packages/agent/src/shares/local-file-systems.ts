@@ -52,7 +52,10 @@ const answerMs = 60_000
 /** What a machine's restart unmounted, and a supervisor that is missing. Milliseconds. */
 const lookMs = 5000
 
-/** The file systems of this machine's shares: block device, loop device, XFS, mount; and what is on record of each. */
+/**
+ * The file systems of this machine's shares: block device, loop device, XFS, mount; and what is on record of each. One
+ * class, over 400 lines: each way up and down is the same chain, link by link.
+ */
 export class LocalFileSystems implements FileSystems {
   readonly #node: string
   readonly #unmountMs: number

@@ -45,7 +45,8 @@ const longestStopMs = 5000
 
 /**
  * The NFS server of one SVM: an NFS-Ganesha and its bus, which outlive this process. It is found again by what was
- * written down, and started again at once when it dies: clients claim their locks and see a pause.
+ * written down, and started again at once when it dies: clients claim their locks and see a pause. One class, over 400
+ * lines: whatever is done follows from what the running server was told, which nobody else may know half of.
  */
 export class NfsServer {
   readonly spec: NfsServerSpec
