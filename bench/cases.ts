@@ -1,6 +1,7 @@
 /** Every measurement, in the order of a run: where the time does not suffice for all, the last ones are left out. */
 import type { BenchCase } from './bench-case.ts'
 import { api } from './cases/api.ts'
+import { cinder } from './cases/cinder.ts'
 import { copyMany } from './cases/copy-many.ts'
 import { copySparse } from './cases/copy-sparse.ts'
 import { copySpeed } from './cases/copy-speed.ts'
@@ -28,6 +29,8 @@ export interface Planned {
   /** What it takes on two idle cores, seconds: of a full run, and of a quick one. */
   seconds: number
   quickSeconds: number
+  /** Without it, a run does not have the case, however it is asked for. */
+  flag?: 'with-cinder'
 }
 
 const planned = (one: BenchCase, seconds: number, quickSeconds: number): Planned => ({
@@ -59,4 +62,5 @@ export const plan: Planned[] = [
   planned(shareCutover, 35, 30),
   planned(shareCreate, 30, 25),
   planned(shareMany, 40, 30),
+  { ...planned(cinder, 480, 240), flag: 'with-cinder' },
 ]
