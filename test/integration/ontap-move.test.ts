@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { aggregateUuid, openOntapRig, type OntapReply, type OntapRig } from './ontap-rig.ts'
 
 let rig: OntapRig
@@ -226,7 +227,12 @@ test('a job is paused, resumed and cancelled', async () => {
   const href = job._links.self.href
   const steer = (action: string) => rig.call('PATCH', `${href}?action=${action}`)
   assert.equal((await steer('pause')).status, 200)
-  assert.equal((await rig.call('GET', href)).body.state, 'paused')
+  // The answer says that the wish is on record; the operation follows between two steps.
+  for (const end = Date.now() + 30_000; ; await sleep(5)) {
+    const { state } = (await rig.call('GET', href)).body
+    if (state === 'paused') break
+    assert.ok(Date.now() < end, `the job is ${state}, not paused`)
+  }
   assert.equal((await steer('resume')).status, 200)
   assert.deepEqual(refusal(await steer('restart')), [400, '262197', 'action'])
   assert.equal((await steer('cancel')).status, 200)
