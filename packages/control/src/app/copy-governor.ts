@@ -44,7 +44,8 @@ const stepMs = 200
 
 /** How far a copy begins above its floor; and at which share of what the latest one between the same places had. */
 const [beginAtFloors, beginAtLately] = [8, 0.5]
-/** That is remembered for so long. Milliseconds. */
+/** What is kept of that at a look at which it has less; for how long it is remembered, milliseconds. */
+const latelyKept = 0.9
 const latelyMs = 10 * 60_000
 
 /** Of a mirror, in flight. With a MiB reading and writing take turns, which its client feels least. */
@@ -256,7 +257,10 @@ class CopyGovernor implements CopyPace {
     entry.copy = verdict.copy
     const { state } = verdict.told
     if (usedBps !== null && (state === 'under' || state === 'steady')) {
-      this.#lately.set(placesOf(entry), { at: now, bps: Math.min(usedBps, verdict.rateBps) })
+      const places = placesOf(entry)
+      // At its end a copy has little left to do.
+      const former = (this.#lately.get(places)?.bps ?? 0) * latelyKept
+      this.#lately.set(places, { at: now, bps: Math.max(former, Math.min(usedBps, verdict.rateBps)) })
     }
     for (const [volumeId, track] of verdict.clients) {
       const known = this.#clients.get(volumeId)

@@ -29,7 +29,7 @@ export interface ReferenceCheck {
   everyMs: number
 }
 
-const noCheck = (endedAt: number): ReferenceCheck => ({ since: null, endedAt, everyMs: 8000 })
+const noCheck = (endedAt: number): ReferenceCheck => ({ since: null, endedAt, everyMs: 4000 })
 
 export const newTrack = (): ClientTrack => ({
   snapshots: [],
@@ -52,6 +52,8 @@ const sureRequests = 400
 const leastSureness = 0.2
 /** Fewer in a second, none of them slow: it is idle. */
 const fewRequests = 5
+/** So many are enough to go by, however short the time. */
+const enoughRequests = 100
 /** Fewer in a single look are not looked at by themselves. */
 const fewLately = 80
 /** Of fewer nothing is concluded. */
@@ -118,7 +120,8 @@ export function feelingOf(track: ClientTrack, since: number, now: number, boundM
   if (second.requests < (fewRequests * second.ms) / windowMs && slow < 2) {
     return second.ms >= windowMs / 2 ? { is: 'idle', p99Ms } : { is: 'unsure', p99Ms }
   }
-  if (p99Ms === null || p99Ms >= boundMs || second.ms < windowMs / 2) return { is: 'unsure', p99Ms }
+  const isEnough = second.ms >= windowMs / 2 || second.requests >= enoughRequests
+  if (p99Ms === null || p99Ms >= boundMs || !isEnough) return { is: 'unsure', p99Ms }
   const lately = latest === null || latest.requests < fewLately ? null : p99Of(latest)
   const sureness = Math.min(1, Math.max(leastSureness, long.requests / sureRequests))
   return { is: 'under', p99Ms, latelyMs: lately ?? p99Ms, sureness }

@@ -28,6 +28,8 @@ export interface GovernorState {
   knee: Knee | null
   /** The first of the steps down since it is too much; null: it is not. */
   lowering: { fromBps: number; share: number } | null
+  /** What it had before it was lowered, where that may have been in vain. Bytes per second; 0: nothing. */
+  formerBps: number
   /** It was never too much yet: nothing is known of what there is to have. */
   isNew: boolean
   /** Since when nobody was there to be disturbed. Milliseconds; null: somebody is. */
@@ -54,6 +56,7 @@ export const newGovernor = (rateBps: number, now: number): GovernorState => ({
   changedAt: -Infinity,
   knee: null,
   lowering: null,
+  formerBps: 0,
   isNew: true,
   idleSince: null,
 })
@@ -80,15 +83,15 @@ export interface GovernorInput {
 /** What is aimed at, as a share of the bound: the room that noise needs. */
 const aim = 0.7
 /** So near its bound a client is over it half of the time, by less than chance explains: down a little, for each second. */
-const [brim, easing] = [0.9, 0.1]
+const [brim, easing] = [0.9, 0.05]
 /** The strongest and the weakest step down. */
 const [strongest, weakest] = [0.3, 0.85]
 /** What was on its way when the rate was changed is answered after so long. Milliseconds. */
 export const settleMs = 120
 /** The growth of the logarithm, for each second: at the most, for each unit of room, and near the knee. */
 const [growth, growthByRoom, growthAtKnee] = [1.4, 2.5, 0.06]
-/** By room, before it was ever too much: nothing is known yet, and a short copy is over soon. */
-const growthByRoomWhileNew = 4.2
+/** The same before it was ever too much: nothing is known yet, and a short copy is over soon. */
+const [growthWhileNew, growthByRoomWhileNew] = [2.8, 4.2]
 /** Where the knee begins and ends, as shares of it. */
 const [kneeFrom, kneeTo] = [0.7, 1.15]
 /** It is tried after so long, then after so many times that, and so on. Milliseconds. */
@@ -151,7 +154,7 @@ function triedOnceMore(state: GovernorState, { now, leastBps }: GovernorInput): 
   if (knee === null) return null
   const isThere = rateBps >= knee.bps * trialTo * 0.99
   // It is well where it was too much: that was something else.
-  if (isThere && knee.triedSince !== null) return { ...state, knee: null }
+  if (isThere && knee.triedSince !== null) return { ...state, knee: null, formerBps: 0 }
   if (knee.triedSince === null && knee.trialInMs > 0) return null
   return {
     ...state,
@@ -190,6 +193,11 @@ function lowered(state: GovernorState, input: GovernorInput, share: number): Gov
     changedAt: now,
     knee: kneeAt(from, state),
     lowering,
+    // Where a trial has shown that it is the copy's doing there is nothing to go back to.
+    formerBps:
+      state.knee !== null && state.knee.triedSince !== null
+        ? 0
+        : Math.max(state.formerBps, from === Infinity ? 0 : from),
     isNew: false,
   }
 }
@@ -222,12 +230,13 @@ export function reconsidered(
   const isOver = share > 1
   return {
     ...state,
-    rateBps: Math.max(leastBps, isOver ? fromBps * stepDown(share) : fromBps),
+    rateBps: Math.max(leastBps, isOver ? fromBps * stepDown(share) : Math.max(fromBps, state.formerBps)),
     at: now,
     changedAt: now,
     // That it is less at the floor has shown just now.
     knee: isOver ? shownAt(fromBps, Math.max(1, state.knee?.shown ?? 0)) : null,
     lowering: null,
+    formerBps: 0,
     idleSince: null,
   }
 }
@@ -244,8 +253,8 @@ function raised(
   if (share > brim) return Math.max(leastBps, now * Math.exp(-easing * seconds))
   if (room <= 0) return now
   const isAtKnee = knee !== null && now > knee.bps * kneeFrom && now < knee.bps * kneeTo
-  const byRoom = (isNew ? growthByRoomWhileNew : growthByRoom) * room
-  const perSecond = isAtKnee ? growthAtKnee : Math.min(growth, byRoom)
+  const [most, byRoom] = isNew ? [growthWhileNew, growthByRoomWhileNew] : [growth, growthByRoom]
+  const perSecond = isAtKnee ? growthAtKnee : Math.min(most, byRoom * room)
   const next = now * Math.exp(perSecond * seconds)
   // Up to the knee's beginning in one stride, and not through it.
   const stopped =

@@ -120,7 +120,10 @@ export function paced(before: PacedCopy, input: PaceInput): PaceVerdict {
       rateBps: lowering?.fromBps ?? Math.min(rateBps, input.usedBps === null ? rateBps : input.usedBps * 1.1),
       p99Ms: lowering === null ? (worst.feeling.p99Ms ?? 0) : lowering.share * worst.boundMs,
     }
-    clients.set(worst.client, withCheck(clients.get(worst.client) ?? worst.track, now))
+    // Where it was at its floor already, what was felt since then is what is asked for.
+    const wasThere = rateBps <= leastBps * nearFloor && !hasOthers(input)
+    const since = wasThere ? Math.max(copy.governor.changedAt, now - longestMeasureMs) : now
+    clients.set(worst.client, withCheck(clients.get(worst.client) ?? worst.track, Math.max(since, 0)))
     return atFloor({ ...copy, checking }, clients, input)
   }
   const told = stillTold(tell(worst), before.told)
@@ -139,7 +142,7 @@ function isDoubtful(
   if (feeling.p99Ms === null || track.referenceMs === null) return false
   if (isCheckDue(track, now) && feeling.is !== 'idle' && feeling.p99Ms > track.referenceMs) return true
   if (feeling.is !== 'over' || !mayCheck(track, now)) return false
-  if (rateBps <= leastBps) return true
+  if (rateBps <= leastBps * nearFloor) return true
   // A step down is meant to be enough.
   return lowering !== null && rateBps <= lowering.fromBps * lessRate
 }
@@ -150,10 +153,10 @@ function checked(
   clients: Map<string, ClientTrack>,
   input: PaceInput,
 ): PaceVerdict | PacedCopy {
-  const { now, pace, leastBps, fairBps } = input
+  const { now, pace, leastBps } = input
   if (pace.kind !== 'times') return { ...before, checking: null }
   // Whoever shares the disk is at its floor not before its own next look.
-  const others = fairBps === undefined || fairBps === null ? 0 : laggingMs
+  const others = hasOthers(input) ? laggingMs : 0
   let isGoing: string | null = null
   for (const [client, track] of clients) {
     const { since } = track.check
@@ -190,6 +193,8 @@ function atFloor(copy: PacedCopy, clients: Map<string, ClientTrack>, input: Pace
   const governor = { ...copy.governor, rateBps: leastBps, at: now }
   return { copy: { ...copy, governor, told }, clients, rateBps: leastBps, told }
 }
+
+const hasOthers = ({ fairBps }: PaceInput): boolean => fairBps !== undefined && fairBps !== null
 
 interface FeltClient {
   client: string

@@ -11,16 +11,20 @@ import { leastReferenceMs, observed, p99Of, type ClientTrack } from './client-la
 const [longestMs, shortestMs] = [32_000, 4000]
 /** And at the most, where the client waits for more by itself than before: that may be over. Milliseconds. */
 const raisedMs = 8000
+/** And at the least, where something gives cause. Milliseconds. */
+const distanceMs = 2000
 /** How long one takes: at the least, and at the most. Milliseconds. */
 const [leastMs, mostMs] = [350, 1500]
 /** So many requests are enough; of fewer than the second nothing is concluded. */
 const [enough, fewest] = [250, 50]
 /** A difference by less than this factor may be chance. */
 const marked = 1.5
+/** Of bursts such a short window has too few or too many: more than so much is not believed at once. */
+const leap = 8
 
-/** A check costs the copy its time, so one that something gives cause for keeps a distance as well: half of the usual one. */
+/** A check costs the copy its time, so one that something gives cause for keeps a distance as well. */
 export const mayCheck = ({ check }: ClientTrack, now: number): boolean =>
-  check.since === null && now - check.endedAt >= check.everyMs / 2
+  check.since === null && now - check.endedAt >= distanceMs
 
 /** Without any cause: what was taken as the client's own may have become less since. */
 export const isCheckDue = ({ check, referenceMs, baselineMs }: ClientTrack, now: number): boolean => {
@@ -44,7 +48,7 @@ export function concluded(track: ClientTrack, from: number, now: number): Client
   const { check, referenceMs } = track
   const over = { since: null, endedAt: now }
   // Whoever began it did not look for long: nobody knows how fast copies went meanwhile.
-  const isLate = elapsed > mostMs * 2
+  const isLate = elapsed > mostMs * 4
   const p99Ms = seen === null || isLate || requests < fewest ? null : p99Of(seen)
   if (p99Ms === null || referenceMs === null) {
     return { ...track, check: { ...over, everyMs: Math.min(longestMs, check.everyMs * 2) } }
@@ -55,7 +59,10 @@ export function concluded(track: ClientTrack, from: number, now: number): Client
     ...track,
     // Of some hundred requests a 99th percentile is known within a third or so: what may be chance counts half. So does
     // what is less: bursts that the client has by itself are not in each of these short windows.
-    referenceMs: factor > marked ? p99Ms : Math.sqrt(p99Ms * referenceMs),
+    referenceMs:
+      factor > marked
+        ? Math.min(p99Ms, leap * Math.max(referenceMs, leastReferenceMs))
+        : Math.sqrt(p99Ms * referenceMs),
     check: { ...over, everyMs: isMarked ? shortestMs : Math.min(longestMs, check.everyMs * 2) },
   }
 }
