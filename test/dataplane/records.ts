@@ -11,8 +11,6 @@ export interface WriterOptions {
   lanes: number
   /** 0: as fast as it goes. */
   perSecond: number
-  /** Pause after a failed attempt to connect; QEMU's is a second. */
-  reconnectMs?: number
 }
 
 export interface WriterResult {

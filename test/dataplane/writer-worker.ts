@@ -10,7 +10,7 @@ import type { WriterOptions, WriterResult } from './records.ts'
  * QEMU's NBD client does: at once, and a second after each attempt that failed.
  */
 const options = workerData as WriterOptions
-const { address, exportName, sizeBytes, lanes, perSecond, reconnectMs = 1000 } = options
+const { address, exportName, sizeBytes, lanes, perSecond } = options
 const blocks = Math.floor(sizeBytes / blockBytes)
 const acked = new Map<number, number>()
 const inFlight = new Map<number, number>()
@@ -28,7 +28,7 @@ function connection(): Promise<NbdClient> {
         return connected
       } catch (error) {
         if (!running) throw error
-        await sleep(reconnectMs)
+        await sleep(1000)
       }
     }
   })()

@@ -54,8 +54,6 @@ export interface HostRigOptions {
   program?: string
   /** Further lines of the configuration. */
   config?: string
-  /** Further keys of each compute host, such as `availability_zone: a`. */
-  hostConfig?: (name: string) => string
 }
 
 export async function openHostRig(options: HostRigOptions): Promise<HostRig> {
@@ -128,15 +126,12 @@ clusters:
         aggregates: [{ name: aggr1, path: ${aggregate} }]
     flexvols: [{ name: cinder_flexvol_OSTK02, lif: ${storage.data}, node: lma-01, aggregate: aggr1 }]
 compute_hosts:
-${hosts.map((host) => `  - { ${hostKeys(host)}${hostMore(options, host)} }`).join('\n')}
+${hosts.map((host) => `  - { ${hostKeys(host)} }`).join('\n')}
 migration: { retention: 1s }
 ${options.config ?? ''}`
 
 const hostKeys = ({ name, data, control }: Place): string =>
   `name: ${name}, machine: ${name}, data_address: ${data}, agent: "https://${control}:${agentPort}", vcpus: 64, memory: 4GiB`
-
-const hostMore = ({ hostConfig }: HostRigOptions, { name }: Place): string =>
-  hostConfig === undefined ? '' : `, ${hostConfig(name)}`
 
 function machineAt(place: Place, agentName: string, folder: string, plane: () => Plane | undefined): Machine {
   const own = join(folder, place.name)

@@ -34,14 +34,16 @@ type CopyMethods = Pick<
 
 const absent: ImageCopyStatus = { phase: 'absent', doneBytes: 0, totalBytes: 0, rate: 0 }
 
-/** Clones, and copies that are done after `looks` looks at their status. */
+/** So many looks at its status, and a copy is done. */
+const looksOfCopy = 3
+
+/** Clones, and copies. */
 export function simulatedImageCopies(node: {
   guard: FenceGuard
   images: ReadonlyMap<string, SimulatedImage>
   openImages: ReadonlySet<string>
   aggregate: (name: string) => AggregateInfo
   create: (ref: ImageRef, sizeBytes: number) => SimulatedImage
-  looks: number
   onExported?: (target: string, from: SimulatedImage) => void
 }): { methods: CopyMethods & SimulatedImageCopies; isCopied: (imageId: string) => boolean } {
   const { guard, images } = node
@@ -134,9 +136,9 @@ export function simulatedImageCopies(node: {
       if (!copy) return absent
       if (copy.phase === 'copying') {
         copy.looks += 1
-        if (copy.looks >= node.looks) finish(copy)
-        copy.phase = copy.looks < node.looks ? 'copying' : 'done'
-        copy.doneBytes = Math.floor((copy.totalBytes * Math.min(copy.looks, node.looks)) / node.looks)
+        if (copy.looks >= looksOfCopy) finish(copy)
+        copy.phase = copy.looks < looksOfCopy ? 'copying' : 'done'
+        copy.doneBytes = Math.floor((copy.totalBytes * Math.min(copy.looks, looksOfCopy)) / looksOfCopy)
       }
       const { phase, doneBytes, totalBytes, rate, error } = copy
       return { phase, doneBytes, totalBytes, rate, ...(error === undefined ? {} : { error }) }

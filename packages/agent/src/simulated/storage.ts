@@ -52,12 +52,8 @@ export interface SimulatedStorageOptions {
   node?: string
   /** `reflink`: true where absent. */
   aggregates?: { name: string; totalBytes: number; reflink?: boolean }[]
-  /** Looks at its status until a copy is done; 3 where absent. */
-  copyLooks?: number
   /** A copy to an image on another node is done, e.g. to give that node's image the content. */
   onExported?: (imageId: string, from: SimulatedImage) => void
-  /** Prefix of the paths that `fileAccess` gives; nothing is created there. */
-  rootPath?: string
 }
 
 /** A storage node in memory, for tests of what calls one. Images have no bytes, exports no process. */
@@ -68,7 +64,7 @@ export function createSimulatedStorageAgent(
   const configured = options.aggregates ?? [{ name: 'aggr1', totalBytes: 2 ** 40 }]
   const aggregates = new Map(
     configured.map(({ name, totalBytes, reflink = true }): [string, SimulatedAggregate] => {
-      const path = `${options.rootPath ?? '/simulated'}/${node}/${name}`
+      const path = `/simulated/${node}/${name}`
       return [name, { name, path, filesystem: 'folder', reflink, totalBytes }]
     }),
   )
@@ -196,7 +192,6 @@ export function createSimulatedStorageAgent(
     openImages,
     aggregate: aggregateOf,
     create,
-    looks: options.copyLooks ?? 3,
     ...(options.onExported === undefined ? {} : { onExported: options.onExported }),
   })
   const agent: StorageAgent & SimulatedStorage = {
@@ -299,7 +294,7 @@ export function createSimulatedStorageAgent(
     },
     async fileAccess(ref) {
       const { imageId, sizeBytes } = existing(ref.imageId)
-      const path = `${options.rootPath ?? '/simulated'}/${node}/${ref.aggregate}/${ref.flexvol}/${imageId}`
+      const path = `/simulated/${node}/${ref.aggregate}/${ref.flexvol}/${imageId}`
       return { kind: 'file', imageId, path, sizeBytes }
     },
     async ensureImageReadOnly(caller, ref, readOnly) {
