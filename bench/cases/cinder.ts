@@ -3,7 +3,14 @@ import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { row, spreadOf, type BenchCase, type BenchContext, type Measured, type Row } from '../bench-case.ts'
 import { median, quantile, ratios } from '../measure.ts'
-import { migrateInCinder, poolName, startCinder, type Cinder, type CinderWay } from '../rig/cinder/cinder.ts'
+import {
+  longestCopyMs,
+  migrateInCinder,
+  poolName,
+  startCinder,
+  type Cinder,
+  type CinderWay,
+} from '../rig/cinder/cinder.ts'
 import { insertCinderVolumes } from '../rig/cinder/volume-rows.ts'
 import { serve } from '../rig/control-plane.ts'
 import { compete, contestCharts, faster, titles } from '../rig/copy-contest.ts'
@@ -225,7 +232,12 @@ async function measureCopies(peer: Cinder, apiFound: Row[], context: BenchContex
       omissions,
     })
     return report(
-      await compete({ ways, omissions, close: async () => {} }, roundsOf(context), context, report),
+      await compete(
+        { ways, omissions, longestMs: longestCopyMs + 5000, close: async () => {} },
+        roundsOf(context),
+        context,
+        report,
+      ),
     )
   } finally {
     await plane.close()
