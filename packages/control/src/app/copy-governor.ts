@@ -127,7 +127,7 @@ class CopyGovernor implements CopyPace {
     const lately = this.#lately.get(placesOf(entry))?.bps ?? 0
     const startBps = isBusy ? Math.max(settings.floorBps * beginAtFloors, lately * beginAtLately) : Infinity
     entry.copy = newPacedCopy(startBps, monotonic())
-    return startBps === Infinity ? bound : least(startBps, bound)
+    return startBps === Infinity ? bound : least(Math.round(startBps), bound)
   }
 
   inFlightBytes(copy: CopyToPace): number | undefined {
