@@ -33,10 +33,7 @@ test('a start that hangs is cancelled and undone; then the state is set', async 
   await rig.call('POST', `/servers/${id}/action`, { body: { 'os-start': null } })
   await held.come
   const answer = reset(id, 'error')
-  await rig.until('the operation is being cancelled', async () => {
-    const runs = await rig.world.db.selectFrom('operations').select('state').execute()
-    return runs.some(({ state }) => state === 'cancelling')
-  })
+  await rig.untilCancelling()
   assert.equal((await show(id))['OS-EXT-STS:task_state'], 'powering-on', 'the row is not edited meanwhile')
   held.open()
   assert.equal((await answer).status, 202)

@@ -297,6 +297,8 @@ test('a server is deleted on its way: it comes back first, and then all of it is
   assert.equal((await show(id)).status, 'RESIZE')
   assert.equal((await rig.call('DELETE', `/servers/${id}`)).status, 204)
   await rig.until('deleting', async () => (await show(id))['OS-EXT-STS:task_state'] === 'deleting')
+  // Released before, the migration would come to its end, and the deletion confirm it.
+  await rig.untilCancelling()
   release()
   await rig.until('gone', async () => (await rig.call('GET', `/servers/${id}`)).status === 404)
   for (const volume of volumes) {

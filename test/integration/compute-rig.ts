@@ -75,6 +75,8 @@ export interface ComputeRig {
   settle(id: string, status: string): Promise<Record<string, unknown> | undefined>
   volume(fields?: Record<string, unknown>): Promise<string>
   until(what: string, test: () => Promise<boolean> | boolean): Promise<void>
+  /** Waits until an operation has been told to cancel: what a user sees of that may come before. */
+  untilCancelling(): Promise<void>
   /** What is done with volumes after a start. */
   recover(): Promise<unknown>
   stop(): Promise<void>
@@ -199,6 +201,11 @@ export async function openComputeRig(
     call,
     settle,
     until,
+    untilCancelling: () =>
+      until('an operation is being cancelled', async () => {
+        const runs = await world.db.selectFrom('operations').select('state').execute()
+        return runs.some(({ state }) => state === 'cancelling')
+      }),
     recover: () => volumes.recover(),
     async boot(fields = {}, as = 'member') {
       const body = {
