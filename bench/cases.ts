@@ -54,7 +54,7 @@ export const plan: Planned[] = [
   planned(durableStep, 10, 5),
   planned(journal, 20, 10),
   planned(liveMigration, 40, 30),
-  planned(hostDrain, 180, 60),
+  planned(hostDrain, 320, 110),
   planned(fence, 30, 25),
   planned(moveFlexVol, 90, 40),
   planned(snapshots, 45, 30),
