@@ -17,9 +17,13 @@ const isGone = (pid: number): boolean => {
 test('a service is ended with what it has forked, also where it has ended itself', async () => {
   const folder = mkdtempSync(join(tmpdir(), 'service-'))
   try {
-    for (const rest of ['wait', 'exit 0']) {
-      const service = startService(folder, 'forks', ['sh', '-c', `sleep 300 & echo "forked $!"; ${rest}`])
-      await answers('forks', service, async () => service.printed().includes('forked'), 20)
+    // Each prints to a file of its own: the other's words would be taken for its own.
+    for (const [name, rest] of [
+      ['stays', 'wait'],
+      ['ends', 'exit 0'],
+    ] as const) {
+      const service = startService(folder, name, ['sh', '-c', `sleep 300 & echo "forked $!"; ${rest}`])
+      await answers(name, service, async () => /forked \d+\n/.test(service.printed()), 20)
       const forked = Number(/(\d+)\s*$/.exec(service.printed())?.[1])
       if (rest !== 'wait') for (let i = 0; i < 500 && service.runs(); i += 1) await sleep(20)
       assert.equal(service.runs(), rest === 'wait')
