@@ -260,6 +260,11 @@ test('what a stop of the control plane left of a migration gets its end at the n
   const { id } = await bootFromVolume()
   await act(id, { resize: { flavorRef: '2' } })
   await rig.settle(id, 'VERIFY_RESIZE')
+  // Its operation ends a moment after that, and until then it is not left.
+  await rig.until('the operations have ended', async () => {
+    const runs = await rig.world.db.selectFrom('operations').select('ended_at').execute()
+    return runs.every((run) => run.ended_at !== null)
+  })
   const records = serverMigrationRecords(rig.world.db)
   const [finished] = await records.list({})
   if (finished === undefined) throw new Error('no migration')
