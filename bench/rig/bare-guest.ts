@@ -155,6 +155,7 @@ export async function specOf(
 export const pathsIn = (folder: string, count: number): GuestPaths => ({
   folder,
   record: join(folder, 'r'),
+  switching: join(folder, 'switching'),
   console: join(folder, `console-${count}`),
   qemuLog: join(folder, 'log'),
   rootDisk: join(folder, 'root'),

@@ -18,7 +18,7 @@ import type { Log } from '../daemon/log.ts'
 import { createSerial } from '../daemon/serial.ts'
 import type { AcceleratorVerdict } from './accelerator.ts'
 import { qemuArguments, qmpChardev } from './command-line.ts'
-import { readGuestRecord, writeGuestRecord } from './guest-record.ts'
+import { markSwitching, readGuestRecord, unmarkSwitching, writeGuestRecord } from './guest-record.ts'
 import type { GuestRecord, IncomingRecord } from './guest-record.ts'
 import { watchGuest } from './monitor.ts'
 import type { GuestMonitor } from './monitor.ts'
@@ -104,7 +104,7 @@ export class GuestProcess {
     this.#serverId = serverId
     this.#events = events
     this.paths = guestPaths(context.stateDir, context.runDir, serverId)
-    this.#record = readGuestRecord(this.paths.record)
+    this.#record = readGuestRecord(this.paths)
   }
 
   get record(): GuestRecord | undefined {
@@ -122,10 +122,18 @@ export class GuestProcess {
     return found
   }
 
+  /** Whether it was its end that a call to it failed by: its monitor's connection ends before the process is gone. */
+  async hasEndedBy(error: unknown): Promise<boolean> {
+    const identity = this.identity()
+    if (identity === undefined) return true
+    return error instanceof QmpClosed && waitUntilGone(identity, deathTimeoutMs)
+  }
+
   /** Durably; `without` are parts that end. */
   write(change: Partial<GuestRecord>, ...without: ('incoming' | 'outgoing')[]): void {
     if (this.#record === undefined) return
     this.#save(changed(this.#record, change, without))
+    if (without.includes('outgoing')) unmarkSwitching(this.paths)
   }
 
   /**
@@ -148,10 +156,24 @@ export class GuestProcess {
       })
   }
 
+  /** Its outgoing migration switches over, which every agent knows at once, or does not after all. */
+  setSwitching(switching: boolean): void {
+    const outgoing = this.#record?.outgoing
+    if (this.#record === undefined || outgoing === undefined) return
+    const record = { ...this.#record, outgoing: { ...outgoing, switching } }
+    if (switching) {
+      markSwitching(this.paths, outgoing.request.migrationId)
+      this.#record = record
+    } else {
+      this.#save(record)
+      unmarkSwitching(this.paths)
+    }
+  }
+
   #save(record: GuestRecord): void {
     this.#writes += 1
     this.#record = record
-    writeGuestRecord(this.paths.record, record)
+    writeGuestRecord(this.paths, record)
   }
 
   /** Runs with no other change of the run state (pause, continue) beside it. */

@@ -1,8 +1,9 @@
-import { readdirSync } from 'node:fs'
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import type { GuestHardware, GuestSpec, OutgoingRequest } from '@volant/contract'
 import { readJson, writeJsonDurably } from '@volant/qemu'
 import type { ProcessIdentity } from '@volant/qemu'
 import { guestsFolder } from './names.ts'
+import type { GuestPaths } from './names.ts'
 
 /** A guest that comes from another host, until `ensureArrived`. */
 export interface IncomingRecord {
@@ -50,10 +51,37 @@ export interface GuestRecord {
   tapSalt?: string
 }
 
-export const readGuestRecord = (path: string): GuestRecord | undefined =>
-  readJson(path) as GuestRecord | undefined
+type RecordPaths = Pick<GuestPaths, 'record' | 'switching'>
 
-export const writeGuestRecord = (path: string, record: GuestRecord): void => writeJsonDurably(path, record)
+export const readGuestRecord = ({ record: path, switching }: RecordPaths): GuestRecord | undefined => {
+  const record = readJson(path) as GuestRecord | undefined
+  const { outgoing } = record ?? {}
+  if (record === undefined || outgoing === undefined) return record
+  const isMarked = readMark(switching) === outgoing.request.migrationId
+  return isMarked ? { ...record, outgoing: { ...outgoing, switching: true } } : record
+}
+
+export const writeGuestRecord = ({ record: path }: RecordPaths, record: GuestRecord): void =>
+  writeJsonDurably(path, record)
+
+/**
+ * That this migration switches over, for whoever reads the record before that says so: the guest stands still meanwhile, and a
+ * disk may be slow. Not durable, and need not be: it is for the agent that comes after one that died, and a machine that
+ * crashes takes the guest with it. Of a migration that has ended it says nothing.
+ */
+export const markSwitching = ({ switching }: RecordPaths, migrationId: string): void =>
+  writeFileSync(switching, migrationId, { mode: 0o600 })
+
+export const unmarkSwitching = ({ switching }: RecordPaths): void => rmSync(switching, { force: true })
+
+function readMark(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8')
+  } catch (error) {
+    if ((error as NodeJS.ErrnoException).code === 'ENOENT') return undefined
+    throw error
+  }
+}
 
 /** Ids of the servers that have a folder on this host. */
 export const listServerIds = (stateDir: string): string[] => {

@@ -16,6 +16,7 @@ import { pluggedIn, plugIn, resizeDisk, unplug } from './disks.ts'
 import { GuestProcess } from './guest-process.ts'
 import type { Connection, GuestContext } from './guest-process.ts'
 import type { GuestRecord } from './guest-record.ts'
+import type { RunState } from './monitor.ts'
 import { isSafelyCopied } from './command-line.ts'
 import { DiskLatencies } from './disk-latency.ts'
 import { hardwareOf, memoryBytesOf } from './hardware.ts'
@@ -207,7 +208,9 @@ export class Guest {
   }
 
   async ensureArrived(migrationId: string, paused: boolean, earlierConsole?: string): Promise<void> {
-    await this.incoming.arrive(migrationId, paused, earlierConsole, (connection) => this.#goOn(connection))
+    await this.incoming.arrive(migrationId, paused, earlierConsole, (connection, runState) =>
+      this.#goOn(connection, runState),
+    )
   }
 
   async ensureNoIncoming(migrationId: string): Promise<void> {
@@ -233,9 +236,9 @@ export class Guest {
   }
 
   /** Continues a guest that stands still because of a migration, unless its user paused it. */
-  async #goOn({ qmp, monitor }: Connection): Promise<void> {
+  async #goOn({ qmp, monitor }: Connection, known?: RunState): Promise<void> {
     await this.#process.exclusively(async () => {
-      let state = await monitor.runState()
+      let state = known ?? (await monitor.runState())
       const end = performance.now() + settleTimeoutMs
       while (state === 'finish-migrate' && performance.now() < end) {
         await sleep(20)

@@ -7,6 +7,7 @@ import { clientDistinguishedName } from '@volant/qemu/tls/authority.ts'
 import { Changes } from './changes.ts'
 import { tailOfConsole } from './console-log.ts'
 import type { Connection, GuestProcess } from './guest-process.ts'
+import type { RunState } from './monitor.ts'
 import { diskNames } from './names.ts'
 import { announcement } from './outgoing.ts'
 
@@ -32,6 +33,8 @@ export class IncomingMigration {
   readonly #process: GuestProcess
   readonly #context: IncomingContext
   readonly #changes = new Changes()
+  /** All of it is here; nobody but this agent tells it to go on, so its run state stays what it is. */
+  #arrived: { migrationId: string; connection: Connection; runState: Promise<RunState> } | undefined
 
   constructor(process: GuestProcess, context: IncomingContext) {
     this.#process = process
@@ -113,18 +116,29 @@ export class IncomingMigration {
     }
     if (record?.incoming?.migrationId !== migrationId) return { migrationId, phase: 'absent' }
     if (this.#process.identity() === undefined) return this.#ended(migrationId)
+    if (this.#arrivedBy(migrationId) !== undefined) return { migrationId, phase: 'arrived' }
     let info: MigrationInfo
+    let connection: Connection
     try {
-      const { qmp } = await this.#process.connect()
-      info = await queryMigration(qmp)
+      connection = await this.#process.connect()
+      info = await queryMigration(connection.qmp)
     } catch (error) {
-      if (this.#process.identity() !== undefined) throw error
-      return this.#ended(migrationId)
+      if (await this.#process.hasEndedBy(error)) return this.#ended(migrationId)
+      throw error
     }
     // Meanwhile it may have become a guest like any other, or have been removed.
     if (this.expected !== migrationId) return this.status(migrationId)
-    if (info.status === 'completed') return { migrationId, phase: 'arrived' }
-    return { migrationId, phase: 'waiting' }
+    if (info.status !== 'completed') return { migrationId, phase: 'waiting' }
+    // Asked for now: when the guest is told to go on it stands still, and whoever does so would wait for the answer.
+    const runState = connection.monitor.runState()
+    runState.catch(() => {}) // asked for again where it is needed
+    this.#arrived = { migrationId, connection, runState }
+    return { migrationId, phase: 'arrived' }
+  }
+
+  #arrivedBy(migrationId: string) {
+    const arrived = this.#arrived
+    return arrived?.migrationId === migrationId && arrived.connection.qmp.isOpen ? arrived : undefined
   }
 
   #ended(migrationId: string): IncomingStatus {
@@ -153,7 +167,7 @@ export class IncomingMigration {
     migrationId: string,
     paused: boolean,
     earlierConsole: string | undefined,
-    resume: (connection: Connection) => Promise<void>,
+    resume: (connection: Connection, runState?: RunState) => Promise<void>,
   ): Promise<void> {
     const { serverId } = this.#context
     const { phase, error } = await this.status(migrationId)
@@ -175,7 +189,9 @@ export class IncomingMigration {
       this.#process.writeBeside(arrived, 'incoming')
       this.#changes.announce()
     } else this.#process.write({})
-    await resume(connection)
+    const arrived = phase === 'arrived' ? this.#arrivedBy(migrationId) : undefined
+    this.#arrived = undefined
+    await resume(connection, await arrived?.runState.catch(() => undefined))
     // QEMU takes it when it comes to it; the guest goes on already.
     if (phase === 'arrived') void connection.qmp.execute('announce-self', announcement).catch(() => {})
   }

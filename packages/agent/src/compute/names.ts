@@ -7,6 +7,8 @@ import { requireSafeId, shortName } from '../daemon/names.ts'
 export interface GuestPaths {
   folder: string
   record: string
+  /** Beside the record; see `markSwitching`. */
+  switching: string
   /** The serial console's log; only ever appended to. */
   console: string
   /** What QEMU itself prints. */
@@ -32,6 +34,7 @@ export const guestPaths = (stateDir: string, runDir: string, serverId: string): 
   return {
     folder,
     record: join(folder, 'guest.json'),
+    switching: join(folder, 'switching'),
     console: join(folder, 'console.log'),
     qemuLog: join(folder, 'qemu.log'),
     rootDisk: join(folder, 'root.raw'),

@@ -104,6 +104,11 @@ export class OutgoingMigration {
     this.#changes.announce()
   }
 
+  #setSwitching(switching: boolean): void {
+    this.#process.setSwitching(switching)
+    this.#changes.announce()
+  }
+
   /** The guest runs, and nothing else migrates it. */
   async begin({ qmp }: Connection, request: OutgoingRequest): Promise<void> {
     const { migrationId, to, limits, channels } = request
@@ -170,7 +175,7 @@ export class OutgoingMigration {
       const { qmp } = await this.#process.connect()
       info = await querySourceMigration(qmp)
     } catch (error) {
-      if (this.#process.identity() !== undefined) throw silent(this.#context.serverId, error)
+      if (!(await this.#process.hasEndedBy(error))) throw silent(this.#context.serverId, error)
       this.#process.noteDeath()
       return { ...base, phase: 'failed', error: this.#process.record?.reason ?? 'the QEMU process ended' }
     }
@@ -277,7 +282,7 @@ export class OutgoingMigration {
     const { serverId, log } = this.#context
     const { record } = this
     // On disk: an agent that took over meanwhile may have been told to go on.
-    const onDisk = readGuestRecord(this.#process.paths.record)?.outgoing
+    const onDisk = readGuestRecord(this.#process.paths)?.outgoing
     if (record?.request.migrationId !== migrationId || onDisk?.request.migrationId !== migrationId) return
     if (record.switching || onDisk.switching || record.failure !== undefined || this.#closed) return
     const failure = `nobody went on with it within ${switchoverPatienceMs / 1000} s of the guest's standstill`
@@ -330,17 +335,17 @@ export class OutgoingMigration {
   }
 
   /**
-   * The agent gives nothing up by itself from now on. That is on disk before the answer: QEMU's own status does not tell it to an
-   * agent that starts again, for the rest is sent without a word.
+   * The agent gives nothing up by itself from now on, nor does one that comes after it: QEMU's own status does not tell that, for the
+   * rest is sent without a word.
    */
   async beginSwitchover(migrationId: string): Promise<void> {
     this.#required(migrationId)
     const connection = await this.#process.connect().catch(() => undefined)
-    // From here to the record nothing comes between: either the timer has struck, or it strikes no more.
+    // From here to the mark nothing comes between: either the timer has struck, or it strikes no more.
     const record = this.#required(migrationId)
     const begins = connection !== undefined && record.begun && record.failure === undefined
     if (begins) {
-      if (!record.switching) this.#write({ switching: true })
+      if (!record.switching) this.#setSwitching(true)
       this.#disarm()
       if (this.#told === migrationId) return
       if (await goOn(connection.qmp).catch(() => false)) {
@@ -351,7 +356,7 @@ export class OutgoingMigration {
     }
     const { phase, error } = await this.status(migrationId)
     if (phase === 'switching' || phase === 'completed') return
-    if (begins && !record.switching) this.#write({ switching: false })
+    if (begins && !record.switching) this.#setSwitching(false)
     const why = error === undefined ? '' : `: ${error}`
     throw new DomainError('conflict', `Migration ${migrationId} cannot switch over, it is ${phase}${why}.`)
   }

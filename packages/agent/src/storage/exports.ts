@@ -57,6 +57,8 @@ export interface ExportContext {
   log: Log
 }
 
+/** Until the record says what the mark beside it says: the disk is left to those whom a guest waits for. */
+const recordAfterMs = 1000
 /** Bound for the daemon's own word that its export is gone; after it the daemon is killed. */
 const fenceTimeoutMs = 2000
 const isOurs = (event: QmpEvent): boolean => event.data['id'] === daemonNames.export
@@ -161,7 +163,7 @@ export class ImageExport {
       if (!(await this.#isBackInStandby(qmp))) await this.daemon.replace(0)
       throw error
     }
-    void this.#saveMarked()
+    setTimeout(() => void this.#saveMarked(), recordAfterMs).unref()
   }
 
   #noteServing(): void {
@@ -180,6 +182,7 @@ export class ImageExport {
   }
 
   async #saveMarked(): Promise<void> {
+    if (this.#context.isSuperseded()) return
     try {
       await this.#save({})
       this.#unmark()
