@@ -49,7 +49,7 @@ export const impact: BenchCase = {
     process.env['NODE_COMPILE_CACHE'] ??= `${import.meta.dirname}/../../.cache/node`
     const plane = await openPlane(
       (stateDir) =>
-        `${oneMachine(`${stateDir}/lma/aggr1`, `${stateDir}/lmb/aggr1`)}migration: { retention: 1s }\n`,
+        `${oneMachine(`${stateDir}/lma/aggr1`, `${stateDir}/lmb/aggr1`)}migration: { retention: 1s }\ncopy: { pace: 2x }\n`,
     )
     const found: Measured = { rows: [], charts: [], omissions: [] }
     try {

@@ -3,15 +3,15 @@ import assert from 'node:assert/strict'
 import { readFile, readdir } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { configDocument, defaultConfig } from '@volant/control/config/index.ts'
+import { configDocument } from '@volant/control/config/index.ts'
 import type { AgentStatus } from '@volant/contract/ndo/status.ts'
 import type { Operation } from '@volant/contract/ndo/operation.ts'
 import type { ProcessIdentity } from '@volant/qemu'
-import { ended, startMigration, until, type Job, type Plane } from './plane.ts'
+import { embeddedConfig, ended, startMigration, until, type Job, type Plane } from './plane.ts'
 
-/** The embedded default, its agents as processes. */
+/** The embedded default otherwise, its agents as processes. */
 export const asProcesses = (stateDir: string): string => {
-  const { topology, settings } = defaultConfig({ stateDir, hostname: hostname() })
+  const { topology, settings } = embeddedConfig(stateDir)
   return configDocument({ topology: { ...topology, agents: 'processes' }, settings })
 }
 

@@ -1,15 +1,15 @@
 import assert from 'node:assert/strict'
 import { readFile } from 'node:fs/promises'
-import { hostname } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, test } from 'node:test'
-import { configDocument, defaultConfig } from '@volant/control/config/index.ts'
+import { configDocument } from '@volant/control/config/index.ts'
 import { processesOf } from '../crash/processes.ts'
 import {
   acknowledged,
   adminToken,
   assertNothingLost,
   bootProbe,
+  embeddedConfig,
   openPlane,
   until,
   type Job,
@@ -18,7 +18,7 @@ import {
 
 /** The storage nodes and each compute host on machines of their own, so that images go through export daemons. */
 const onThreeMachines = (stateDir: string): string => {
-  const { topology, settings } = defaultConfig({ stateDir, hostname: hostname() })
+  const { topology, settings } = embeddedConfig(stateDir)
   const computeHosts = topology.computeHosts.map((host) => ({
     ...host,
     machine: `machine-of-${host.name}`,
