@@ -129,6 +129,8 @@ test('a migration outlives the agents at both ends, in every phase; a source tha
 
   const last = new Migration(rig, two, one)
   await last.begin(slow)
+  // A destination that nobody has connected to yet does not learn of it.
+  await until('it sends', async () => (await last.phaseAfter('absent')).remainingBytes > 0)
   const waiting = last.destination.awaitIncoming(serverId, last.migrationId, 30_000)
   await kill(rig, two)
   assert.equal((await waiting).phase, 'failed', 'what waits for the guest learns of its end')
