@@ -1,13 +1,7 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
-import { tmpdir } from 'node:os'
-import { join } from 'node:path'
 import { promisify } from 'node:util'
 import { DomainError, messageOf } from '@volant/contract'
 import type { AioMode } from './storage-daemon.ts'
-import { daemonArguments } from './storage-daemon.ts'
-import { ensureGone, startDetached, type ProcessIdentity } from './process.ts'
-import { QmpClient } from './qmp.ts'
 
 const run = promisify(execFile)
 
@@ -58,34 +52,42 @@ const needed: Record<string, string[]> = {
 
 /** How long a daemon may take to start and answer: on a machine that has just booted, with much to start. Milliseconds. */
 const answersWithinMs = 30_000
+/** The schema is some 100 KiB. Bytes. */
+const maxBuffer = 16 * 1024 ** 2
+
+/** All at once, the end included: a daemon whose asker is killed meanwhile does not stay behind. */
+const questions = ['qmp_capabilities', 'query-qmp-schema', 'quit']
+
+/** What it answers, in this order. */
+type Answers = [
+  { QMP: { version: { qemu: { major: number; minor: number; micro: number } } } },
+  { return: object },
+  { return: SchemaEntry[] },
+]
 
 /**
  * Starts a daemon without any image and reads its version and query-qmp-schema. Throws `unavailable` where it can't be
- * started, or does not answer.
+ * started, or does not answer. It has its monitor at its standard input and output: nothing of it is on disk.
  */
 export async function probeCapabilities(
   storageDaemon = 'qemu-storage-daemon',
 ): Promise<DataPlaneCapabilities> {
-  const folder = mkdtempSync(join(tmpdir(), 'vp-'))
-  const qmpPath = join(folder, 'q')
-  const args = daemonArguments({ qmpPath, blockdevs: [] })
-  let daemon: ProcessIdentity | undefined
+  const args = ['--chardev', 'stdio,id=qmp', '--monitor', 'chardev=qmp']
   try {
-    daemon = startDetached({ command: storageDaemon, args, logPath: join(folder, 'log') })
-    const qmp = await QmpClient.connect({ path: qmpPath, timeoutMs: answersWithinMs })
-    const schema = (await qmp.execute('query-qmp-schema')) as SchemaEntry[]
-    const storageDaemonVersion = qmp.version
-    qmp.close()
-    return { storageDaemonVersion, missing: missingFrom(schema), ...(await probeAio()) }
+    const asked = run(storageDaemon, args, { timeout: answersWithinMs, killSignal: 'SIGKILL', maxBuffer })
+    asked.child.stdin?.on('error', () => {}) // it ended before it had read: said below
+    asked.child.stdin?.end(questions.map((execute) => JSON.stringify({ execute })).join('\n'))
+    const lines = (await asked).stdout.trimEnd().split('\n')
+    const [greeting, , schema] = lines.map((line) => JSON.parse(line) as unknown) as Answers
+    const { major, minor, micro } = greeting.QMP.version.qemu
+    const storageDaemonVersion = [major, minor, micro].join('.')
+    return { storageDaemonVersion, missing: missingFrom(schema.return), ...(await probeAio()) }
   } catch (error) {
     throw new DomainError(
       'unavailable',
       `What ${storageDaemon} can do here could not be asked: ${messageOf(error)} Try again; is it installed?`,
       { cause: error },
     )
-  } finally {
-    await ensureGone(daemon)
-    rmSync(folder, { recursive: true, force: true })
   }
 }
 
@@ -116,17 +118,12 @@ export function probeAio(): Promise<{ aio: AioMode; aioReason?: string }> {
 }
 
 async function tryIoUring(): Promise<{ aio: AioMode; aioReason?: string }> {
-  const folder = mkdtempSync(join(tmpdir(), 'vp-'))
-  const path = join(folder, 'image')
+  // Any file will do; this one is there, and nothing has to be removed.
+  const image = 'driver=file,filename=/proc/self/exe,aio=io_uring'
   try {
-    writeFileSync(path, Buffer.alloc(4096))
-    await run('qemu-img', ['info', '--image-opts', `driver=file,filename=${path},aio=io_uring`], {
-      timeout: 10_000,
-    })
+    await run('qemu-img', ['info', '--image-opts', image], { timeout: 10_000 })
     return { aio: 'io_uring' }
   } catch (error) {
     return { aio: 'threads', aioReason: messageOf(error) }
-  } finally {
-    rmSync(folder, { recursive: true, force: true })
   }
 }

@@ -1,7 +1,14 @@
 import assert from 'node:assert/strict'
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { existsSync, mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { test } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { askedOnce } from './asked-once.ts'
 import { missingFrom, probeCapabilities } from './capabilities.ts'
+import { ensureGone, identityOf, waitUntilGone } from './process.ts'
 import { daemonArguments, imageBlockdev, mirrorArguments, tlsAuthorization } from './storage-daemon.ts'
 
 test('a mirror is of the kind that neither corrupts nor thickens', () => {
@@ -48,6 +55,33 @@ test('what this machine lacks for a relocation is named', async () => {
   const lacking = missingFrom(schema)
   assert.ok(lacking.includes('blockdev-mirror granularity') && lacking.includes('job-finalize'))
   assert.ok(!lacking.includes('blockdev-mirror') && !lacking.includes('blockdev-mirror replaces'))
+})
+
+test('whoever is killed while it asks leaves neither a daemon nor a file', async (t) => {
+  const folder = mkdtempSync(join(tmpdir(), 'ask-'))
+  t.after(() => rmSync(folder, { recursive: true, force: true }))
+  const [started, left] = [join(folder, 'started'), join(folder, 'left')]
+  mkdirSync(left)
+  // It comes to its questions when whoever asks them is dead.
+  const daemon = join(folder, 'daemon')
+  const wait = 'while kill -0 $PPID 2>/dev/null; do sleep 0.02; done'
+  const script = `echo $$ >${started}.new; mv ${started}.new ${started}; ${wait}; exec qemu-storage-daemon "$@"`
+  writeFileSync(daemon, `#!/bin/sh\n${script}\n`, { mode: 0o755 })
+  const code = `import { probeCapabilities } from ${JSON.stringify(join(import.meta.dirname, 'capabilities.ts'))}
+    await probeCapabilities(${JSON.stringify(daemon)})`
+  const asker = spawn(process.execPath, ['--input-type=module', '--eval', code], {
+    env: { ...process.env, TMPDIR: left },
+    stdio: 'ignore',
+  })
+  const ended = once(asker, 'exit')
+  const until = performance.now() + 20_000
+  while (!existsSync(started) && performance.now() < until) await sleep(5)
+  const asked = identityOf(Number(readFileSync(started, 'utf8')))
+  t.after(() => ensureGone(asked))
+  asker.kill('SIGKILL')
+  await ended
+  assert.ok(await waitUntilGone(asked, 10_000), 'the daemon still runs')
+  assert.deepEqual(readdirSync(left), [])
 })
 
 test('a machine that could not be asked is asked again, and one that answered is not', async () => {
