@@ -3,7 +3,8 @@ import type { Chart } from './chart/chart.ts'
 /** One line of the results: `bench/results/latest.json` is an array of them. */
 export interface Row {
   name: string
-  value: number
+  /** NaN, and null in JSON: nothing was measured. */
+  value: number | null
   unit: string
   /** A comparison such as `<= 50`; null: there is no target, the figure informs. */
   target: string | null
@@ -59,7 +60,8 @@ export function row(figure: Figure): Row {
   const { target } = figure
   if (target === undefined) return { ...figure, target: null, met: null }
   const { side, bound } = boundOf(target)
-  const met = side === '<=' ? figure.value <= bound : figure.value >= bound
+  const value = figure.value ?? Number.NaN
+  const met = side === '<=' ? value <= bound : value >= bound
   return { ...figure, target, met }
 }
 

@@ -11,6 +11,7 @@ test('quantiles are samples, the median may lie between two', () => {
   assert.equal(median(samples), 5.5)
   assert.equal(median([3, 1, 2]), 2)
   assert.ok(Number.isNaN(median([])))
+  assert.equal(median([Number.NaN, 3, Number.NaN, 1, 2]), 3)
 })
 
 test('variants take turns, and each round begins with another one', async () => {

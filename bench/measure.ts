@@ -5,9 +5,10 @@ export function quantile(samples: readonly number[], fraction: number): number {
   return sorted[rank] ?? Number.NaN
 }
 
-/** The middle one; of an even number the mean of the two in the middle. */
+/** The middle one; of an even number the mean of the two in the middle. NaN counts as the largest: who was not answered waited longest. */
 export function median(samples: readonly number[]): number {
-  const sorted = [...samples].sort((a, b) => a - b)
+  const size = (one: number): number => (Number.isNaN(one) ? Number.MAX_VALUE : one)
+  const sorted = [...samples].sort((a, b) => size(a) - size(b))
   const half = Math.floor(sorted.length / 2)
   const upper = sorted[half] ?? Number.NaN
   return sorted.length % 2 === 1 ? upper : ((sorted[half - 1] ?? Number.NaN) + upper) / 2

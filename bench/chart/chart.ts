@@ -14,9 +14,10 @@ export interface RangeChart {
 
 export interface RangeFigure {
   name: string
-  value: number
+  /** Null or NaN: nothing was measured; there is a name and no dot. */
+  value: number | null
   /** Least and largest. */
-  range?: [number, number]
+  range?: [number | null, number | null]
   /** Drawn as a mark; which side of it is wanted. */
   target?: { side: '<=' | '>='; bound: number }
 }
@@ -40,6 +41,6 @@ export interface Panel {
 
 export interface Series {
   name: string
-  /** Seconds, and the value then; ascending. */
-  points: [number, number][]
+  /** Seconds, and the value then, null or NaN where nothing was measured; ascending. */
+  points: [number, number | null][]
 }

@@ -1,10 +1,10 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Chart } from './chart.ts'
+import type { Chart, RangeFigure } from './chart.ts'
 import { linear, logarithmic } from './scale.ts'
-import { svgOf } from './svg.ts'
+import { shown, svgOf } from './svg.ts'
 
-const ranges = (figures: { name: string; value: number; range?: [number, number] }[]): Chart => ({
+const ranges = (figures: RangeFigure[]): Chart => ({
   kind: 'ranges',
   title: 'Speed <&> "size"',
   unit: '×',
@@ -74,4 +74,42 @@ test('series are drawn over time, and a chart of nothing is an error', () => {
   } as Chart
   assert.match(svgOf(chart), /<polyline class="line c0" points="72,[0-9.]+ 800,[0-9.]+"/)
   assert.throws(() => svgOf(ranges([])), /no figures/)
+})
+
+test('of a guest that answered nothing there is its name, and neither a dot nor a failure', () => {
+  const nothing: Chart[] = [
+    ranges([
+      { name: 'answered', value: 2, range: [1, 3] },
+      { name: 'silent', value: Number.NaN, range: [Number.NaN, Number.NaN] },
+    ]),
+    {
+      kind: 'time',
+      title: 't',
+      panels: [
+        {
+          name: 'p99',
+          unit: 'ms',
+          log: true,
+          series: [
+            {
+              name: 'silent',
+              points: [
+                [0, 1],
+                [1, Number.NaN],
+                [2, 10],
+              ],
+            },
+          ],
+        },
+      ],
+    },
+  ]
+  // A case hands its charts over as JSON, which has null for it.
+  for (const chart of [...nothing, ...(JSON.parse(JSON.stringify(nothing)) as Chart[])]) {
+    const svg = svgOf(chart)
+    assert.match(svg, /silent|p99/)
+    assert.doesNotMatch(svg, /NaN|null/)
+    assert.equal(dots(svg).length, chart.kind === 'ranges' ? 1 : 0)
+  }
+  assert.equal(shown(null), '–')
 })

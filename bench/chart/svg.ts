@@ -39,8 +39,12 @@ const quiet = ' class="quiet"'
 const toTheRight = ' class="quiet" text-anchor="middle"'
 const toTheLeft = ' class="quiet" text-anchor="end"'
 
-/** Three digits that say something. */
-export function shown(value: number): string {
+/** What was measured: of a guest that answered nothing there is no figure, and JSON has null for it. */
+const isThere = (value: number | null): value is number => value !== null && Number.isFinite(value)
+
+/** Three digits that say something; a dash where nothing was measured. */
+export function shown(value: number | null): string {
+  if (!isThere(value)) return '–'
   const size = Math.abs(value)
   const digits = size >= 100 ? 0 : size >= 10 ? 1 : size >= 1 ? 2 : 3
   return value.toFixed(digits)
@@ -115,7 +119,7 @@ function scaleOf(figures: readonly RangeFigure[], places: number): Scale {
     ...range,
     ...(target === undefined ? [] : [target.bound]),
   ])
-  const positive = values.filter((value) => value > 0)
+  const positive = values.filter(isThere).filter((value) => value > 0)
   const [least, largest] = [Math.min(...positive), Math.max(...positive)]
   return positive.length > 0 && largest / least > 40
     ? logarithmic(least, largest, places)
@@ -130,10 +134,11 @@ function drawFigure(
   const parts = names.map((words, i) => text(margin, y - 7 - lineHeight * (names.length - 1 - i), words))
   const middle = y - 11.5
   const at = (one: number): number => left + scale.at(one)
-  if (range !== undefined) parts.push(line(at(range[0]), middle, at(range[1]), middle, 'range'))
+  const [from = null, to = null] = range ?? []
+  if (isThere(from) && isThere(to)) parts.push(line(at(from), middle, at(to), middle, 'range'))
   if (target !== undefined)
     parts.push(line(at(target.bound), middle - 8, at(target.bound), middle + 8, 'target'))
-  parts.push(`<circle class="dot" cx="${n(at(value))}" cy="${n(middle)}" r="4.5"/>`)
+  if (isThere(value)) parts.push(`<circle class="dot" cx="${n(at(value))}" cy="${n(middle)}" r="4.5"/>`)
   parts.push(text(width - margin, y - 7, shown(value), ' text-anchor="end"'))
   return parts
 }
@@ -190,7 +195,10 @@ function drawPanel(
   const { names, left, top, time, alike } = where
   // Panels of one unit have one scale, so that they can be compared by eye.
   const all = alike.flatMap((panel) => panel.series.flatMap(({ points }) => points))
-  const values = all.map(([, value]) => value).filter((value) => value > 0)
+  const values = all
+    .map(([, value]) => value)
+    .filter(isThere)
+    .filter((value) => value > 0)
   const [least, largest] = values.length === 0 ? [1, 1] : [Math.min(...values), Math.max(...values)]
   const scale = log ? logarithmic(least, largest, panelHeight) : linear(largest, panelHeight, 4)
   const yAt = (value: number): number => top + panelHeight - scale.at(value)
@@ -205,7 +213,9 @@ function drawPanel(
     parts.push(text(left - 6, yAt(tick) + 4, tickText(tick), toTheLeft))
   }
   for (const { name, points } of series) {
-    const path = points.map(([x, value]) => `${n(left + time.at(x))},${n(yAt(value))}`).join(' ')
+    const path = points
+      .flatMap(([x, value]) => (isThere(value) ? [`${n(left + time.at(x))},${n(yAt(value))}`] : []))
+      .join(' ')
     parts.push(`<polyline class="line c${names.indexOf(name) % colours}" points="${path}"/>`)
   }
   return parts
