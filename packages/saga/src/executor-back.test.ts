@@ -1,13 +1,13 @@
 /** The way back through a wait, carried out: in its order, over failures, bounds, crashes, and an operator's wishes. */
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { isDomainError } from '@volant/contract/errors.ts'
 import { Executor, type ExecutorOptions } from './executor.ts'
 import { final } from './failure.ts'
 import { MemoryStore } from './memory-store.ts'
 import { bind, operation, type AdvancingLook, type Context } from './operation.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
+import { eventsOf, until } from './testing/flow.ts'
 
 /** What each place does, and everything that was called. */
 class Trip {
@@ -69,17 +69,12 @@ function begin(t: TestContext) {
     await executor.begin()
     return executor
   }
-  const called = async (name: string, times = 1): Promise<void> => {
-    for (let i = 0; i < 2000; i++) {
-      if (ports.calls.filter((call) => call === name).length >= times) return
-      await sleep(5)
-    }
-    assert.fail(`${name} was not called ${times} times: ${ports.calls.join(' ')}`)
-  }
-  const events = async (id: string): Promise<string[]> =>
-    (await store.history({ runId: id })).map(({ event, step }) =>
-      step === null ? event : `${event} ${step}`,
+  const called = (name: string, times = 1): Promise<void> =>
+    until(
+      `${name} is called ${times} times`,
+      () => ports.calls.filter((call) => call === name).length >= times,
     )
+  const events = (id: string): Promise<string[]> => eventsOf({ store }, id)
   return { store, ports, engine, called, events }
 }
 

@@ -14,11 +14,8 @@ async function leaveTwo() {
   const first = await given.engine()
   const copying = await first.start(flow, { id: 'copying' })
   const switching = await first.start(flow, { id: 'switching' })
-  const both = ['copy', 'switch']
-  for (let i = 0; !both.every((name) => given.ports.calls.includes(name)); i++) {
-    assert.ok(i < 10_000, `not begun: ${given.ports.calls.join()}`)
-    await sleep(1)
-  }
+  await given.called('copy')
+  await given.called('switch')
   first.abandon()
   given.ports.calls.length = 0
   delete given.ports.script['copy']

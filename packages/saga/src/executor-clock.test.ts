@@ -1,10 +1,9 @@
 /** A clock that is set by hours while the engine runs, or between two of its lives; and bounds of waits. */
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { ClockSource } from './clock.ts'
 import { retryable } from './failure.ts'
-import { flow, openBench } from './testing/flow.ts'
+import { flow, openBench, until } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
 
 const hour = 3_600_000
@@ -82,7 +81,7 @@ test(
     const { id } = await first.start(flow, { id: '1' })
     const failed = async () =>
       (await given.store.history({ runId: id })).some(({ event }) => event === 'failed')
-    while (!(await failed())) await sleep(1)
+    await until('an attempt has failed', failed)
     first.abandon()
     given.ports.script['copy'] = () => {}
     const second = await given.engine()
@@ -98,7 +97,7 @@ test(
     given.ports.script['equal'] = () => ({ done: false })
     const first = await given.engine()
     const { id } = await first.start(flow, { id: '1' })
-    while (!given.ports.calls.includes('equal')) await sleep(1)
+    await given.called('equal')
     first.abandon()
     const ahead = new SetClock()
     ahead.set(12 * hour)

@@ -4,7 +4,7 @@ import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError } from '@volant/contract/errors.ts'
 import type { EngineEvent } from './events.ts'
-import { eventsOf, flow, openBench } from './testing/flow.ts'
+import { eventsOf, flow, openBench, until } from './testing/flow.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
 test('after a restart wishes hold, waits go on, and nothing is done twice that was recorded', async (t) => {
@@ -13,7 +13,7 @@ test('after a restart wishes hold, waits go on, and nothing is done twice that w
   given.ports.script['equal'] = () => ({ done: false, progress: 1 })
   const first = await given.engine()
   const { id } = await first.start(flow, { id: '1' })
-  while (!given.ports.calls.includes('equal')) await sleep(1)
+  await given.called('equal')
   await first.pause(id)
   await first.steer(id, { rate: 5 })
   first.abandon()
@@ -56,11 +56,11 @@ test('an engine that was replaced stops at once and writes no more', async (t) =
   const heard: EngineEvent[] = []
   first.onEvent((event) => heard.push(event))
   const { id } = await first.start(flow, { id: '1' })
-  while (!given.ports.calls.includes('copy')) await sleep(1)
+  await given.called('copy')
   const second = await given.engine()
   gate.resolve()
   assert.equal((await second.ended(id)).state, 'succeeded')
-  while (!heard.some(({ type }) => type === 'fenced')) await sleep(1)
+  await until('it has heard so', () => heard.some(({ type }) => type === 'fenced'))
   await assert.rejects(first.start(flow, { id: '2' }), refusedWith('unavailable'))
   const log = await given.store.history({ runId: id })
   assert.equal(log.filter(({ event, step }) => event === 'done' && step === 'copy').length, 1)
@@ -108,7 +108,7 @@ test('a stop leaves what is under way for the next start, as no failure', async 
   given.ports.script['copy'] = ({ signal }) => sleep(60_000, undefined, { signal })
   const first = await given.engine()
   const { id } = await first.start(flow, { id: '1' })
-  while (!given.ports.calls.includes('copy')) await sleep(1)
+  await given.called('copy')
   const left = assert.rejects(first.ended(id), refusedWith('unavailable', /goes on after its next start/))
   await first.stop()
   await left

@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError } from '@volant/contract/errors.ts'
 import { final } from './failure.ts'
 import type { SagaStore } from './store.ts'
-import { flow, openBench } from './testing/flow.ts'
+import { flow, openBench, until } from './testing/flow.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
 const bounded = { timeout: 30_000 }
@@ -33,14 +33,6 @@ function fail(
     Object.assign(store, { [method]: failing })
   }
   return counted
-}
-
-const until = async (what: string, test: () => boolean): Promise<void> => {
-  for (let i = 0; i < 5000; i++) {
-    if (test()) return
-    await sleep(1)
-  }
-  assert.fail(`in vain: ${what}`)
 }
 
 for (const how of ['before', 'after'] as const) {
@@ -145,10 +137,7 @@ test(
     failing = false
     await until('it is carried out', () => given.ports.calls.includes('note'))
     await until('its key is free', () => executor.storeTrouble === null)
-    for (let i = 0; (await given.store.holderOf('thing/1')) !== undefined; i++) {
-      assert.ok(i < 1000, 'the run does not end')
-      await sleep(1)
-    }
+    await until('the run has ended', async () => (await given.store.holderOf('thing/1')) === undefined)
   },
 )
 

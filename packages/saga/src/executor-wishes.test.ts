@@ -3,7 +3,7 @@ import assert from 'node:assert/strict'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { final } from './failure.ts'
-import { eventsOf, flow, openBench } from './testing/flow.ts'
+import { eventsOf, flow, openBench, until } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
@@ -30,7 +30,7 @@ test('a cancel stops the step under way by its signal and unwinds', async (t) =>
   given.ports.script['copy'] = ({ signal }) => sleep(60_000, undefined, { signal })
   const executor = await given.engine()
   const { id } = await executor.start(flow, { id: '1' })
-  while (!given.ports.calls.includes('copy')) await sleep(1)
+  await given.called('copy')
   assert.equal((await executor.cancel(id)).state, 'cancelling')
   const run = await executor.ended(id)
   assert.deepEqual([run.state, run.failure], ['cancelled', null])
@@ -44,7 +44,7 @@ test('from the start of the commit on a cancel is refused, with the place and th
   given.ports.script['switch'] = () => gate.promise
   const executor = await given.engine()
   const { id } = await executor.start(flow, { id: '1' })
-  while (!given.ports.calls.includes('switch')) await sleep(1)
+  await given.called('switch')
   await assert.rejects(
     executor.cancel(id),
     refusedWith('conflict', /is running at 'switch': it can be undone no more/),
@@ -88,10 +88,10 @@ test('a pause holds the run between steps and in a wait, where it can be acted u
   }
   const executor = await given.engine()
   const { id } = await executor.start(flow, { id: '1' })
-  while (seen.length === 0) await sleep(1)
+  await until('it waits', () => seen.length > 0)
   assert.equal((await executor.get(id)).state, 'paused')
   await executor.steer(id, { rate: 1_000_000 })
-  while (seen.length < 2) await sleep(1)
+  await until('it has the rate', () => seen.length > 1)
   assert.ok(!given.ports.calls.includes('switch'), 'a paused wait does not pass')
   await executor.resume(id)
   assert.equal((await executor.ended(id)).state, 'succeeded')
@@ -109,7 +109,7 @@ test('a wait is looked at again at once when it is woken', async (t) => {
   given.ports.script['equal'] = () => ({ done: ready })
   const executor = await given.engine({ policy: { longestCheckInterval: '1h' } })
   const { id } = await executor.start(flow, { id: '1' })
-  while (!given.ports.calls.includes('equal')) await sleep(1)
+  await given.called('equal')
   ready = true
   executor.wake(id)
   assert.equal((await executor.ended(id)).state, 'succeeded')
@@ -162,7 +162,7 @@ test('an undo that keeps failing needs attention also where a wait was given up 
   }
   const executor = await given.engine()
   const { id } = await executor.start(flow, { id: '1' })
-  while (!given.ports.calls.includes('equal')) await sleep(1)
+  await given.called('equal')
   await executor.cancel(id)
   const run = await executor.ended(id)
   assert.deepEqual([run.state, run.step, run.failure?.message], ['needs-attention', 'copy', 'node is down'])

@@ -1,11 +1,10 @@
 /** How a run goes: its steps, its failures, its commit, its keys. */
 import assert from 'node:assert/strict'
 import test from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { DomainError, isDomainError } from '@volant/contract/errors.ts'
 import { final, postponed, retryable } from './failure.ts'
 import { bind, operation } from './operation.ts'
-import { flow, openBench } from './testing/flow.ts'
+import { flow, openBench, until } from './testing/flow.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
 test('a run does its steps in order, shows progress, and hands outputs on', async (t) => {
@@ -204,7 +203,7 @@ test('progress is stored now and then, and with the next write', async (t) => {
   given.ports.script['equal'] = () => ({ done: false, progress: { percent: 40 } })
   const executor = await given.engine({ progressEvery: 5 })
   const { id } = await executor.start(flow, { id: '1' })
-  while ((await given.store.get(id))?.progress === null) await sleep(2)
+  await until('it is stored', async () => (await given.store.get(id))?.progress !== null)
   assert.deepEqual((await given.store.get(id))?.progress, { percent: 40 })
   given.ports.script['equal'] = () => ({ done: true, progress: { percent: 100 } })
   await executor.ended(id)

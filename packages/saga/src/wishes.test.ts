@@ -6,7 +6,7 @@ import { isDomainError } from '@volant/contract/errors.ts'
 import type { Executor } from './executor.ts'
 import { final } from './failure.ts'
 import type { RunState } from './types.ts'
-import { bench, flow, type Bench, type Flow } from './testing/flow.ts'
+import { bench, flow, until, type Bench, type Flow } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
 import { wishes, type Wish } from './wishes.ts'
 
@@ -188,14 +188,14 @@ async function reach(
   const { id } = await executor.start(flow, { id: '1' })
   if (place.wished !== undefined) {
     const [after, wish] = place.wished
-    while (!given.ports.calls.includes(after)) await sleep(1)
+    await given.called(after)
     await ask[wish](executor, id)
   }
   const isThere = async (): Promise<boolean> => {
     const run = await executor.get(id)
     return run.state === place.state && run.step === place.at
   }
-  while (!(await isThere())) await sleep(1)
+  await until(`it is ${place.state} at ${place.at}`, isThere)
   return { given, executor, id }
 }
 

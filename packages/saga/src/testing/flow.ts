@@ -1,5 +1,7 @@
 /** A small operation over a scripted world, for the engine's own tests. */
+import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { Executor, type ExecutorOptions } from '../executor.ts'
 import { MemoryStore } from '../memory-store.ts'
 import { bind, operation, type Context, type Look } from '../operation.ts'
@@ -68,7 +70,18 @@ export interface Bench {
   ports: Flow
   /** A further engine on the same store and world, as after a restart. */
   engine(options?: Partial<ExecutorOptions>): Promise<Executor>
+  /** Waits until the world has heard that call. */
+  called(name: string): Promise<void>
   stop(): Promise<void>
+}
+
+const patienceMs = 20_000
+
+/** Waits until something has come true; throws what did not in time. */
+export async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
+  for (const end = performance.now() + patienceMs; !(await test()); await sleep(1)) {
+    assert.ok(performance.now() < end, `not in ${patienceMs / 1000} s: ${what}`)
+  }
 }
 
 export function bench(store: SagaStore = new MemoryStore()): Bench {
@@ -85,6 +98,7 @@ export function bench(store: SagaStore = new MemoryStore()): Bench {
       await executor.begin()
       return executor
     },
+    called: (name) => until(`${name} is called`, () => ports.calls.includes(name)),
     stop: async () => void (await Promise.all(executors.map((executor) => executor.stop()))),
   }
 }
@@ -97,5 +111,5 @@ export function openBench(t: TestContext): Bench {
 }
 
 /** The run's log: `done copy`. */
-export const eventsOf = async ({ store }: Bench, runId: string): Promise<string[]> =>
+export const eventsOf = async ({ store }: Pick<Bench, 'store'>, runId: string): Promise<string[]> =>
   (await store.history({ runId })).map(({ event, step }) => (step === null ? event : `${event} ${step}`))
