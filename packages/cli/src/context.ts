@@ -16,8 +16,15 @@ export function withCommonOptions(command: Command, examples: readonly string[])
       'state folder (default: $VOLANT_STATE, else /var/lib/volant for root, ~/.local/state/volant for others)',
     )
     .option('--json', 'print JSON')
-    .addHelpText('after', `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`)
+    .addHelpText('after', examplesText(examples))
 }
+
+/** Of a command that only has others below it. */
+export const withExamples = (group: Command, examples: readonly string[]): Command =>
+  group.addHelpText('after', examplesText(examples))
+
+const examplesText = (examples: readonly string[]): string =>
+  `\nExamples:\n${examples.map((example) => `  ${example}`).join('\n')}`
 
 /** A client for the Volant that the options, or the environment, mean. */
 export async function clientFor(options: CommonOptions): Promise<VolantClient> {

@@ -2,7 +2,7 @@ import type { Aggregate } from '@volant/contract/ndo/aggregate.ts'
 import type { Operation } from '@volant/contract/ndo/operation.ts'
 import type { VolantClient } from '@volant/client'
 import { Option, type Command } from 'commander'
-import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { clientFor, print, withCommonOptions, withExamples, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { sizeArgument } from '../output/quantity.ts'
 import { formatTable } from '../output/table.ts'
@@ -117,6 +117,7 @@ async function remove(name: string, options: CommonOptions): Promise<void> {
 
 export function addAggregates(program: Command): void {
   const group = program.command('aggregates').description('where FlexVols live: list, create and delete')
+  withExamples(group, ['volant aggregates', 'volant aggregates --json', 'volant aggregates create --help'])
   const listing = group
     .command('list', { isDefault: true })
     .description('list the aggregates with their space')

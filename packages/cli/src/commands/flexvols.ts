@@ -1,6 +1,6 @@
 import type { FlexVol } from '@volant/contract/ndo/flexvol.ts'
 import type { Command } from 'commander'
-import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { clientFor, print, withCommonOptions, withExamples, type CommonOptions } from '../context.ts'
 import { sizeArgument } from '../output/quantity.ts'
 import { formatTable } from '../output/table.ts'
 import { formatBytes } from '../output/units.ts'
@@ -65,6 +65,7 @@ export function addFlexvols(program: Command): void {
   const group = program
     .command('flexvols')
     .description('pools of volumes, and shares, and where they are: list, create, resize and delete')
+  withExamples(group, ['volant flexvols', 'volant flexvols --json', 'volant flexvols create --help'])
   const listing = group
     .command('list', { isDefault: true })
     .description('list the FlexVols, their aggregates, and their moves under way')

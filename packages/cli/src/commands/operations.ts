@@ -3,7 +3,7 @@ import type { OperationRecord } from '@volant/contract/ndo/history.ts'
 import { isSettled, type Operation, type OperationListQuery } from '@volant/contract/ndo/operation.ts'
 import type { NdoClient, VolumeClient } from '@volant/client'
 import { InvalidArgumentError, type Command } from 'commander'
-import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { clientFor, print, withCommonOptions, withExamples, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { integerArgument, rateArgument } from '../output/quantity.ts'
 import { serverLine, serversTotal } from '../output/servers.ts'
@@ -276,6 +276,7 @@ export function addOperations(program: Command): void {
   const group = program
     .command('operations')
     .description('what is under way and what has been: list, watch, steer')
+  withExamples(group, ['volant operations', 'volant operations list --help', 'volant operations watch 3f0c…'])
   const listing = group
     .command('list [id]', { isDefault: true })
     .description('list operations: those that need attention, then the newest; or show one, with its parts')

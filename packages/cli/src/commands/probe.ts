@@ -3,7 +3,7 @@ import type { VolantClient } from '@volant/client'
 import type { VolumePlacement } from '@volant/contract/ndo/placement.ts'
 import type { Command } from 'commander'
 import type { VerifyReport } from '../../../../probe/verify.ts'
-import { clientFor, print, withCommonOptions, type CommonOptions } from '../context.ts'
+import { clientFor, print, withCommonOptions, withExamples, type CommonOptions } from '../context.ts'
 import { CliError, exitCodes } from '../exit-codes.ts'
 import { formatProperties } from '../output/table.ts'
 
@@ -92,6 +92,7 @@ export function addProbe(program: Command): void {
   const group = program
     .command('probe')
     .description('the probe guest: a writer whose every write can be checked')
+  withExamples(group, ['volant probe verify data'])
   const verify = group
     .command('verify <volume>')
     .description(
