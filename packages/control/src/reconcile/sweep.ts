@@ -5,13 +5,13 @@ import type { Logger } from 'pino'
 import {
   inRemovalOrder,
   judge,
-  operationOf,
   type Found,
   type Judgement,
   type OwnerRecords,
   type SweepPlace,
   type SweepPolicy,
 } from '../domain/sweep.ts'
+import { operationOf } from '../domain/stray.ts'
 import { svmName } from '../domain/ontap/identity.ts'
 import type { Topology } from '../domain/topology.ts'
 import type { Copy } from '../domain/volume.ts'
