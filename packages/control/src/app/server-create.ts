@@ -1,18 +1,17 @@
 import { DomainError } from '@volant/contract'
-import type { BlockDeviceEntry, VolumeMapping } from '../domain/block-device-mapping.ts'
+import type { BlockDeviceEntry } from '../domain/block-device-mapping.ts'
 import { defaultComputeQuotas, requireQuota } from '../domain/compute-quota.ts'
 import { snapshotOf, type Flavor } from '../domain/flavor.ts'
 import { requireMemberQuota, type ServerGroup } from '../domain/server-group.ts'
 import { enforce } from '../domain/policy.ts'
 import type { Principal } from '../domain/principal.ts'
-import { freeDeviceName, hostnameFrom, randomMac, type Server } from '../domain/server.ts'
+import { hostnameFrom, randomMac, type Server } from '../domain/server.ts'
 import { zoneOf, type Topology } from '../domain/topology.ts'
-import type { Attachment } from '../domain/volume.ts'
 import { createServer, type CreateServerInput } from '../operations/create-server.ts'
 import type { Clock } from '../ports/clock.ts'
 import type { ServerImages } from '../ports/compute-images.ts'
 import type { OperationEngine } from '../ports/operations.ts'
-import type { AttachmentRecords, SnapshotRecords, VolumeRecords } from '../ports/records.ts'
+import type { SnapshotRecords, VolumeRecords } from '../ports/records.ts'
 import type { ServerGroupRecords } from '../ports/server-groups.ts'
 import type {
   ComputeQuotaRecords,
@@ -20,12 +19,11 @@ import type {
   InstanceActionRecords,
   KeypairRecords,
   ServerRecords,
-  VolumeClaims,
 } from '../ports/servers.ts'
-import type { VolumeCreator, VolumeRemover } from '../ports/volumes.ts'
 import type { ComputeServices, ShownService } from './compute-service.ts'
 import { planDisks, type DiskPlan, type RootDisks } from './server-disks.ts'
 import { visibleGroup } from './server-group.ts'
+import { takeVolumes, type ServerVolumeSources } from './server-volumes.ts'
 import { projectOf } from './volume-access.ts'
 import { createTurns } from './turns.ts'
 
@@ -60,21 +58,17 @@ export interface ServerCreation {
   create(principal: Principal, request: ServerRequest, requestId: string): Promise<Server[]>
 }
 
-interface Options {
+interface Options extends ServerVolumeSources {
   servers: ServerRecords
   flavors: Pick<FlavorRecords, 'find' | 'list'>
   keypairs: Pick<KeypairRecords, 'find'>
   quotas: Pick<ComputeQuotaRecords, 'of'>
   groups: Pick<ServerGroupRecords, 'find'>
   actions: Pick<InstanceActionRecords, 'create'>
-  volumes: Pick<VolumeRecords, 'find' | 'updateIf'>
+  volumes: ServerVolumeSources['volumes'] & Pick<VolumeRecords, 'find'>
   snapshots: Pick<SnapshotRecords, 'find'>
-  attachments: Pick<AttachmentRecords, 'create' | 'remove'>
-  claims: VolumeClaims
   images: ServerImages
   rootDisks: RootDisks
-  creator: VolumeCreator
-  remover: VolumeRemover
   engine: Pick<OperationEngine, 'start'>
   services: Pick<ComputeServices, 'all'>
   topology: Topology
@@ -307,96 +301,3 @@ function draft(
     updatedAt: at,
   }
 }
-
-/** Claims the volumes that are there, and makes the others. */
-async function takeVolumes(
-  options: Options,
-  { principal, plan }: Order,
-  server: Server,
-  undo: (() => Promise<unknown>)[],
-): Promise<void> {
-  const { mappings } = plan
-  await makeRootDisk(options, principal, plan, server, undo)
-  const taken = new Set(mappings.some(({ bootIndex }) => bootIndex === 0) ? [] : ['/dev/vda'])
-  const ordered = mappings.toSorted((a, b) => (a.bootIndex ?? Infinity) - (b.bootIndex ?? Infinity))
-  for (const mapping of ordered) {
-    const volumeId =
-      'volumeId' in mapping.source
-        ? mapping.source.volumeId
-        : await makeVolume(options, principal, mapping, mapping.source, undo)
-    const row = attachmentOf(server, volumeId, mapping, freeDeviceName(taken) as string)
-    taken.add(row.mountpoint ?? '')
-    undo.push(() => options.attachments.remove(row.id))
-    if ('volumeId' in mapping.source) await claim(options, row, undo)
-    else await options.attachments.create(row)
-  }
-}
-
-async function makeRootDisk(
-  options: Options,
-  principal: Principal,
-  { rootVolume }: DiskPlan,
-  server: Server,
-  undo: (() => Promise<unknown>)[],
-): Promise<void> {
-  if (rootVolume === null) return
-  const { id } = await options.creator.createRootDisk(principal, { serverId: server.id, ...rootVolume })
-  undo.push(() => options.remover.removeVolume(id))
-  const root = { bootIndex: 0, deleteOnTermination: true }
-  const row = { ...attachmentOf(server, id, root, server.rootDeviceName), rootOf: server.id }
-  undo.push(() => options.attachments.remove(row.id))
-  await options.attachments.create(row)
-}
-
-async function claim(options: Options, row: Attachment, undo: (() => Promise<unknown>)[]): Promise<void> {
-  const { volumeId } = row
-  if (!(await options.claims.attach(row))) {
-    throw new DomainError('invalid', `Invalid volume: volume '${volumeId}' is in use or migrating.`)
-  }
-  undo.push(() => options.volumes.updateIf(volumeId, { status: ['attaching'] }, { status: 'available' }))
-}
-
-async function makeVolume(
-  options: Options,
-  principal: Principal,
-  mapping: VolumeMapping,
-  source: { sizeGib: number | null; imageId?: string; snapshotId?: string },
-  undo: (() => Promise<unknown>)[],
-): Promise<string> {
-  const { id } = await options.creator.createVolume(principal, {
-    name: '',
-    description: '',
-    sizeGib: source.sizeGib,
-    ...(source.imageId === undefined ? {} : { imageId: source.imageId }),
-    ...(source.snapshotId === undefined ? {} : { snapshotId: source.snapshotId }),
-    ...(mapping.volumeType === undefined ? {} : { volumeType: mapping.volumeType }),
-  })
-  undo.push(() => options.remover.removeVolume(id))
-  return id
-}
-
-/** The disk's name is ours to choose, as it is the libvirt driver's: names that clients give are not kept. */
-const attachmentOf = (
-  server: Server,
-  volumeId: string,
-  mapping: Pick<VolumeMapping, 'bootIndex' | 'deleteOnTermination'>,
-  device: string,
-  id: string = crypto.randomUUID(),
-): Attachment => ({
-  id,
-  headId: id,
-  volumeId,
-  serverId: server.id,
-  projectId: server.projectId,
-  host: null,
-  status: 'attaching',
-  shareId: null,
-  rootOf: null,
-  attachMode: 'rw',
-  mountpoint: device,
-  bootIndex: mapping.bootIndex,
-  deleteOnTermination: mapping.deleteOnTermination,
-  connector: null,
-  attachedAt: null,
-  createdAt: server.createdAt,
-})

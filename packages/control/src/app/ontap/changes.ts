@@ -1,4 +1,3 @@
-import { isDomainError } from '@volant/contract'
 import {
   booleanField,
   onlyReferenceField,
@@ -9,19 +8,20 @@ import {
   type Fields,
   type Reference,
 } from '../../domain/ontap/body.ts'
-import { OntapError, ontapCodes, type OntapReason } from '../../domain/ontap/error.ts'
+import { OntapError, ontapCodes } from '../../domain/ontap/error.ts'
 import { knownFields } from '../../domain/ontap/fields.ts'
 import { uuidOf } from '../../domain/ontap/identity.ts'
-import { movementFields, movementRequestOf, type MovementRequest } from '../../domain/ontap/movement.ts'
-import { isUnderWay } from '../../domain/flexvol-move.ts'
+import { movementFields, movementRequestOf } from '../../domain/ontap/movement.ts'
 import type { Cluster } from '../../domain/topology.ts'
 import type { FlexVol } from '../../domain/volume.ts'
 import type { Aggregates } from '../../ports/aggregates.ts'
-import type { FlexVolMoveRequest, FlexVolMoves } from '../../ports/flexvol-moves.ts'
+import type { FlexVolMoves } from '../../ports/flexvol-moves.ts'
 import type { OperationEngine } from '../../ports/operations.ts'
 import type { FlexVolRecords } from '../../ports/records.ts'
 import type { FlexVols } from '../flexvol.ts'
+import { aggregateNamed, aggregateUuid, noSuchAggregate, ownAggregates } from './aggregate-name.ts'
 import type { OntapCluster } from './cluster.ts'
+import { planMovement } from './movement.ts'
 
 /** What a request has begun: operations, which are jobs; none: it is done. */
 export interface Begun {
@@ -88,42 +88,11 @@ export function createOntapChanges(sources: OntapChangeSources): OntapChanges {
   }
 }
 
-const aggregateUuid = (cluster: Cluster, name: string): string => uuidOf(cluster.name, 'aggregate', name)
-
-const ownAggregates = async ({ aggregates, cluster }: OntapChangeSources): Promise<string[]> =>
-  (await aggregates.list()).filter((one) => one.cluster === cluster.name).map(({ name }) => name)
-
 async function flexvolOf({ flexvols, cluster }: OntapChangeSources, uuid: string): Promise<FlexVol> {
   const flexvol = await flexvols.find(uuid)
   if (flexvol?.cluster !== cluster.name) throw OntapError.notFound(`volume ${uuid}`, 'uuid')
   return flexvol
 }
-
-/** The aggregate's name. A name that no aggregate has is left to what comes next, which says so with its other reasons. */
-async function aggregateNamed(
-  sources: OntapChangeSources,
-  { name, uuid }: Reference,
-  target: string,
-): Promise<string> {
-  if (uuid === undefined) return name ?? ''
-  const found = (await ownAggregates(sources)).find((one) => aggregateUuid(sources.cluster, one) === uuid)
-  if (found === undefined) throw noSuchAggregate(uuid, `${target}.uuid`)
-  if (name === undefined || name === found) return found
-  throw new OntapError(
-    400,
-    ontapCodes.aggregateMismatch,
-    `The specified "${target}.name" and "${target}.uuid" refer to different aggregates.`,
-    target,
-  )
-}
-
-const noSuchAggregate = (which: string, target: string): OntapError =>
-  new OntapError(
-    400,
-    ontapCodes.noSuchAggregate,
-    `Aggregate "${which.slice(0, 200)}" does not exist.`,
-    target,
-  )
 
 /** Fields that say of a volume what every one here is; another value is refused. */
 const fixed: Record<string, unknown> = {
@@ -270,92 +239,6 @@ async function planModification(
       : null
     if (sizeBytes !== undefined) await sources.changes.resize(flexvol.id, sizeBytes)
     return renaming === null ? [] : [renaming.operationId]
-  }
-}
-
-async function planMovement(
-  sources: OntapChangeSources,
-  flexvol: FlexVol,
-  movement: MovementRequest,
-): Promise<() => Promise<string[]>> {
-  const { moves } = sources
-  if (movement.destination === undefined) return planSteering(sources, flexvol, movement)
-  const target = 'movement.destination_aggregate'
-  const request: FlexVolMoveRequest = {
-    flexvolId: flexvol.id,
-    aggregate: await aggregateNamed(sources, movement.destination, target),
-    ...(movement.cutoverWindowSeconds !== undefined && {
-      cutoverWindowSeconds: movement.cutoverWindowSeconds,
-    }),
-    ...(movement.cutoverAction !== undefined && { cutoverAction: movement.cutoverAction }),
-  }
-  const plan = await moves.plan(request)
-  if (!plan.ok) {
-    const known = await ownAggregates(sources)
-    const reasons = plan.checks
-      .filter(({ ok }) => !ok)
-      .map(({ name, reason }) => ({
-        code: codeOfCheck(name, known.includes(request.aggregate)),
-        message: reason,
-      }))
-    throw refusedMove(reasons, target)
-  }
-  return async () => {
-    try {
-      const { operationId } = await moves.start(request)
-      if (movement.wish === 'paused') await moves.pause(flexvol.id)
-      return [operationId]
-    } catch (error) {
-      if (!isDomainError(error) || error.code !== 'conflict') throw error
-      throw new OntapError(409, ontapCodes.volumeBusy, error.message, target)
-    }
-  }
-}
-
-function refusedMove(reasons: OntapReason[], target: string): OntapError {
-  const [first] = reasons
-  const code = first?.code ?? ontapCodes.inUse
-  const status = code === ontapCodes.noSuchAggregate || code === ontapCodes.invalid ? 400 : 409
-  const message = reasons.map((reason) => reason.message).join(' ')
-  return new OntapError(status, code, message, target, reasons)
-}
-
-/** ONTAP's code for a precondition of a move. */
-function codeOfCheck(name: string, aggregateIsKnown: boolean): string {
-  if (!aggregateIsKnown && name.includes('aggregate')) return ontapCodes.noSuchAggregate
-  if (name.includes('moving') || name.includes('busy')) return ontapCodes.volumeBusy
-  if (name.includes('window') || name.includes('action')) return ontapCodes.invalid
-  return ontapCodes.inUse
-}
-
-/** A wish about the move under way. */
-async function planSteering(
-  { moves }: OntapChangeSources,
-  flexvol: FlexVol,
-  { wish, cutoverWindowSeconds, cutoverAction }: MovementRequest,
-): Promise<() => Promise<string[]>> {
-  const movement = await moves.movementOf(flexvol.id)
-  if (movement === undefined || !isUnderWay(movement.move)) {
-    throw new OntapError(
-      409,
-      ontapCodes.inUse,
-      `No move of volume ${flexvol.name} is under way. To begin one, give "movement.destination_aggregate.name".`,
-      'movement',
-    )
-  }
-  return async () => {
-    if (cutoverWindowSeconds !== undefined || cutoverAction !== undefined) {
-      await moves.modify(flexvol.id, {
-        ...(cutoverWindowSeconds !== undefined && { cutoverWindowSeconds }),
-        ...(cutoverAction !== undefined && { cutoverAction }),
-      })
-    }
-    if (wish === 'paused') await moves.pause(flexvol.id)
-    if (wish === 'replicating') await moves.resume(flexvol.id)
-    if (wish === 'aborted') await moves.abort(flexvol.id)
-    if (wish === 'cutover') await moves.trigger(flexvol.id)
-    if (wish === 'cutover_wait') await moves.hold(flexvol.id)
-    return []
   }
 }
 
