@@ -1,4 +1,5 @@
 import type { Executor, RunRecord } from '@volant/saga'
+import { hasLeft } from './operations/live-migrate-server.ts'
 
 const kinds = ['server.live-migrate', 'server.resize', 'server.stop', 'server.start', 'server.evacuate']
 
@@ -14,4 +15,4 @@ export function wakeByParts(executor: Pick<Executor, 'onEvent' | 'wake'>): void 
 }
 
 const isTurn = (part: RunRecord): boolean =>
-  kinds.includes(part.kind) && (part.endedAt !== null || part.step === 'retireSource')
+  kinds.includes(part.kind) && (part.endedAt !== null || hasLeft(part))
