@@ -49,6 +49,8 @@
  *
  * A change of the list of steps needs a new `version`; the old version's code stays registered until no run of it
  * is left.
+ *
+ * One file, over 400 lines: what may be declared, and half of it is what that means.
  */
 import { milliseconds, type Duration } from './duration.ts'
 import type { Backoff, RetryPolicy } from './policy.ts'

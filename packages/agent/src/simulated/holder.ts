@@ -90,7 +90,10 @@ export interface SimulatedHolderOptions {
 
 const absent: MirrorStatus = { phase: 'absent', doneBytes: 0, totalBytes: 0, rate: 0, pausedByUser: false }
 
-/** Holders in memory, for tests of what calls them. Mirrors are instant, or are led by `setMirror`. */
+/**
+ * Holders in memory, for tests of what calls them. Mirrors are instant, or are led by `setMirror`. Over 400 lines: each call
+ * changes the same holders, as it does in a daemon.
+ */
 export function createSimulatedHolderAgent(
   options: SimulatedHolderOptions = {},
 ): HolderAgent & SimulatedHolders & Faults {

@@ -78,7 +78,10 @@ export interface LocalStorageAgent extends StorageAgent {
   detach(): void
 }
 
-/** A storage node on this machine: images as thin files, exports as storage daemons that outlive this process. */
+/**
+ * A storage node on this machine: images as thin files, exports as storage daemons that outlive this process. One class, over
+ * 400 lines: the calls of a storage node, one by one, each in its turn and handed on to who does it.
+ */
 export function createStorageAgent(options: StorageAgentOptions): LocalStorageAgent {
   const { node, stateDir, log = silentLog } = options
   const aggregates = new Aggregates({ node, stateDir, configured: options.aggregates, log })

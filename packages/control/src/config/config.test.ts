@@ -1,3 +1,4 @@
+/** Every section of `volant.yaml`, and what is wrong with it. One file, over 400 lines: most of it is the table of wrong ones. */
 import assert from 'node:assert/strict'
 import { mkdtemp, rm, writeFile } from 'node:fs/promises'
 import { tmpdir } from 'node:os'

@@ -1,3 +1,4 @@
+/** What the sweep makes of everything that may exist: by examples, and whatever there is. One file, over 400 lines: both judge the same things. */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
 import type { InventoryItem } from '@volant/contract'

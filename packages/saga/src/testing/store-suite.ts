@@ -4,6 +4,8 @@
  * ```ts
  * storeSuite('SQLite', async () => ({ store: operationStore(db), close: () => db.destroy() }))
  * ```
+ *
+ * One file, over 400 lines: it is one contract.
  */
 import assert from 'node:assert/strict'
 import { describe, test } from 'node:test'
