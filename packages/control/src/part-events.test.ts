@@ -2,6 +2,7 @@ import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { bind, Executor, MemoryStore, operation } from '@volant/saga'
+import { hasLeft, liveMigrateServer } from './operations/live-migrate-server.ts'
 import { wakeByParts } from './part-events.ts'
 
 interface Scene {
@@ -46,4 +47,12 @@ test('a drain looks when a server has left, and when its part has ended, not bef
   scene.retiring.resolve()
   await until(3)
   assert.equal((await executor.ended(id)).state, 'succeeded')
+})
+
+test('a server has left when its guest goes on: in all steps of a live migration after that, and in none before', () => {
+  const { kind, nodes } = liveMigrateServer
+  const steps = nodes.map(({ name }) => name)
+  const left = steps.filter((step) => hasLeft({ kind, step }))
+  assert.notEqual(left.length, 0)
+  assert.deepEqual(left, steps.slice(steps.indexOf('goOn') + 1))
 })
