@@ -16,17 +16,10 @@ import type { MigrationProgress } from './domain/migration-progress.ts'
 import { feltClients } from './db/repositories/felt-clients.ts'
 import { aggregateContents } from './db/repositories/aggregate-contents.ts'
 import { aggregateRecords } from './db/repositories/aggregate.ts'
-import { attachmentRecords } from './db/repositories/attachment.ts'
-import { copyRecords } from './db/repositories/copy.ts'
 import { fencedHeadRecords } from './db/repositories/fenced-head.ts'
-import { flexVolMoveRecords } from './db/repositories/flexvol-move.ts'
-import { flexVolRecords } from './db/repositories/flexvol.ts'
+import { storageRecords } from './db/repositories/storage-records.ts'
 import { operationStore } from './db/repositories/operation.ts'
-import { shareGround } from './db/repositories/share-ground.ts'
-import { shareRecords } from './db/repositories/share.ts'
-import { snapshotRecords } from './db/repositories/snapshot.ts'
 import { vacatingAggregates } from './db/repositories/vacating.ts'
-import { volumeRecords } from './db/repositories/volume.ts'
 import { placesOf } from './domain/places.ts'
 import { declaredOperations } from './operations/index.ts'
 import { systemClock } from './ports/clock.ts'
@@ -95,17 +88,9 @@ export async function openPlaneState(options: PlaneStateOptions, closing: Closin
   )
   closing.push(() => agents.close())
   const places = placesOf(topology)
-  const flexvols = flexVolRecords(db)
-  const records = around('records', {
-    volumes: volumeRecords(db, clock),
-    copies: copyRecords(db),
-    attachments: attachmentRecords(db),
-    flexvols,
-    snapshots: snapshotRecords(db),
-    moves: flexVolMoveRecords(db),
-    shares: shareRecords(db, clock),
-    ground: shareGround(db),
-  })
+  const plain = storageRecords(db, clock)
+  const { flexvols } = plain
+  const records = around('records', plain)
   const fencedHeads = fencedHeadRecords(db)
   const backend = aggregatesBackend({ agents, flexvols, fencedHeads, machineOf: places.machineOfNode })
   const store = operationStore(db)

@@ -6,15 +6,8 @@ import { DomainError } from '@volant/contract'
 import { ungoverned } from './ungoverned.ts'
 import { aggregatesBackend } from '../backends/aggregates.ts'
 import { openMemoryDatabase } from './database.ts'
-import { attachmentRecords } from '../db/repositories/attachment.ts'
-import { copyRecords } from '../db/repositories/copy.ts'
 import { fencedHeadRecords } from '../db/repositories/fenced-head.ts'
-import { flexVolMoveRecords } from '../db/repositories/flexvol-move.ts'
-import { flexVolRecords } from '../db/repositories/flexvol.ts'
-import { shareGround } from '../db/repositories/share-ground.ts'
-import { shareRecords } from '../db/repositories/share.ts'
-import { snapshotRecords } from '../db/repositories/snapshot.ts'
-import { volumeRecords } from '../db/repositories/volume.ts'
+import { storageRecords } from '../db/repositories/storage-records.ts'
 import { defaultConvergencePolicy, type Convergence } from '../domain/convergence.ts'
 import type { CopyProgress } from '../domain/copy-progress.ts'
 import { CutoverTurns } from '../domain/cutover-turns.ts'
@@ -141,17 +134,8 @@ export async function openWorld(
     shares: (node: string) => found(shares, node),
   } satisfies Agents
   const places = placesOf(topology)
-  const flexvols = flexVolRecords(db)
-  const records = {
-    volumes: volumeRecords(db, systemClock),
-    copies: copyRecords(db),
-    attachments: attachmentRecords(db),
-    flexvols,
-    snapshots: snapshotRecords(db),
-    moves: flexVolMoveRecords(db),
-    shares: shareRecords(db, systemClock),
-    ground: shareGround(db),
-  }
+  const records = storageRecords(db, systemClock)
+  const { flexvols } = records
   const fencedHeads = fencedHeadRecords(db)
   const backend = aggregatesBackend({ agents, flexvols, fencedHeads, machineOf: places.machineOfNode })
   const pools: FlexVol[] = []
