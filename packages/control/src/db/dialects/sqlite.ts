@@ -15,7 +15,12 @@ export function sqliteDialect(
   database: string | DatabaseSync,
   onClose: () => void = () => {},
 ): SqliteDialect {
-  return new TransactionalDialect({ database: () => Promise.resolve(openSqlite(database, onClose)) })
+  return sqliteDialectOver(() => openSqlite(database, onClose))
+}
+
+/** @param open called when the database is used first; what it returns is made by `openSqlite`. */
+export function sqliteDialectOver(open: () => SqliteDatabase): SqliteDialect {
+  return new TransactionalDialect({ database: () => Promise.resolve(open()) })
 }
 
 /**
@@ -41,7 +46,7 @@ class TransactionalDialect extends SqliteDialect {
  */
 const lockedForMs = 1000
 
-function openSqlite(database: string | DatabaseSync, onClose: () => void): SqliteDatabase {
+export function openSqlite(database: string | DatabaseSync, onClose: () => void = () => {}): SqliteDatabase {
   const db =
     typeof database === 'string' ? told(() => new DatabaseSync(database, { timeout: lockedForMs })) : database
   told(() => db.exec('pragma journal_mode = wal; pragma synchronous = full; pragma foreign_keys = on;'))
