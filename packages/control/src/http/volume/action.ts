@@ -1,7 +1,8 @@
 import { DomainError } from '@volant/contract'
-import type { TSchema } from 'typebox'
-import { parser } from '../parse.ts'
+import { actionOf } from '../action-body.ts'
 import { booleanOf, param, type Answer, type VolumeCall, type VolumeRoutes } from './call.ts'
+
+export { argument } from '../action-body.ts'
 
 export type Action = (call: VolumeCall, id: string, argument: unknown) => Promise<Answer>
 
@@ -13,25 +14,9 @@ export function registerActions(
 ): void {
   const idName = path.slice(path.lastIndexOf(':') + 1)
   routes.post(`${path}/action`, async (call) => {
-    const { body } = call
-    const names = body !== null && typeof body === 'object' && !Array.isArray(body) ? Object.keys(body) : []
-    const name = names[0]
-    const action = name !== undefined && Object.hasOwn(actions, name) ? actions[name] : undefined
-    if (names.length !== 1 || name === undefined || action === undefined) {
-      throw new DomainError(
-        'invalid',
-        `There is no such action: ${JSON.stringify(names.join(', ').slice(0, 120))}. The body must name one of: ` +
-          `${Object.keys(actions).join(', ')}.`,
-      )
-    }
-    return action(call, param(call, idName), (body as Record<string, unknown>)[name])
+    const { action, argument: value } = actionOf(call.body, actions)
+    return action(call, param(call, idName), value)
   })
-}
-
-/** An argument that must be an object; nothing and null count as an empty one. */
-export function argument<T extends TSchema>(name: string, schema: T) {
-  const parse = parser(schema, `argument of ${name}`)
-  return (value: unknown) => parse(value === null || value === undefined ? {} : value)
 }
 
 /** Absent: false. */
