@@ -74,14 +74,18 @@ export async function waitUntilUnwritten(path: string, timeoutMs = 5000): Promis
 }
 
 /**
- * The same after a fence, whose proof is that no request of the last writer is under way: only what processes have open
- * counts. Locks are slow to read, and a client waits here. `own` has the file open already, and writes nothing before
- * this has returned.
+ * The same at a fence, whose proof is that no request of the last writer is under way: only what processes have open
+ * counts. Locks are slow to read, and a client waits here. Not counted are those `besides`: one that has the file open already
+ * and writes nothing before this has returned, and one whose own proof the caller waits for.
  */
-export async function waitUntilNoWriter(path: string, own?: number, timeoutMs = 2000): Promise<void> {
+export async function waitUntilNoWriter(
+  path: string,
+  besides: readonly number[] = [],
+  timeoutMs = 2000,
+): Promise<void> {
   const place = lockPlace(await stat(path))
   const isWritten = async (): Promise<boolean> => {
-    const others = ((await openNow()).get(place) ?? []).filter(({ pid }) => pid !== own)
+    const others = ((await openNow()).get(place) ?? []).filter(({ pid }) => !besides.includes(pid))
     return others.some(({ info }) => isToWrite(textOf(info)))
   }
   for (const end = performance.now() + timeoutMs; await isWritten(); await sleep(2)) {

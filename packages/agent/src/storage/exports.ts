@@ -63,6 +63,17 @@ const recordAfterMs = 1000
 const fenceTimeoutMs = 2000
 const isOurs = (event: QmpEvent): boolean => event.data['id'] === daemonNames.export
 const nodeName = 'image0'
+const isRejected = (one: PromiseSettledResult<unknown>): one is PromiseRejectedResult =>
+  one.status === 'rejected'
+
+/** Of the export that the image is taken from. */
+export interface Fence {
+  /** No request of it is under way, and none will come. */
+  proved: Promise<void>
+  /** Its daemon, which may have the image open until its end. 0: there is none. */
+  pid: number
+}
+const none: Fence = { proved: Promise.resolve(), pid: 0 }
 
 /**
  * One export: an image served by a daemon of its own, over TLS, to one holder on another machine.
@@ -81,6 +92,8 @@ export class ImageExport {
   readonly #context: ExportContext
   #record: ExportRecord
   readonly #file: RecordFile<ExportRecord>
+  /** The daemon's monitor, where it is known to stand by: whoever opens the image under its client need not ask then. */
+  #standby: QmpClient | undefined
 
   constructor(context: ExportContext, record: ExportRecord) {
     this.#context = context
@@ -121,13 +134,19 @@ export class ImageExport {
     return { kind: 'nbd', imageId, host, port: this.daemon.port, exportName, sizeBytes, tlsHostname }
   }
 
+  /** The daemon runs, in standby. */
+  async standBy(): Promise<void> {
+    const qmp = await this.daemon.ensureRunning()
+    this.#standby = (await standsBy(qmp)) ? qmp : undefined
+  }
+
   /**
    * The daemon runs and serves the image. One in standby opens it under its client, in milliseconds; the client gets it
-   * when `fenced` has come true, and not where that fails.
+   * when the fence is proved, and not where that fails.
    */
-  async serve(sizeBytes: number, fenced: Promise<void> = Promise.resolve()): Promise<void> {
-    if (this.#record.isStandby === true) return this.#leaveStandby(sizeBytes, fenced)
-    await fenced
+  async serve(sizeBytes: number, fence: Fence = none): Promise<void> {
+    if (this.#record.isStandby === true) return this.#leaveStandby(sizeBytes, fence)
+    await fence.proved
     await this.#serveOn()
   }
 
@@ -136,12 +155,12 @@ export class ImageExport {
     const qmp = await this.daemon.ensureRunning()
     if (!wasAlive) return
     // A crash may have come between the record and what it says.
-    if (await standsBy(qmp)) await this.#exchange(qmp, Promise.resolve())
+    if (await standsBy(qmp)) await this.#exchange(qmp, none)
     // An agent that ended the export died before that was on record: its client waits for it.
     else if (!(await isExported(qmp))) await this.daemon.replace(0)
   }
 
-  async #leaveStandby(sizeBytes: number, fenced: Promise<void>): Promise<void> {
+  async #leaveStandby(sizeBytes: number, fence: Fence): Promise<void> {
     const before = this.#record
     if (before.sizeBytes !== sizeBytes) {
       throw new DomainError(
@@ -150,11 +169,12 @@ export class ImageExport {
       )
     }
     const qmp = await this.daemon.ensureRunning()
-    const isStandby = await standsBy(qmp)
+    const isStandby = this.#standby === qmp || (await standsBy(qmp))
+    this.#standby = undefined
     try {
-      if (isStandby) await this.#exchange(qmp, fenced)
+      if (isStandby) await this.#exchange(qmp, fence)
       else {
-        await fenced
+        await fence.proved
         this.#noteServing()
       }
     } catch (error) {
@@ -193,13 +213,13 @@ export class ImageExport {
   }
 
   /**
-   * Opens the image beside the fence, and after that looks who else has it open: nothing stands on it yet, so nothing is
-   * read or written. Then the export gets it.
+   * Beside the fence the image is opened, with nothing on it, so that nothing is read or written, and it is looked who else has
+   * it open: of the one that is fenced the proof tells. When all three are done the export gets it.
    */
-  async #exchange(qmp: QmpClient, fenced: Promise<void>): Promise<void> {
+  async #exchange(qmp: QmpClient, { proved, pid }: Fence): Promise<void> {
     const opened = this.#blockdev().then((blockdev) => qmp.execute('blockdev-add', blockdev))
-    const looked = fenced.then(() => waitUntilNoWriter(this.#record.path, this.daemon.pid))
-    const failed = (await Promise.allSettled([looked, opened])).find((one) => one.status === 'rejected')
+    const looked = waitUntilNoWriter(this.#record.path, [this.daemon.pid, pid])
+    const failed = (await Promise.allSettled([proved, looked, opened])).find(isRejected)
     if (failed !== undefined) throw failed.reason
     this.#noteServing()
     await qmp.execute('blockdev-reopen', { options: [throttleBlockdev(nodeName)] })
@@ -230,9 +250,10 @@ export class ImageExport {
    * The fence. The daemon is asked to end the export and must report that it has (the event, not the reply: until
    * then requests in flight still reach the image). A daemon that does not is killed, and nothing of it may have
    * the image open any more. A client may be held meanwhile, so what does not matter to the fence, the end of a
-   * daemon that serves nothing, is left to `ended`. What a crash there leaves, `endUnrecorded` finds.
+   * daemon that serves nothing, is left to `ended`, which begins after `first`. What a crash there leaves,
+   * `endUnrecorded` finds.
    */
-  async revoke(): Promise<{ closed: Promise<void>; ended: Promise<void> }> {
+  async revoke(first?: Promise<unknown>): Promise<{ ended: Promise<void> }> {
     // In standby it has nothing open, and another may. A crash may have come between what it does and the record of it.
     const { isStandby, path } = this.#record
     const serves = isStandby !== true || (existsSync(path) && hasOpen(this.daemon.pid, path))
@@ -240,28 +261,18 @@ export class ImageExport {
       await this.daemon.stop(0)
       if (serves) await waitUntilClosed(path)
       await this.#forget()
-      return { closed: Promise.resolve(), ended: Promise.resolve() }
+      return { ended: Promise.resolve() }
     }
-    const closed = this.#closeNode()
     await this.#file.unlink()
     this.#unmark()
-    const ended = this.#endIdle(closed)
+    const ended = this.#endIdle(first)
     ended.catch(() => {}) // told to whom it concerns: the next call about this export or image
-    return { closed, ended }
-  }
-
-  /** The image's next export waits for this; it is sooner done than the daemon's end. */
-  async #closeNode(): Promise<void> {
-    // QEMU carries them out in this order. Where there is no such filter, or it is not closed, it is when the daemon ends.
-    const deleted = [daemonNames.throttleNode, nodeName].map(async (name) =>
-      this.daemon.qmp.execute('blockdev-del', { 'node-name': name }, fenceTimeoutMs),
-    )
-    await Promise.allSettled(deleted)
+    return { ended }
   }
 
   /** Ends a daemon that serves nothing any more, and has no request under way. */
-  async #endIdle(closed: Promise<void>): Promise<void> {
-    await closed
+  async #endIdle(first: Promise<unknown> | undefined): Promise<void> {
+    await first?.catch(() => {}) // whoever did it was told
     await this.daemon.stop(0)
     await this.#forget()
   }

@@ -47,7 +47,7 @@ export class NodeExports {
     if (one.record.isStandby !== true) {
       throw new DomainError('conflict', `Export ${exportId} serves its image; revoke it first.`)
     }
-    await one.daemon.ensureRunning()
+    await one.standBy()
     return one.access
   }
 
@@ -81,39 +81,40 @@ export class NodeExports {
 
   /** The image goes from one export to another: to the second when the first is fenced, which is proved. */
   async handOver(from: string, wanted: WantedExport): Promise<NbdAccess> {
-    const fenced = this.#fence(from).then(({ closed }) => closed)
-    fenced.catch(() => {}) // thrown below
+    const pid = this.#find(from)?.daemon.pid ?? 0
+    const served = Promise.withResolvers<void>()
+    const proved = this.#fence(from, served.promise)
+    proved.catch(() => {}) // thrown below
     try {
       await this.#ended(({ id }) => id === wanted.exportId)
       const one = this.#foundOrNew(wanted)
-      await one.serve(wanted.sizeBytes, fenced)
+      await one.serve(wanted.sizeBytes, { proved, pid })
       return one.access
     } finally {
-      await fenced
+      served.resolve()
+      await proved
     }
   }
 
-  /** Returns when it is proved. */
-  async revoke(exportId: string): Promise<void> {
-    await this.#fence(exportId)
+  /** Returns when it is proved; its daemon may have the image open until its end. */
+  revoke(exportId: string): Promise<void> {
+    return this.#fence(exportId)
   }
 
-  /** `closed`: the daemon has the image open no more, or did not say so; it never rejects. */
-  async #fence(exportId: string): Promise<{ closed: Promise<void> }> {
+  async #fence(exportId: string, first?: Promise<void>): Promise<void> {
     const found = this.#find(exportId)
     this.#exports.delete(exportId)
     if (!found) {
       await this.#ended(({ id }) => id === exportId)
       await endUnrecorded(exportPaths(this.#context.runDir, exportId))
       removeExportRemains(this.#context, exportId)
-      return { closed: Promise.resolve() }
+      return
     }
-    const { closed, ended } = await found.revoke()
+    const { ended } = await found.revoke(first)
     const ending: Ending = { id: exportId, imageId: found.record.imageId, ended }
     this.#endings.add(ending)
     const forget = (): void => void this.#endings.delete(ending)
     void ended.then(forget, forget)
-    return { closed }
   }
 
   list(): ExportStatus[] {
