@@ -73,7 +73,7 @@ function chartsOf(section: Section): { file: string; chart: Chart }[] {
   return charts.map((chart, i) => ({ file: `${stem}-${i + 1}.svg`, chart }))
 }
 
-export function markdownOf({ sections, machine, quick, startedAt, seconds, load }: Report): string {
+function markdownOf({ sections, machine, quick, startedAt, seconds, load }: Report): string {
   const facts = Object.entries(machine).map(([name, value]) => `${name} ${value}`)
   const rows = sections.flatMap((section) => section.rows)
   const targets = rows.filter((one) => one.met !== null)

@@ -28,7 +28,7 @@ export interface HttpLoadResult {
   cpuMs: number
 }
 
-export async function runLoad(load: HttpLoad): Promise<HttpLoadResult> {
+async function runLoad(load: HttpLoad): Promise<HttpLoadResult> {
   if (load.requests.length === 0) throw new Error('There is nothing to ask.')
   const requests = load.requests.map((request) => Buffer.from(request))
   const clients = Math.min(load.clients, load.count)

@@ -64,7 +64,7 @@ const tlsId = 'migration-tls'
 const authzId = 'migration-authz'
 
 /** Objects of an earlier attempt are replaced: its certificates may be older. */
-export const ensureObject = async (
+const ensureObject = async (
   qmp: QmpClient,
   id: string,
   properties: Record<string, unknown>,

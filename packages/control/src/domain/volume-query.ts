@@ -66,8 +66,3 @@ export interface VolumePageRequest {
   /** The last volume of the page before. */
   marker?: string
 }
-
-export const defaultVolumeSort: VolumeSort[] = [
-  { key: 'created_at', direction: 'desc' },
-  { key: 'id', direction: 'desc' },
-]

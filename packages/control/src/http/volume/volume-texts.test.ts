@@ -6,13 +6,21 @@ import { volumeLists } from '../../db/repositories/volume-list.ts'
 import { volumeRecords } from '../../db/repositories/volume.ts'
 import type { Database } from '../../db/schema.ts'
 import type { Principal } from '../../domain/principal.ts'
-import { defaultVolumeSort } from '../../domain/volume-query.ts'
+import type { VolumePageRequest } from '../../domain/volume-query.ts'
 import { openTestDatabase } from '../../testing/database.ts'
 import { createVolumeTexts, volumesText, type VolumeTexts } from './volume-texts.ts'
 import { viewerOf, volumeFullDetail, type VolumeViewer } from './volume-view.ts'
 
 const clock = { now: () => new Date('2026-02-01T00:00:00Z') }
-const request = { filter: { projectId: 'p' }, sort: defaultVolumeSort, limit: 100, offset: 0 }
+const request: VolumePageRequest = {
+  filter: { projectId: 'p' },
+  sort: [
+    { key: 'created_at', direction: 'desc' },
+    { key: 'id', direction: 'desc' },
+  ],
+  limit: 100,
+  offset: 0,
+}
 
 const principalOf = (role: string): Principal => ({
   userId: 'u',
