@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import type { NodeDocument } from '@volant/agent/node/credentials.ts'
 import { createTlsAuthority } from '@volant/qemu'
 import pino from 'pino'
@@ -12,11 +13,6 @@ import { AgentProcess, agentFolder, endAgentProcess, endAgentProcesses } from '.
 const name = 'm1-storage'
 const document: NodeDocument = { name, plan: { storage: [], holders: [], compute: [], shares: [] } }
 const program = join(import.meta.dirname, 'testing/fake-agents.ts')
-
-async function until(what: string, check: () => boolean): Promise<void> {
-  for (const end = Date.now() + 60_000; Date.now() < end; await sleep(20)) if (check()) return
-  assert.fail(`not in 60 s: ${what}`)
-}
 
 describe('a process of agents', () => {
   let stateDir = ''

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { bind, Executor, MemoryStore, operation } from '@volant/saga'
 import { hasLeft, liveMigrateServer } from './operations/live-migrate-server.ts'
 import { wakeByParts } from './part-events.ts'
@@ -35,17 +35,13 @@ test('a drain looks when a server has left, and when its part has ended, not bef
   t.after(() => executor.stop())
   wakeByParts(executor)
   await executor.begin()
-  const until = async (looks: number): Promise<void> => {
-    for (const end = Date.now() + 10_000; scene.looks < looks; await sleep(1)) {
-      assert.ok(Date.now() < end, `not in 10 s: ${looks} looks; there were ${scene.looks}`)
-    }
-  }
+  const looked = (times: number) => until(`${times} looks`, () => scene.looks >= times)
   const { id } = await executor.start(whole, {})
-  await until(1)
+  await looked(1)
   await executor.start(part, {}, { parent: id })
-  await until(2)
+  await looked(2)
   scene.retiring.resolve()
-  await until(3)
+  await looked(3)
   assert.equal((await executor.ended(id)).state, 'succeeded')
 })
 

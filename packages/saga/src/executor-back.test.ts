@@ -1,13 +1,14 @@
 /** The way back through a wait, carried out: in its order, over failures, bounds, crashes, and an operator's wishes. */
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { isDomainError } from '@volant/contract/errors.ts'
 import { Executor, type ExecutorOptions } from './executor.ts'
 import { final } from './failure.ts'
 import { MemoryStore } from './memory-store.ts'
 import { bind, operation, type AdvancingLook, type Context } from './operation.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
-import { eventsOf, until } from './testing/flow.ts'
+import { eventsOf } from './testing/flow.ts'
 
 /** What each place does, and everything that was called. */
 class Trip {

@@ -1,9 +1,10 @@
 /** A clock that is set by hours while the engine runs, or between two of its lives; and bounds of waits. */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import type { ClockSource } from './clock.ts'
 import { retryable } from './failure.ts'
-import { flow, openBench, until } from './testing/flow.ts'
+import { flow, openBench } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
 
 const hour = 3_600_000

@@ -2,9 +2,10 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { DomainError } from '@volant/contract/errors.ts'
 import type { EngineEvent } from './events.ts'
-import { eventsOf, flow, openBench, until } from './testing/flow.ts'
+import { eventsOf, flow, openBench } from './testing/flow.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
 test('after a restart wishes hold, waits go on, and nothing is done twice that was recorded', async (t) => {

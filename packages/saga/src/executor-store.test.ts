@@ -2,10 +2,11 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { DomainError } from '@volant/contract/errors.ts'
 import { final } from './failure.ts'
 import type { SagaStore } from './store.ts'
-import { flow, openBench, until } from './testing/flow.ts'
+import { flow, openBench } from './testing/flow.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
 const bounded = { timeout: 30_000 }

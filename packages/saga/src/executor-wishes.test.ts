@@ -2,8 +2,9 @@
 import assert from 'node:assert/strict'
 import test from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { final } from './failure.ts'
-import { eventsOf, flow, openBench, until } from './testing/flow.ts'
+import { eventsOf, flow, openBench } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
 import { refusedWith } from './testing/store-suite.ts'
 

@@ -1,10 +1,11 @@
 /** How a run goes: its steps, its failures, its commit, its keys. */
 import assert from 'node:assert/strict'
 import test from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { DomainError, isDomainError } from '@volant/contract/errors.ts'
 import { final, postponed, retryable } from './failure.ts'
 import { bind, operation } from './operation.ts'
-import { flow, openBench, until } from './testing/flow.ts'
+import { flow, openBench } from './testing/flow.ts'
 import { refusedWith } from './testing/store-suite.ts'
 
 test('a run does its steps in order, shows progress, and hands outputs on', async (t) => {

@@ -2,11 +2,12 @@
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { isDomainError } from '@volant/contract/errors.ts'
 import type { Executor } from './executor.ts'
 import { final } from './failure.ts'
 import type { RunState } from './types.ts'
-import { bench, flow, until, type Bench, type Flow } from './testing/flow.ts'
+import { bench, flow, type Bench, type Flow } from './testing/flow.ts'
 import { hurriedPolicy } from './testing/every-step.ts'
 import { wishes, type Wish } from './wishes.ts'
 

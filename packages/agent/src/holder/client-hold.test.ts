@@ -3,6 +3,7 @@ import { spawn } from 'node:child_process'
 import { readFileSync } from 'node:fs'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test, type TestContext } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import type { ClientProcess } from '@volant/contract'
 import { identityOf } from '@volant/qemu/process.ts'
 import { silentLog } from '../daemon/log.ts'
@@ -16,13 +17,6 @@ function sleeper(t: TestContext): ClientProcess {
 
 const isStopped = ({ pid }: ClientProcess): boolean =>
   / T /.test(readFileSync(`/proc/${pid}/stat`, 'utf8').replace(/^.*\)/s, ''))
-
-async function until(what: string, holds: () => boolean): Promise<void> {
-  for (let left = 1000; !holds(); left--) {
-    assert.ok(left > 0, `not within 10 s: ${what}`)
-    await sleep(5)
-  }
-}
 
 test('an end that comes only while the client is held comes, and the client goes on', async (t) => {
   const client = sleeper(t)

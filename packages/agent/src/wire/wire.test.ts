@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, beforeEach, afterEach, describe, it } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { DomainError, type StorageAgent } from '@volant/contract'
 import { createTlsAuthority, readTls, type TlsAuthority } from '@volant/qemu'
 import { silentLog } from '../daemon/log.ts'
@@ -79,12 +80,6 @@ const withCode =
     return true
   }
 const classOf = (error: unknown): unknown => (error as { class?: unknown }).class
-
-/** Waits until `check` holds, and fails saying what did not come true. */
-async function until(what: string, check: () => boolean): Promise<void> {
-  for (const end = Date.now() + 30_000; Date.now() < end; await sleep(5)) if (check()) return
-  assert.fail(`not in 30 s: ${what}`)
-}
 
 describe('an agent in another process', () => {
   let rig: Rig

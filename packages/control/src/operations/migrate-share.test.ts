@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test, type TestContext } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { bind, hasEnded } from '@volant/saga'
 import type { ShareMigrationProgress } from '../domain/share-migration.ts'
 import type { ShareTaskState } from '../domain/share.ts'
@@ -49,13 +50,6 @@ async function open(t: TestContext) {
   }
   const [attachment] = await world.records.attachments.ofVolume(share.volumeId ?? '')
   const holders = world.agents.holders('m1')
-  const until = async (what: string, isSo: () => Promise<boolean>): Promise<void> => {
-    for (let i = 0; i < 1000; i++) {
-      if (await isSo()) return
-      await sleep(10)
-    }
-    assert.fail(`it did not come true that ${what}`)
-  }
   const { id } = await engine.start(migrateShare, input)
   const taskState = async (wanted: ShareTaskState) =>
     until(`the task state is ${wanted}`, async () => (await base.shares.get(share.id)).taskState === wanted)
@@ -65,7 +59,6 @@ async function open(t: TestContext) {
     share,
     engine,
     id,
-    until,
     taskState,
     part: async () => (await engine.partsOf(id))[0],
     percent: async () => ((await engine.get(id)).progress as ShareMigrationProgress | null)?.percent,
@@ -99,7 +92,7 @@ test('it copies, waits in sync for its word, and only then cuts over; what it sa
   assert.ok(((await rig.percent()) ?? 0) < 100, 'nothing is said to be copied that is not')
   rig.inSync()
   await rig.taskState('migration_driver_phase1_done')
-  await rig.until('100 % are copied', async () => (await rig.percent()) === 100)
+  await until('100 % are copied', async () => (await rig.percent()) === 100)
   await sleep(50)
   assert.equal(
     (await rig.world.records.flexvols.get(rig.share.flexvolId ?? '')).aggregate,
@@ -139,12 +132,12 @@ test('a pause and a rate reach the move, and so does their end', async (t) => {
   const rig = await open(t)
   await rig.mirrored()
   await rig.engine.pause(rig.id)
-  await rig.until('the move is paused', async () => (await rig.part())?.control.paused === true)
+  await until('the move is paused', async () => (await rig.part())?.control.paused === true)
   await rig.engine.steer(rig.id, { rate: 1_000_000, pace: '5ms' })
-  await rig.until('the move has the rate', async () => (await rig.part())?.control.rate === 1_000_000)
+  await until('the move has the rate', async () => (await rig.part())?.control.rate === 1_000_000)
   assert.equal((await rig.part())?.control.pace, '5ms')
   await rig.engine.resume(rig.id)
-  await rig.until('the move goes on', async () => (await rig.part())?.control.paused === false)
+  await until('the move goes on', async () => (await rig.part())?.control.paused === false)
   await rig.engine.cancel(rig.id)
   await rig.ended()
 })
@@ -186,7 +179,7 @@ test('a move that cannot begin is a migration in error, and the project is told 
   await rig.engine.start(moveFlexVol, { flexvolId, from, to, ...input.move, cutoverAction: 'wait' })
   await rig.base.shares.update(rig.share.id, { status: 'migrating', taskState: 'migration_starting' })
   const again = await rig.engine.start(migrateShare, input)
-  await rig.until('it has ended', async () => hasEnded((await rig.engine.get(again.id)).state))
+  await until('it has ended', async () => hasEnded((await rig.engine.get(again.id)).state))
   assert.deepEqual(await rig.status(), ['available', 'migration_error'])
   const [message] = await rig.base.shareMessages.list({ now: '2000', limit: 10, offset: 0 })
   assert.match(message?.text ?? '', /flexvol\.move/)

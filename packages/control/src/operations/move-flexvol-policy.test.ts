@@ -1,7 +1,7 @@
 /** What an operator says to a FlexVol's move while it is under way, and what users do meanwhile. */
 import assert from 'node:assert/strict'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test, type TestContext } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { DomainError } from '@volant/contract'
 import { bind } from '@volant/saga'
 import type { FlexVolMoveProgress } from '../domain/flexvol-move.ts'
@@ -30,12 +30,6 @@ async function attachedVolume(world: World): Promise<Volume> {
   const [attachment] = await world.records.attachments.ofVolume(volume.id)
   if (attachment !== undefined) await ensureHead(world.ports, { fence: 0 }, attachment)
   return volume
-}
-
-async function until(what: string, check: () => Promise<boolean> | boolean): Promise<void> {
-  for (const end = performance.now() + 15_000; !(await check()); await sleep(5)) {
-    assert.ok(performance.now() < end, `not in 15 s: ${what}`)
-  }
 }
 
 const begin = async (rig: Rig, more: object = {}): Promise<string> =>

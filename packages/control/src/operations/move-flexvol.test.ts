@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { openMoveRig } from '../testing/flexvol-moves.ts'
 import { assertWorldSound } from '../testing/invariants.ts'
 import { contentOf, makeSnapshot } from '../testing/snapshots.ts'
@@ -115,7 +116,7 @@ test('the head of a volume whose server is being deleted is left alone', async (
   await world.records.attachments.update(String(attachment?.id), { status: 'detaching' })
   const { operationId } = await rig.moves.start({ flexvolId: world.lma.id, aggregate: 'aggr2' })
   const reasons = async () => (await engine.partsOf(operationId)).map(({ failure }) => failure?.message)
-  while (!(await reasons()).includes('It is being detached.')) await new Promise((r) => setTimeout(r, 5))
+  await until('its part was refused', async () => (await reasons()).includes('It is being detached.'))
   await world.records.attachments.update(String(attachment?.id), { status: 'attached' })
   assert.equal((await engine.settled(operationId)).state, 'succeeded')
   await assertWorldSound(world)

@@ -1,7 +1,7 @@
 /** What parts of a move find that is not as the records say, and what an operator's skipped undo leaves behind. */
 import assert from 'node:assert/strict'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { bind } from '@volant/saga'
 import { keptForTheMove } from '../domain/relocation-part.ts'
 import { openMoveRig } from '../testing/flexvol-moves.ts'
@@ -10,12 +10,6 @@ import { assertWorldSound } from '../testing/invariants.ts'
 import { makeVolume, migrationInput } from '../testing/world.ts'
 import { ensureHead } from './head.ts'
 import { migrateVolume } from './migrate-volume.ts'
-
-async function until(what: string, check: () => Promise<boolean> | boolean): Promise<void> {
-  for (const end = performance.now() + 15_000; !(await check()); await sleep(5)) {
-    assert.ok(performance.now() < end, `not in 15 s: ${what}`)
-  }
-}
 
 test('a kept image whose file is gone never becomes the truth again: it is copied', async (t) => {
   const rig = await openMoveRig()

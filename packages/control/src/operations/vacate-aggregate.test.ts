@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { DomainError } from '@volant/contract'
 import { bind, Executor, MemoryStore } from '@volant/saga'
 import { hurriedPolicy } from '@volant/saga/testing/every-step.ts'
@@ -35,12 +36,7 @@ async function begin(t: TestContext, rig: ReturnType<typeof vacateRig>, changes 
   t.after(() => executor.stop())
   await executor.begin()
   const { id } = await executor.start(vacateAggregate, { ...input, ...changes })
-  const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
-    for (const end = Date.now() + 10_000; !(await isSo()); await new Promise((go) => setTimeout(go, 2))) {
-      assert.ok(Date.now() < end, `not in 10 s: ${what}`)
-    }
-  }
-  return { executor, id, until, progress: async () => (await executor.get(id)).progress as VacateProgress }
+  return { executor, id, progress: async () => (await executor.get(id)).progress as VacateProgress }
 }
 
 test('every FlexVol moves, four at a time, the largest first; progress is of all', async (t) => {
@@ -59,7 +55,7 @@ test('every FlexVol moves, four at a time, the largest first; progress is of all
 test('what has failed, or was cancelled by itself, stays; the others go; it ends as failed with each reason', async (t) => {
   const rig = vacateRig(['good', 'bad', 'unwanted'])
   rig.failing.add('bad')
-  const { executor, id, until } = await begin(t, rig)
+  const { executor, id } = await begin(t, rig)
   await until('all have begun', () => rig.started.length === 3)
   const unwanted = rig.parts.find(
     (part) => (part.input as { flexvolId: string }).flexvolId === rig.named('unwanted').id,
@@ -113,7 +109,7 @@ test('only to the aggregates that were named', async (t) => {
 
 test('a cancel begins nothing more and cancels what runs; what has arrived stays', async (t) => {
   const rig = vacateRig(['a1', 'a2', 'a3', 'a4', 'a5', 'a6', 'a7', 'a8'])
-  const { executor, id, until } = await begin(t, rig)
+  const { executor, id } = await begin(t, rig)
   await until('one has arrived', () => rig.at('old').length < 8)
   await executor.cancel(id)
   const run = await executor.ended(id)
@@ -128,7 +124,7 @@ test('a cancel begins nothing more and cancels what runs; what has arrived stays
 
 test('pause and rate are told to the moves once, so that one can be steered alone', async (t) => {
   const rig = vacateRig(['one', 'two'])
-  const { executor, id, until, progress } = await begin(t, rig)
+  const { executor, id, progress } = await begin(t, rig)
   const going = () => rig.parts.filter((part) => part.endedAt === null)
   await until('both have begun', () => going().length === 2)
   await executor.pause(id)
@@ -147,7 +143,7 @@ test('pause and rate are told to the moves once, so that one can be steered alon
 
 test('while it is paused nothing new begins', async (t) => {
   const rig = vacateRig(['a1', 'a2', 'a3', 'a4', 'a5', 'a6'])
-  const { executor, id, until } = await begin(t, rig)
+  const { executor, id } = await begin(t, rig)
   await until('four have begun', () => rig.started.length === 4)
   await executor.pause(id)
   const going = () => rig.parts.filter((part) => part.endedAt === null)

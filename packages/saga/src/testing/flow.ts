@@ -1,7 +1,6 @@
 /** A small operation over a scripted world, for the engine's own tests. */
-import assert from 'node:assert/strict'
 import type { TestContext } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { Executor, type ExecutorOptions } from '../executor.ts'
 import { MemoryStore } from '../memory-store.ts'
 import { bind, operation, type Context, type Look } from '../operation.ts'
@@ -73,15 +72,6 @@ export interface Bench {
   /** Waits until the world has heard that call. */
   called(name: string): Promise<void>
   stop(): Promise<void>
-}
-
-const patienceMs = 20_000
-
-/** Waits until something has come true; throws what did not in time. */
-export async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + patienceMs; !(await test()); await sleep(1)) {
-    assert.ok(performance.now() < end, `not in ${patienceMs / 1000} s: ${what}`)
-  }
 }
 
 export function bench(store: SagaStore = new MemoryStore()): Bench {

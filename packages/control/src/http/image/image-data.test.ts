@@ -6,7 +6,7 @@ import { request as httpRequest } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import type { IdentityRig } from '../identity/testing.ts'
 import { asJson, imageRig, maxImageBytes, raw, type ImageRig } from './testing.ts'
 
@@ -130,24 +130,17 @@ const sendPart = (id: string, bytes: number) => {
   request.write(Buffer.alloc(bytes))
   return request
 }
-const until = async (condition: () => Promise<boolean>): Promise<void> => {
-  for (let round = 0; round < 100; round++) {
-    if (await condition()) return
-    await sleep(20)
-  }
-  assert.fail('did not happen within 2 s')
-}
 const hasPart = async (id: string) =>
   (await files()).some((name) => name.startsWith(id) && name.endsWith('.part'))
 
 test('an upload that breaks off leaves no file, and can be repeated', async () => {
   const image = await create(alice, raw)
   const request = sendPart(image.id, 100_000)
-  await until(() => hasPart(image.id))
+  await until('its part is there', () => hasPart(image.id))
   assert.equal((await show(alice, image.id)).body.status, 'saving')
   assert.equal((await upload(alice, image.id, Buffer.from('second'))).statusCode, 409)
   request.destroy()
-  await until(async () => (await show(alice, image.id)).body.status === 'queued')
+  await until('it is queued again', async () => (await show(alice, image.id)).body.status === 'queued')
   assert.equal(await hasPart(image.id), false)
   assert.equal((await upload(alice, image.id, Buffer.from('again'))).statusCode, 204)
 })
@@ -155,7 +148,7 @@ test('an upload that breaks off leaves no file, and can be repeated', async () =
 test('an image deleted while it is uploaded leaves nothing', async () => {
   const image = await create(alice, raw)
   const request = sendPart(image.id, 100_000)
-  await until(() => hasPart(image.id))
+  await until('its part is there', () => hasPart(image.id))
   assert.equal(await status('DELETE', alice, image.id), 204)
   const answered = new Promise((resolve) => request.on('response', (answer) => resolve(answer.statusCode)))
   request.end()
@@ -170,6 +163,7 @@ test('a too large upload of unknown length is cut off', async () => {
   const image = await create(alice, raw)
   const request = sendPart(image.id, maxImageBytes + 65_536)
   await until(
+    'it is queued again, without a part',
     async () => (await show(alice, image.id)).body.status === 'queued' && !(await hasPart(image.id)),
   )
   request.destroy()

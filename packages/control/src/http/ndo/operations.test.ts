@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import test, { type TestContext } from 'node:test'
 import { DomainError } from '@volant/contract'
+import { until } from '@volant/contract/testing/until.ts'
 import type { HistoryPage, OperationRecord } from '@volant/contract/ndo/history.ts'
 import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { final } from '@volant/saga'
@@ -122,7 +123,7 @@ test('a command in a wrong state is a 409 that names the state and what is possi
   const { given, executor, call } = await serve(t)
   given.ports.script['equal'] = () => ({ done: false })
   const { id } = await executor.start(flow, { id: '1' })
-  while ((await executor.get(id)).state !== 'waiting') await new Promise(setImmediate)
+  await until('it waits', async () => (await executor.get(id)).state === 'waiting')
   const wrong = [
     ['POST', 'resume', undefined],
     ['POST', 'skip', undefined],
