@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict'
+import { open } from 'node:fs/promises'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { test } from 'node:test'
 import type { TestContext } from 'node:test'
@@ -91,6 +92,24 @@ test('a finalized cutover whose agent died before it noted it is never undone', 
   const result = await writer.stop()
   await rig.holders.ensureNoHolder(caller, holderId)
   assert.deepEqual(await lostWrites(target.access.path, result), [])
+})
+
+test('a target file that cannot be read is found out before the commit, though its mirror was completed', async (t) => {
+  const { rig, source, target, writer } = await openReady(t)
+  const file = await open(target.access.path)
+  const fails = t.mock.method(Object.getPrototypeOf(file) as typeof file, 'read', () =>
+    Promise.reject(new Error('EIO')),
+  )
+  await assert.rejects(rig.holders.prepareCutover(caller, holderId, jobId, 5000), refused('unavailable'))
+  fails.mock.restore()
+  await file.close()
+  await assert.rejects(rig.holders.commitCutover(caller, holderId, jobId), refused('conflict'))
+  assert.equal((await rig.holders.holderStatus(holderId))?.imageId, source.ref.imageId)
+  await sleep(200)
+  const result = await writer.stop()
+  assert.equal(result.errors, 0)
+  await rig.holders.ensureNoHolder(caller, holderId)
+  assert.deepEqual(await lostWrites(source.access.path, result), [])
 })
 
 test('a running head is never moved to another image without a cutover', async (t) => {

@@ -20,8 +20,11 @@ export interface DetachedCommand {
   env?: NodeJS.ProcessEnv
 }
 
-/** Differs after each start of the machine. */
-export const bootId = (): string => readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim()
+let bootIdOfUs: string | undefined
+
+/** Differs after each start of the machine, which no process outlives: so it is read once. */
+export const bootId = (): string =>
+  (bootIdOfUs ??= readFileSync('/proc/sys/kernel/random/boot_id', 'utf8').trim())
 
 /**
  * Starts a process in a session of its own that does not end with this one. Nothing of ours is inherited but

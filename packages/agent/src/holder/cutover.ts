@@ -57,9 +57,12 @@ export async function prepareCutover(
     if (job.status !== 'pending' || !isGuarded(holder, jobId))
       await openAttempt(holder, jobId, target, windowMs)
     const quiescedSince = performance.now()
+    // A file is asked beside the completion: that it takes writes the job itself has found out by PENDING, later than this.
+    const asked = target.kind === 'file' ? probe.probe(probeTimeoutMs) : undefined
+    asked?.catch(() => {}) // awaited below
     if (job.status === 'ready') await complete(holder, jobId, windowMs, client)
     const drainMs = performance.now() - quiescedSince
-    await probe.probe(probeTimeoutMs)
+    await (asked ?? probe.probe(probeTimeoutMs))
     return { drainMs, quiescedSince }
   } catch (error) {
     await giveUp(holder, jobId)

@@ -1,4 +1,4 @@
-import { sql, type CompiledQuery, type Kysely, type RawBuilder } from 'kysely'
+import { sql, type CompiledQuery, type Kysely, type QueryResult, type RawBuilder } from 'kysely'
 import type { SqliteReader } from './dialects/sqlite-reader.ts'
 import type { Database } from './schema.ts'
 
@@ -38,16 +38,40 @@ export function prepared<A extends Arguments, Row extends readonly unknown[]>(
   db: Kysely<Database>,
   build: (given: Given<A>) => { compile(): CompiledQuery },
 ): (given: A) => Promise<Row[]> {
-  let query: CompiledQuery | undefined
+  const compiled = compiledOnce(build)
   return async (given) => {
+    const query = compiled(given)
+    const reader = readers.get(db)
+    if (reader !== undefined) return reader.rows(query.sql, query.parameters) as unknown[] as Row[]
+    const { rows } = await db.executeQuery<object>(query)
+    return rows.map((row) => Object.values(row) as unknown as Row)
+  }
+}
+
+/**
+ * A statement that changes rows, likewise built once, for all databases of the process: they speak the same SQL. It is
+ * carried out in the transaction that it is given.
+ */
+export function preparedChange<A extends Arguments>(
+  build: (db: Kysely<Database>, given: Given<A>) => { compile(): CompiledQuery },
+): (trx: Kysely<Database>, given: A) => Promise<QueryResult<unknown>> {
+  let compiled: ((given: A) => CompiledQuery) | undefined
+  return (trx, given) => {
+    compiled ??= compiledOnce((name) => build(trx, name))
+    return trx.executeQuery(compiled(given))
+  }
+}
+
+function compiledOnce<A extends Arguments>(
+  build: (given: Given<A>) => { compile(): CompiledQuery },
+): (given: A) => CompiledQuery {
+  let query: CompiledQuery | undefined
+  return (given) => {
     query ??= build((name) => sql`${new Placeholder(name)}`).compile()
     const parameters = query.parameters.map((value) =>
       value instanceof Placeholder ? given[value.name] : value,
     )
-    const reader = readers.get(db)
-    if (reader !== undefined) return reader.rows(query.sql, parameters) as unknown[] as Row[]
-    const { rows } = await db.executeQuery<object>({ ...query, parameters })
-    return rows.map((row) => Object.values(row) as unknown as Row)
+    return { ...query, parameters }
   }
 }
 

@@ -56,13 +56,15 @@ function beforeCommit(agent: Awaited<ReturnType<typeof open>>['agent'], happens:
 test('the commit comes before the record, and the record before finalize', async (t) => {
   const { world, agent, run } = await open(t)
   const order: string[] = []
-  const { changeTruth } = world.ports.copies
+  const { changeTruth, rehearseTruth } = world.ports.copies
+  world.ports.copies.rehearseTruth = () => (order.push('rehearsal'), rehearseTruth())
   world.ports.copies.changeTruth = (change) => (order.push('record'), changeTruth(change))
-  const { commitCutover, finalizeCutover } = agent
+  const { prepareCutover, commitCutover, finalizeCutover } = agent
+  agent.prepareCutover = (...args) => (order.push('prepare'), prepareCutover(...args))
   agent.commitCutover = (...args) => (order.push('commit'), commitCutover(...args))
   agent.finalizeCutover = (...args) => (order.push('finalize'), finalizeCutover(...args))
   assert.equal((await run()).state, 'succeeded')
-  assert.deepEqual(order, ['commit', 'record', 'finalize'])
+  assert.deepEqual(order, ['rehearsal', 'prepare', 'commit', 'record', 'finalize'])
 })
 
 test('a guard that gave the cutover up first costs an attempt, and nothing else', async (t) => {

@@ -51,7 +51,10 @@ export interface MigrateVolumeInput extends Relocation {
 
 export interface MigrateVolumePorts extends RelocationPorts {
   volumes: Pick<VolumeRecords, 'get' | 'find' | 'update'>
-  copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'create' | 'update' | 'remove' | 'changeTruth'>
+  copies: Pick<
+    CopyRecords,
+    'get' | 'find' | 'ofVolume' | 'create' | 'update' | 'remove' | 'changeTruth' | 'rehearseTruth'
+  >
   flexvols: Pick<FlexVolRecords, 'get'>
 }
 

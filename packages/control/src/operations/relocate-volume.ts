@@ -46,7 +46,10 @@ export interface RelocateVolumeInput extends PartInput {
 
 export interface RelocateVolumePorts extends RelocationPorts, Pick<ImageCopyPorts, 'copying'> {
   volumes: Pick<VolumeRecords, 'get' | 'find'>
-  copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'create' | 'remove' | 'changeTruth'>
+  copies: Pick<
+    CopyRecords,
+    'get' | 'find' | 'ofVolume' | 'create' | 'remove' | 'changeTruth' | 'rehearseTruth'
+  >
   moves: Pick<FlexVolMoveRecords, 'find'>
   turns: CutoverTurns
 }

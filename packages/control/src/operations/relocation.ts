@@ -49,7 +49,7 @@ export interface Relocation {
 
 export interface RelocationPorts extends HeadPorts {
   volumes: Pick<VolumeRecords, 'get'>
-  copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'changeTruth'>
+  copies: Pick<CopyRecords, 'get' | 'find' | 'ofVolume' | 'changeTruth' | 'rehearseTruth'>
   attachments: Pick<AttachmentRecords, 'ofVolume' | 'get'>
   backend: Backend
   agents: Pick<Agents, 'holders' | 'compute' | 'shares'>
@@ -221,6 +221,8 @@ export async function cutOver(
   // it drained: a client that is held back would hold the cutover back for ever.
   if (ports.convergence.get(op.id)?.limitBps != null) await holders.ensureLimits(caller, holderId, {})
   const client = await clientOf(ports, input.volumeId, holder)
+  // Only a rehearsal: whether the database answers is found out when it has to.
+  await ports.copies.rehearseTruth().catch(() => {})
   const pending = await holders
     .prepareCutover(caller, holderId, jobOf(op), windowMs, client)
     .catch((error: unknown) => {

@@ -61,7 +61,9 @@ export interface CopyRecords {
     fence: number
     retainedUntil: string
   }): Promise<void>
-  /** The same for a snapshot: its image becomes `toImageId`, and the former one is retained. */
+  /** Makes ready what `changeTruth` needs, for a client waits for that. It changes nothing. */
+  rehearseTruth(): Promise<void>
+  /** As `changeTruth`, for a snapshot: its image becomes `toImageId`, and the former one is retained. */
   changeSnapshotTruth(change: {
     snapshotId: string
     fromImageId: string

@@ -86,3 +86,21 @@ test('a volume that somebody has changed since is not claimed', async (t) => {
   assert.equal(await claim(at(1)), true)
   assert.equal(await claim(at(1)), false, 'the claim itself is a change')
 })
+
+test('a rehearsal of the record changes nothing, and needs no fence', async (t) => {
+  const world = await openWorld()
+  t.after(() => world.db.destroy())
+  const { copies } = world.records
+  const { id } = await makeVolume(world, world.lma, { attached: false })
+  const live = await copies.get((await world.records.volumes.get(id)).imageId as string)
+  await copies.create({ ...live, imageId: crypto.randomUUID(), state: 'target' })
+  const rows = async () => ({
+    volumes: await world.db.selectFrom('volumes').selectAll().execute(),
+    copies: await world.db.selectFrom('copies').selectAll().execute(),
+    sums: await world.db.selectFrom('copy_sums').selectAll().execute(),
+    fence: await world.db.selectFrom('operation_fence').selectAll().execute(),
+  })
+  const before = await rows()
+  await copies.rehearseTruth()
+  assert.deepEqual(await rows(), before)
+})

@@ -6,8 +6,9 @@ import { defined } from '../columns.ts'
 import type { Database } from '../schema.ts'
 import type { CopyTable } from '../tables/storage.ts'
 import { aggregateContents } from './aggregate-contents.ts'
+import { preparedChange } from '../prepared.ts'
 import { together } from '../transaction.ts'
-import { checkFence } from './operation-fence.ts'
+import { checkFence, rehearseFence } from './operation-fence.ts'
 import { removeCopy } from './tombstone.ts'
 
 /** Before every time at which something can be undone. */
@@ -98,6 +99,7 @@ export function copyRecords(db: Kysely<Database>): CopyRecords {
       await removeCopy(db, imageId)
     },
     changeTruth: (change) => changeTruth(db, change),
+    rehearseTruth: () => rehearseTruth(db),
     changeSnapshotTruth: (change) => changeSnapshotTruth(db, change),
     async retiredBefore(time) {
       const rows = await db
@@ -195,39 +197,40 @@ async function belongs(db: Kysely<Database>, copy: Copy): Promise<boolean> {
 }
 
 /** In as few statements as can be: the client's I/O is held meanwhile. */
-async function changeTruth(
-  db: Kysely<Database>,
-  change: Parameters<CopyRecords['changeTruth']>[0],
-): Promise<void> {
-  await db.transaction().execute(async (trx) => {
-    await checkFence(trx, change.fence)
-    const moved = await trx
-      .updateTable('volumes')
-      .set((eb) => ({
-        image_id: change.toImageId,
-        flexvol_id: eb.selectFrom('copies').select('flexvol_id').where('image_id', '=', change.toImageId),
-        updated_at: new Date().toISOString(),
-      }))
-      .where('id', '=', change.volumeId)
-      .where('image_id', '=', change.fromImageId)
-      .where((eb) =>
-        eb.exists(eb.selectFrom('copies').select('image_id').where('image_id', '=', change.toImageId)),
-      )
-      .executeTakeFirst()
-    if (moved.numUpdatedRows === 0n) return refuseChange(trx, change)
-    await exchangeRoles(trx, change)
-  })
-}
+type TruthChange = Parameters<CopyRecords['changeTruth']>[0]
+
+// Built once: a client waits for the change of the truth, and to build its statements takes longer than to carry them out.
+const pointVolume = preparedChange<{
+  volumeId: string
+  fromImageId: string
+  toImageId: string
+  now: string
+}>((db, given) =>
+  db
+    .updateTable('volumes')
+    .set((eb) => ({
+      image_id: given('toImageId'),
+      flexvol_id: eb.selectFrom('copies').select('flexvol_id').where('image_id', '=', given('toImageId')),
+      updated_at: given('now'),
+    }))
+    .where('id', '=', given('volumeId'))
+    .where('image_id', '=', given('fromImageId'))
+    .where((eb) =>
+      eb.exists(eb.selectFrom('copies').select('image_id').where('image_id', '=', given('toImageId'))),
+    ),
+)
 
 /** The target is live, and the former truth retained. */
-async function exchangeRoles(
-  trx: Transaction<Database>,
-  change: { fromImageId: string; toImageId: string; operationId: string; retainedUntil: string },
-): Promise<void> {
-  await trx
+const exchangeRoles = preparedChange<{
+  fromImageId: string
+  toImageId: string
+  operationId: string
+  retainedUntil: string
+}>((db, given) =>
+  db
     .updateTable('copies')
     .set((eb) => {
-      const isTarget = eb('image_id', '=', change.toImageId)
+      const isTarget = eb('image_id', '=', given('toImageId'))
       return {
         state: eb
           .case()
@@ -236,13 +239,29 @@ async function exchangeRoles(
           .else(eb.val<Copy['state']>('retained'))
           .end(),
         reserved_bytes: 0,
-        retained_until: eb.case().when(isTarget).then(null).else(change.retainedUntil).end(),
-        operation_id: change.operationId,
+        retained_until: eb.case().when(isTarget).then(null).else(given('retainedUntil')).end(),
+        operation_id: given('operationId'),
       }
     })
-    .where('image_id', 'in', [change.toImageId, change.fromImageId])
-    .execute()
-}
+    .where('image_id', 'in', [given('toImageId'), given('fromImageId')]),
+)
+
+const changeTruth = (db: Kysely<Database>, change: TruthChange): Promise<void> =>
+  db.transaction().execute(async (trx) => {
+    const { fence, volumeId, fromImageId, toImageId, operationId, retainedUntil } = change
+    await checkFence(trx, fence)
+    const now = new Date().toISOString()
+    const moved = await pointVolume(trx, { volumeId, fromImageId, toImageId, now })
+    if (!moved.numAffectedRows) return refuseChange(trx, change)
+    await exchangeRoles(trx, { fromImageId, toImageId, operationId, retainedUntil })
+  })
+
+const rehearseTruth = (db: Kysely<Database>): Promise<void> =>
+  db.transaction().execute(async (trx) => {
+    await rehearseFence(trx)
+    await pointVolume(trx, { volumeId: '', fromImageId: '', toImageId: '', now: '' })
+    await exchangeRoles(trx, { fromImageId: '', toImageId: '', operationId: '', retainedUntil: '' })
+  })
 
 async function changeSnapshotTruth(
   db: Kysely<Database>,
@@ -266,7 +285,11 @@ async function changeSnapshotTruth(
       .where('image_id', '=', fromImageId)
       .where((eb) => eb.exists(eb.selectFrom('copies').select('image_id').where('image_id', '=', toImageId)))
       .executeTakeFirst()
-    if (moved.numUpdatedRows > 0n) return exchangeRoles(trx, change)
+    if (moved.numUpdatedRows > 0n) {
+      const { operationId, retainedUntil } = change
+      await exchangeRoles(trx, { fromImageId, toImageId, operationId, retainedUntil })
+      return
+    }
     const snapshot = await trx
       .selectFrom('snapshots')
       .select('image_id')
