@@ -21,6 +21,7 @@ export interface FileResult {
 }
 
 const reporter = join(import.meta.dirname, 'tally-reporter.ts')
+const untrackedPromises = join(import.meta.dirname, 'untracked-promises.ts')
 /** Process groups of test files under way. */
 const running = new Set<number>()
 
@@ -105,6 +106,7 @@ export async function runTestFile(options: {
     process.execPath,
     [
       '--disable-warning=ExperimentalWarning',
+      `--import=${untrackedPromises}`,
       '--test-reporter=spec',
       '--test-reporter-destination=stdout',
       `--test-reporter=${reporter}`,
