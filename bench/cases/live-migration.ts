@@ -102,13 +102,9 @@ function rowsOf(volant: Moved[], bare: BareMigration[]): Row[] {
     line(
       'Pause of the guest, median',
       own,
-      `of which: ${names.map((name) => `${name} ${part(name)} ms`).join(', ')} (handOver beside begin and send)`,
+      `from QEMU's event STOP to the answer that it goes on there; of which: ${names.map((name) => `${name} ${part(name)} ms`).join(', ')} (handOver beside begin and send)`,
     ),
-    line(
-      'Pause of the guest, bare QEMU, median',
-      reference,
-      `by both QEMUs' events STOP and RESUME ${median(bare.map(({ eventsMs }) => eventsMs)).toFixed(1)} ms`,
-    ),
+    line('Pause of the guest, bare QEMU, median', reference, "by both QEMUs' events, STOP and RESUME"),
     line(
       'Hand-over of the volume within it: fence, proof, and the image opened',
       volant.map(({ parts }) => parts.handOver),

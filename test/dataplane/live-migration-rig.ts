@@ -179,22 +179,22 @@ export class Migration {
     }
   }
 
-  /** All of the guest is at the destination, and stands still. Returns for how long it already has, in ms. */
+  /** All of the guest is at the destination, and stands still. Returns for how long it already has, by its agent, in ms. */
   async toArrived(): Promise<number> {
     await this.begin()
     await this.toSwitchover()
     await this.beginSwitchover()
     await this.fence()
-    const { phase, error, downtimeMs } = await this.continue()
+    const { phase, error, stillMs } = await this.continue()
     assert.equal(phase, 'completed', error ?? phase)
     await this.arrived()
-    return downtimeMs ?? NaN
+    return stillMs ?? NaN
   }
 
   async all(paused = false): Promise<number> {
-    const downtimeMs = await this.toArrived()
+    const stillMs = await this.toArrived()
     await this.goOn(paused)
-    return downtimeMs
+    return stillMs
   }
 
   /** Before the commit, from wherever it is. A destination that is cut off is told last. */

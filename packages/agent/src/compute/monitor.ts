@@ -25,6 +25,8 @@ export interface MonitorContext {
 export interface GuestMonitor {
   /** The storage fault that paused the guest, while it does. */
   readonly fault: string | undefined
+  /** When the guest was stopped, by `performance.now()`; absent while it runs, and where that was before this connection. */
+  readonly stoppedAt: number | undefined
   runState(timeoutMs?: number): Promise<RunState>
   /** Continues a guest that a storage fault paused as soon as its storage answers. */
   mend(): Promise<void>
@@ -69,6 +71,7 @@ export const watchGuest = (qmp: QmpClient, context: MonitorContext): GuestMonito
   const { serverId, log } = context
   let fault: string | undefined
   let mending: Promise<void> | undefined
+  let stoppedAt: number | undefined
 
   const runState = async (timeoutMs = 5000): Promise<RunState> =>
     ((await qmp.execute('query-status', {}, timeoutMs)) as { status: RunState }).status
@@ -123,6 +126,8 @@ export const watchGuest = (qmp: QmpClient, context: MonitorContext): GuestMonito
     null,
     (event) => {
       if (event.event === 'BLOCK_IO_ERROR' && event.data.action === 'stop') noteFault(event)
+      if (event.event === 'STOP') stoppedAt = performance.now() - Math.max(0, Date.now() - event.timestampMs)
+      if (event.event === 'RESUME') stoppedAt = undefined
       if (event.event === 'STOP' && fault !== undefined) void mend()
       if (event.event === 'MIGRATION') context.onMigration(String(event.data.status))
       if (event.event === 'SHUTDOWN') context.onShutdown(String(event.data.reason))
@@ -134,6 +139,9 @@ export const watchGuest = (qmp: QmpClient, context: MonitorContext): GuestMonito
   return {
     get fault() {
       return fault
+    },
+    get stoppedAt() {
+      return stoppedAt
     },
     runState,
     mend,

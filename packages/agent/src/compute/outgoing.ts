@@ -171,9 +171,11 @@ export class OutgoingMigration {
     const base = { migrationId, ...none, dirtyBps: 0, sentBps: 0, throttlePercent: 0 }
     if (this.record?.request.migrationId !== migrationId) return { ...base, phase: 'absent' }
     let info: MigrationInfo
+    let stoppedAt: number | undefined
     try {
-      const { qmp } = await this.#process.connect()
+      const { qmp, monitor } = await this.#process.connect()
       info = await querySourceMigration(qmp)
+      if (this.#process.record?.pausedByUser === false) ({ stoppedAt } = monitor)
     } catch (error) {
       if (!(await this.#process.hasEndedBy(error))) throw silent(this.#context.serverId, error)
       this.#process.noteDeath()
@@ -199,6 +201,7 @@ export class OutgoingMigration {
       sentBps: Math.round(((ram?.mbps ?? 0) * 1e6) / 8),
       throttlePercent: info['cpu-throttle-percentage'] ?? 0,
       ...(downtimeMs === undefined ? {} : { downtimeMs }),
+      ...(stoppedAt === undefined ? {} : { stillMs: performance.now() - stoppedAt }),
       ...(error === undefined ? {} : { error }),
     }
   }

@@ -318,7 +318,7 @@ export class SimulatedMigrations<G extends MigratingGuest> {
       dirtyBps: 0,
       sentBps: 100 * 2 ** 20,
       throttlePercent: 0,
-      ...(phase === 'completed' ? { downtimeMs: 20 } : {}),
+      ...(phase === 'completed' ? { downtimeMs: 20, stillMs: 25 } : {}),
       ...(ours?.error === undefined ? {} : { error: ours.error }),
     }
   }

@@ -141,6 +141,11 @@ export interface MigrationStatus {
   sentBps: number
   /** Milliseconds: what QEMU expects, and once `completed` what it measured from the guest's stop on. */
   downtimeMs?: number
+  /**
+   * Milliseconds that the guest has stood still for its migration, from QEMU's event STOP to this answer; absent while it runs,
+   * and where that was seen by an earlier agent.
+   */
+  stillMs?: number
   /** Percent by which the guest's processors are slowed. */
   throttlePercent: number
   error?: string

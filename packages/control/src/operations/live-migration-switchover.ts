@@ -21,7 +21,7 @@ interface Op {
 
 /** Milliseconds. */
 export interface SwitchoverReport {
-  /** For how long the guest stood still, from its stop at the source on; null where the source's QEMU did not say. */
+  /** For how long the guest stood still, from its stop at the source to the answer that it goes on; null where its QEMU did not say. */
   pauseMs: number | null
   /** What the parts took, as seen from here. */
   parts: Record<'begin' | 'handOver' | 'send' | 'arrive' | 'commit' | 'resume', number>
@@ -209,9 +209,9 @@ export async function switchOver(
   )
   const printed = await Promise.race([console, sleep(consoleWithinMs, undefined, { ref: false })])
   await watch.part('resume', to.ensureArrived(callerOf(op), serverId, op.id, wasPaused, printed))
-  const { downtimeMs } = sent.status
-  // QEMU counts from the guest's stop until all was sent.
-  const pauseMs = downtimeMs === undefined || wasPaused ? null : downtimeMs + ports.monotonic() - sent.at
+  // Where an agent that came later did not see it stop: QEMU's own measure, which ends when all was sent, and nobody had heard of that.
+  const stillMs = sent.status.stillMs ?? sent.status.downtimeMs
+  const pauseMs = stillMs === undefined || wasPaused ? null : stillMs + ports.monotonic() - sent.at
   return { pauseMs, parts: watch.parts }
 }
 
