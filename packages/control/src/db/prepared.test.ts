@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
 import { sql, type Kysely } from 'kysely'
-import { prepared, whileUnchanged } from './prepared.ts'
+import { prepared, preparedChange, whileUnchanged } from './prepared.ts'
 import { volumeColumns, volumeRecords } from './repositories/volume.ts'
 import { volumeLists } from './repositories/volume-list.ts'
 import type { Database } from './schema.ts'
@@ -127,4 +127,32 @@ test('all columns of a volume are read', async (t) => {
   const { rows } = await sql<{ name: string }>`select name from pragma_table_info('volumes')`.execute(db)
   const others = ['revision']
   assert.deepEqual(rows.map(({ name }) => name).toSorted(), [...volumeColumns, ...others].toSorted())
+})
+
+test('a prepared change is carried out in the transaction that it is given, of whichever database', async (t) => {
+  const rename = preparedChange<{ id: string; name: string | null }>((db, given) =>
+    db
+      .updateTable('volumes')
+      .set({ name: given('name') })
+      .where('id', '=', given('id'))
+      .returning('name'),
+  )
+  for (const where of ['file', 'memory'] as const) {
+    const db = await openTestDatabase(t, where)
+    await insertVolumes(db, 2)
+    const nameOf = async (id: string) =>
+      (await db.selectFrom('volumes').select('name').where('id', '=', id).executeTakeFirst())?.name
+    const undone = db.transaction().execute(async (trx) => {
+      assert.deepEqual((await rename(trx, { id: 'v000', name: 'one' })).rows, [{ name: 'one' }])
+      throw new Error('undone')
+    })
+    await assert.rejects(undone, /undone/)
+    assert.equal(await nameOf('v000'), null)
+    await db.transaction().execute(async (trx) => {
+      await rename(trx, { id: 'v000', name: 'two' })
+      await rename(trx, { id: 'v001', name: 'three' })
+      assert.deepEqual((await rename(trx, { id: 'v009', name: null })).rows, [])
+    })
+    assert.deepEqual([await nameOf('v000'), await nameOf('v001')], ['two', 'three'])
+  }
 })

@@ -62,6 +62,15 @@ export function preparedChange<A extends Arguments>(
   }
 }
 
+/** What stands for the values of these columns, each by its name. */
+export const givenValues = <A extends Arguments, Column extends keyof A & string>(
+  columns: readonly Column[],
+  given: Given<A>,
+): { [Name in Column]: RawBuilder<A[Name]> } =>
+  Object.fromEntries(columns.map((column) => [column, given(column)])) as {
+    [Name in Column]: RawBuilder<A[Name]>
+  }
+
 function compiledOnce<A extends Arguments>(
   build: (given: Given<A>) => { compile(): CompiledQuery },
 ): (given: A) => CompiledQuery {

@@ -1,4 +1,4 @@
-import type { Insertable, Selectable } from 'kysely'
+import type { Selectable } from 'kysely'
 import type {
   CreateRunParams,
   LogEntry,
@@ -60,7 +60,7 @@ export const viewColumns = (view: RunView) => ({
   failure: json(view.failure),
 })
 
-export const newRow = (params: CreateRunParams): Insertable<OperationTable> => ({
+export const newRow = (params: CreateRunParams) => ({
   id: params.runId,
   kind: params.kind,
   version: params.version,
@@ -91,7 +91,26 @@ export const toEntry = (row: Selectable<OperationLogTable>): LogEntry => ({
   ...(JSON.parse(row.data) as Partial<LogEntry>),
 })
 
-export function entryRow(runId: string, entry: LogEntry): Insertable<OperationLogTable> {
+export const runColumns: readonly (keyof OperationTable)[] = [
+  ...([
+    'id',
+    'kind',
+    'version',
+    'steps',
+    'keys',
+    'input',
+    'parent_id',
+    'state',
+    'step',
+    'cancellable',
+  ] as const),
+  ...(['failure', 'progress', 'paused', 'cancel_requested', 'rate', 'pace', 'priority'] as const),
+  ...(['control_revision', 'owner', 'fence', 'created_at', 'updated_at', 'ended_at'] as const),
+]
+
+export const entryColumns = ['operation_id', 'seq', 'at', 'event', 'step', 'data'] as const
+
+export function entryRow(runId: string, entry: LogEntry) {
   const { seq, at, event, step, ...rest } = entry
   return { operation_id: runId, seq, at, event, step, data: JSON.stringify(rest) }
 }

@@ -18,12 +18,64 @@ import {
 } from '@volant/saga'
 import { flag } from '../columns.ts'
 import { groupCommit } from '../group-commit.ts'
+import { givenValues, preparedChange } from '../prepared.ts'
 import type { Database } from '../schema.ts'
-import type { OperationTable } from '../tables/operation.ts'
-import { entryRow, json, newRow, toControl, toEntry, toRun, viewColumns } from './operation-row.ts'
+import type { OperationFenceTable, OperationTable } from '../tables/operation.ts'
+import {
+  entryColumns,
+  entryRow,
+  json,
+  newRow,
+  runColumns,
+  toControl,
+  toEntry,
+  toRun,
+  viewColumns,
+} from './operation-row.ts'
 
 type Db = Kysely<Database>
 type Trx = Transaction<Database>
+type Changes = { [Column in keyof OperationTable]?: OperationTable[Column] }
+
+// What each step of an operation writes is built once: to build it takes as long as to carry it out, and the whole
+// process waits for both.
+const newestFence = preparedChange<Record<never, never>>((db) =>
+  db.selectFrom('operation_fence').selectAll().where('fence', '>', 0),
+)
+
+const insertRun = preparedChange<ReturnType<typeof newRow>>((db, given) =>
+  db
+    .insertInto('operations')
+    .values(givenValues(runColumns, given))
+    .onConflict((conflict) => conflict.column('id').doNothing())
+    .returning('id'),
+)
+
+const insertEntry = preparedChange<ReturnType<typeof entryRow>>((db, given) =>
+  db
+    .insertInto('operation_log')
+    .values(givenValues(entryColumns, given))
+    // The writer owns the run, so an entry that is there is this one, written by a call whose answer was lost.
+    .onConflict((conflict) => conflict.columns(['operation_id', 'seq']).doNothing()),
+)
+
+/** By the columns that they change. */
+const ownedUpdates = new Map<string, ReturnType<typeof ownedUpdate>>()
+
+const ownedUpdate = (columns: readonly (keyof OperationTable)[], unlessCancelled: boolean) =>
+  preparedChange<Changes & { ofRun: string; byOwner: string; atFence: number }>((db, given) => {
+    let update = db
+      .updateTable('operations')
+      .set(givenValues(columns, given))
+      .where('id', '=', given('ofRun'))
+      .where('owner', '=', given('byOwner'))
+      .where('fence', '=', given('atFence'))
+      .where('operations.fence', '=', (eb) =>
+        eb.selectFrom('operation_fence').select('operation_fence.fence'),
+      )
+    if (unlessCancelled) update = update.where('cancel_requested', '=', 0)
+    return update.returningAll()
+  })
 
 /**
  * The runs of the saga engine, in SQL that both databases speak. A row is first updated under the condition that
@@ -88,7 +140,7 @@ async function acquireFence(trx: Trx, { owner, at }: { owner: string; at: string
 }
 
 async function newest(db: Db) {
-  const row = await db.selectFrom('operation_fence').selectAll().where('fence', '>', 0).executeTakeFirst()
+  const [row] = (await newestFence(db, {})).rows as Selectable<OperationFenceTable>[]
   return row && { owner: row.owner, fence: row.fence, acquiredAt: row.acquired_at, aliveAt: row.alive_at }
 }
 
@@ -100,14 +152,8 @@ async function checkNewest(db: Db, writer: Writer): Promise<void> {
 /** `SagaStore.createRun` inside a transaction of the caller, who has rows of its own to write with it. */
 export async function createRunWithin(trx: Trx, params: CreateRunParams): Promise<void> {
   await checkNewest(trx, params)
-  await trx
-    .insertInto('operations')
-    .values(newRow(params))
-    .onConflict((conflict) => conflict.column('id').doNothing())
-    .returning('id')
-    .executeTakeFirstOrThrow(
-      () => new DomainError('conflict', `There is an operation ${params.runId} already.`),
-    )
+  const { rows } = await insertRun(trx, newRow(params))
+  if (rows.length === 0) throw new DomainError('conflict', `There is an operation ${params.runId} already.`)
   await append(trx, params.runId, params.entries)
   if (params.keys.length === 0) return
   const keys = params.keys.map((key) => ({ key, operation_id: params.runId }))
@@ -123,13 +169,7 @@ export async function createRunWithin(trx: Trx, params: CreateRunParams): Promis
 }
 
 async function append(trx: Trx, runId: string, entries: readonly LogEntry[]): Promise<void> {
-  if (entries.length === 0) return
-  await trx
-    .insertInto('operation_log')
-    .values(entries.map((entry) => entryRow(runId, entry)))
-    // The writer owns the run, so an entry that is there is this one, written by a call whose answer was lost.
-    .onConflict((conflict) => conflict.columns(['operation_id', 'seq']).doNothing())
-    .execute()
+  for (const entry of entries) await insertEntry(trx, entryRow(runId, entry))
 }
 
 async function claim(trx: Trx, { runId, owner, fence, at }: Writer & { runId: string; at: string }) {
@@ -198,18 +238,15 @@ async function lockOwned(trx: Trx, params: Writer & { runId: string; at: string 
 async function updateOwned(
   trx: Trx,
   { runId, owner, fence }: Writer & { runId: string },
-  changes: Partial<OperationTable>,
+  changes: Changes,
   unlessCancelled = false,
 ): Promise<Selectable<OperationTable> | undefined> {
-  let update = trx
-    .updateTable('operations')
-    .set(changes)
-    .where('id', '=', runId)
-    .where('owner', '=', owner)
-    .where('fence', '=', fence)
-    .where('operations.fence', '=', (eb) => eb.selectFrom('operation_fence').select('operation_fence.fence'))
-  if (unlessCancelled) update = update.where('cancel_requested', '=', 0)
-  return await update.returningAll().executeTakeFirst()
+  const columns = Object.keys(changes) as (keyof OperationTable)[]
+  const shape = `${columns.join()}${unlessCancelled ? ' unless cancelled' : ''}`
+  let update = ownedUpdates.get(shape)
+  if (update === undefined) ownedUpdates.set(shape, (update = ownedUpdate(columns, unlessCancelled)))
+  const { rows } = await update(trx, { ...changes, ofRun: runId, byOwner: owner, atFence: fence })
+  return (rows as Selectable<OperationTable>[])[0]
 }
 
 /** Why `updateOwned` found no row. */
