@@ -1,5 +1,6 @@
 /**
- * Heads and exports in standby, and heads that let go: real storage daemons, with a client that is connected throughout.
+ * Heads and exports in standby, and heads that let go: real storage daemons, with a client that is connected throughout. One
+ * file, over 400 lines: what is done with a head and with an export is the same, with the same words.
  */
 import assert from 'node:assert/strict'
 import { createHash } from 'node:crypto'
@@ -301,6 +302,31 @@ test('a served image changes hands: fence, export and head in standby, and the w
   assert.equal(result.errors, 0)
   await source.ensureNoHolder(caller, 'h')
   assert.deepEqual(await lostWrites(image.access.path, result), [])
+})
+
+test('of two heads, or two exports, that are given one image at once not both get it', async (t) => {
+  const rig = await openRig(t)
+  const heads = rig.holderAgent({ stateDir: join(rig.folder, 'h1') })
+  const node = rig.storageAgent({ stateDir: join(rig.folder, 's1') })
+  const pairs = await Promise.all(
+    Array.from({ length: 6 }, async (_none, i) => {
+      const { ref, access } = await rig.newImage()
+      const ids = [`a${i}`, `b${i}`]
+      if (i % 2 === 0) {
+        await Promise.all(ids.map((id) => heads.ensureStandby(caller, standby(id))))
+        return ids.map((id) => () => heads.ensureHolder(caller, { ...head(id, access), limits: {} }))
+      }
+      await Promise.all(ids.map((id) => node.ensureExportStandby(caller, id, ref, 'host1')))
+      return ids.map((id) => () => node.ensureExport(caller, id, ref, 'host1'))
+    }),
+  )
+  const ends = await Promise.all(pairs.map((pair) => Promise.allSettled<unknown>(pair.map((give) => give()))))
+  for (const [i, pair] of ends.entries()) {
+    const refusals = pair.filter((end) => end.status === 'rejected')
+    assert.notEqual(refusals.length, 0, `both got image ${i}`)
+    for (const { reason } of refusals)
+      assert.ok(refused('conflict', /open for writing/)(reason), String(reason))
+  }
 })
 
 test('an image is handed over: what stands by gets it when the fence is proved, and not before', async (t) => {

@@ -92,7 +92,7 @@ async function standOn(holder: Holder, image: ImageAccess, recorded: Promise<voi
   const blockdev = imageBlockdev(image, { nodeName, aio, reconnectDelaySeconds: reconnectDelay.client })
   const ready =
     image.kind === 'file'
-      ? Promise.all([recorded, checkImage(image, holder.context.network), waitUntilNoWriter(image.path)])
+      ? Promise.all([recorded, checkImage(image, holder.context.network)])
       : Promise.resolve()
   const [record, node] = await Promise.allSettled([
     recorded,
@@ -101,7 +101,9 @@ async function standOn(holder: Holder, image: ImageAccess, recorded: Promise<voi
   if (node.status === 'rejected') throw node.reason
   try {
     if (record.status === 'rejected') throw record.reason
-    if (image.kind === 'nbd') await requireNodeSize(qmp, nodeName, image)
+    // When it has the image open itself, with nothing on it: of two that open it at once one sees the other, at the least.
+    if (image.kind === 'file') await waitUntilNoWriter(image.path, [holder.daemon.pid])
+    else await requireNodeSize(qmp, nodeName, image)
     await qmp.execute('blockdev-reopen', { options: [throttleBlockdev(nodeName)] })
   } catch (error) {
     await holder.closeNode(nodeName)

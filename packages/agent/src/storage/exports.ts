@@ -213,13 +213,14 @@ export class ImageExport {
   }
 
   /**
-   * Beside the fence the image is opened, with nothing on it, so that nothing is read or written, and it is looked who else has
-   * it open: of the one that is fenced the proof tells. When all three are done the export gets it.
+   * Beside the fence the image is opened, with nothing on it, so that nothing is read or written, and then it is looked who
+   * else has it open: of two that open it at once one sees the other, at the least. Of the one that is fenced the proof
+   * tells. When all is done the export gets it.
    */
   async #exchange(qmp: QmpClient, { proved, pid }: Fence): Promise<void> {
     const opened = this.#blockdev().then((blockdev) => qmp.execute('blockdev-add', blockdev))
-    const looked = waitUntilNoWriter(this.#record.path, [this.daemon.pid, pid])
-    const failed = (await Promise.allSettled([proved, looked, opened])).find(isRejected)
+    const looked = opened.then(() => waitUntilNoWriter(this.#record.path, [this.daemon.pid, pid]))
+    const failed = (await Promise.allSettled([proved, looked])).find(isRejected)
     if (failed !== undefined) throw failed.reason
     this.#noteServing()
     await qmp.execute('blockdev-reopen', { options: [throttleBlockdev(nodeName)] })
