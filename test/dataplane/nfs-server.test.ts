@@ -1,4 +1,7 @@
-/** A real NFS server and what becomes of its clients when parts of it die. */
+/**
+ * A real NFS server and what becomes of its clients when parts of it die. One file, over 400 lines: each further one would start
+ * and end its servers beside the others.
+ */
 import assert from 'node:assert/strict'
 import {
   appendFileSync,

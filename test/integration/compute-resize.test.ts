@@ -1,3 +1,4 @@
+/** Cold migration and resize over HTTP, confirmed, reverted and refused. One file, over 400 lines: one request of the API and all that follows. */
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, test } from 'node:test'
 import { serverMigrationRecords } from '../../packages/control/src/db/repositories/server-migration.ts'

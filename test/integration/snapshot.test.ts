@@ -1,3 +1,4 @@
+/** Snapshots of volumes over HTTP, from their creation to what is made of them. One file, over 400 lines: one resource of the API. */
 import assert from 'node:assert/strict'
 import { afterEach, beforeEach, describe, test } from 'node:test'
 import { DomainError } from '@volant/contract'
