@@ -151,9 +151,8 @@ describe('lists', () => {
     assert.match((await run('pools')).stdout, /cinder-lmb#127\.250\.118\.51:\/cinder_flexvol_OSTK09/)
     assert.deepEqual(JSON.parse((await run('servers', '--json')).stdout), [])
     const shown = await run('operations', 'list', '--kind', 'volume.migrate', '--json')
-    const { operations } = JSON.parse(shown.stdout) as { operations: Operation[] }
     assert.deepEqual(
-      operations.map((operation) => operation.state),
+      (JSON.parse(shown.stdout) as Operation[]).map((operation) => operation.state),
       ['succeeded', 'succeeded', 'cancelled'],
     )
     assert.equal((await run('operations', 'show', 'nothing')).code, 3)

@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import type { Operation } from '@volant/contract/ndo/operation.ts'
+import type { Operation, OperationListQuery } from '@volant/contract/ndo/operation.ts'
 import { buildProgram } from '../program.ts'
-import { attentionText } from './operations.ts'
+import { attentionText, listed } from './operations.ts'
 
 const stuck = (attention: Operation['attention'], commands: string[]): Operation =>
   ({
@@ -24,6 +24,23 @@ test('what needs attention is told with the step, the reason, and what each comm
     ].join('\n'),
   )
   assert.equal(attentionText(stuck(null, ['watch 3f'])), '')
+})
+
+test('what has not ended is listed however many newer ones have, and what needs somebody stands first', async () => {
+  const states = ['needs-attention', 'running', 'paused', ...Array.from({ length: 30 }, () => 'succeeded')]
+  const all = states.map((state, i) => ({ id: `${i}`, state, created_at: `2026-01-${10 + i}` }) as Operation)
+  const ndo = {
+    operations: async ({ state, limit = 100 }: OperationListQuery) => {
+      const found = all.toReversed().filter((one) => state === undefined || one.state === state)
+      return { operations: found.slice(0, limit), next_marker: null }
+    },
+  }
+  const idsOf = async (active: boolean): Promise<string[][]> => {
+    const { stuck, others } = await listed(ndo, { limit: 3 }, active)
+    return [stuck, others].map((some) => some.map(({ id }) => id))
+  }
+  assert.deepEqual(await idsOf(true), [['0'], ['2', '1']])
+  assert.deepEqual(await idsOf(false), [['0'], ['32', '31', '30']])
 })
 
 test('a decision without --sure, or without an answer, changes nothing and says what it would mean', async () => {

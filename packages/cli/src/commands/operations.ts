@@ -1,6 +1,11 @@
 import { once } from 'node:events'
 import type { OperationRecord } from '@volant/contract/ndo/history.ts'
-import { isSettled, type Operation, type OperationListQuery } from '@volant/contract/ndo/operation.ts'
+import {
+  isSettled,
+  operationStates,
+  type Operation,
+  type OperationListQuery,
+} from '@volant/contract/ndo/operation.ts'
 import type { NdoClient, VolumeClient } from '@volant/client'
 import { InvalidArgumentError, type Command } from 'commander'
 import { clientFor, print, withCommonOptions, withExamples, type CommonOptions } from '../context.ts'
@@ -58,13 +63,39 @@ async function show(id: string, options: CommonOptions): Promise<void> {
   const { ndo } = await clientFor(options)
   const operation = await ndo.operation(id)
   const parts = operation.parts === 0 ? [] : (await ndo.operations({ parent: id, limit: 1000 })).operations
-  const newest = parts.toSorted((a, b) => (a.created_at < b.created_at ? 1 : -1))
+  const newest = parts.toSorted((a, b) => b.created_at.localeCompare(a.created_at))
   print(options, operation, () =>
     [
       operationText(operation),
       ...(parts.length === 0 ? [] : ['Parts:', formatTable(headers, newest.map(row))]),
     ].join('\n'),
   )
+}
+
+/**
+ * Those that need somebody, however old they are, and the newest others; or of those all that have not ended, each asked for
+ * by its state, for any number of newer ones may have ended. Newest first.
+ */
+export async function listed(
+  ndo: Pick<NdoClient, 'operations'>,
+  query: OperationListQuery,
+  active: boolean,
+): Promise<{ stuck: Operation[]; others: Operation[] }> {
+  const wanted = active ? operationStates.filter((state) => !isSettled(state)) : [undefined]
+  const [stuck = [], ...pages] = await Promise.all(
+    (['needs-attention', ...wanted] as const).map(
+      async (state) => (await ndo.operations(state === undefined ? query : { ...query, state })).operations,
+    ),
+  )
+  // One may have come from one state to another meanwhile.
+  const others = new Map(pages.flat().map((operation) => [operation.id, operation]))
+  for (const { id } of stuck) others.delete(id)
+  return {
+    stuck,
+    others: [...others.values()]
+      .filter(({ state }) => state !== 'needs-attention')
+      .toSorted((a, b) => b.created_at.localeCompare(a.created_at)),
+  }
 }
 
 async function list(id: string | undefined, options: ListOptions): Promise<void> {
@@ -77,15 +108,9 @@ async function list(id: string | undefined, options: ListOptions): Promise<void>
     ...(options.kind === undefined ? {} : { kind: options.kind }),
     ...(options.volume === undefined ? {} : { resource: await volumeId(volume, options.volume) }),
   }
-  // Those that need somebody come first, however old they are.
-  const stuck = (await ndo.operations({ ...query, state: 'needs-attention' })).operations
-  const page = await ndo.operations(query)
-  const others = page.operations.filter(
-    (operation) =>
-      operation.state !== 'needs-attention' && (options.active !== true || !isSettled(operation.state)),
-  )
-  const operations = [...stuck, ...others].slice(0, Math.max(options.limit, stuck.length))
-  print(options, { ...page, operations }, () =>
+  const { stuck, others } = await listed(ndo, query, options.active === true)
+  const operations = [...stuck, ...others.slice(0, Math.max(0, options.limit - stuck.length))]
+  print(options, operations, () =>
     [formatTable(headers, operations.map(row)), ...stuck.map(attentionText)].join('\n'),
   )
 }
@@ -290,7 +315,7 @@ export function addOperations(program: Command): void {
   withCommonOptions(listing, [
     'volant operations',
     'volant operations 3f0c…',
-    'volant operations list --active --json',
+    "volant operations list --active --json | jq -r '.[].id'",
   ])
   const showing = group
     .command('show <id>')
