@@ -7,8 +7,6 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { after, before, describe, it } from 'node:test'
 import { promisify } from 'node:util'
-import { buildProgram } from '@volant/cli/program.ts'
-import type { Command } from 'commander'
 import { startVolant, volant } from './volant.ts'
 
 let folder = ''
@@ -161,17 +159,4 @@ describe('the built-in configuration as printed', () => {
     assert.equal(check.code, 0, check.stderr)
     assert.match(check.stdout, /2 clusters, 2 pools, 2 compute hosts/)
   })
-})
-
-describe('every command', () => {
-  const leaves = (command: Command): Command[] =>
-    command.commands.length === 0 ? [command] : command.commands.flatMap(leaves)
-  for (const command of leaves(buildProgram('main.ts'))) {
-    it(`${command.parent?.name()} ${command.name()} has --json, and help with examples`, () => {
-      let help = ''
-      command.configureOutput({ writeOut: (text) => (help += text) }).outputHelp()
-      assert.match(help, /--json/)
-      assert.match(help, /Examples:\n {2}volant /)
-    })
-  }
 })
