@@ -92,6 +92,7 @@ function rig(options: { settings?: Partial<CopySettings>; clients?: Client[]; ot
     copyOf,
     looks,
     now: () => now,
+    pass: tick,
     fail: (error: Error | undefined) => void (failure = error),
   }
 }
@@ -227,6 +228,22 @@ test('the next copy between the same places begins near what the latest one had'
   assert.ok(Number.isInteger(next), `${next}: QEMU refuses what is no integer`)
   governor.end('two')
   assert.equal(await governor.begin(elsewhere), begun)
+})
+
+test('what was learned of a client and of a place is forgotten while nothing is copied, too', async () => {
+  const client = own()
+  const { governor, copyOf, looks, pass } = rig({ clients: [client] })
+  const begun = await governor.begin(copyOf('one'))
+  await looks(copyOf('one'), 40)
+  governor.end('one')
+  Object.assign(client, { ms: 30 })
+  pass(11 * 60_000)
+  assert.equal(await governor.begin(copyOf('two')), begun, 'as the first one between these places')
+  const { view } = await looks(copyOf('two'), 1)
+  assert.ok(
+    (view.baselineMs ?? 0) > 10,
+    `the baseline is ${view.baselineMs} ms, and the client waits for 30 now`,
+  )
 })
 
 test('the record of a long copy stays small', async () => {

@@ -1,6 +1,7 @@
 /**
  * The governor of all copies of this control plane: it looks at what their clients wait for, and says how fast each copy
- * may go. The law is in `domain/governor.ts`; docs/protocol/governor.md has it in prose.
+ * may go. The law is in `domain/governor.ts`; docs/protocol/governor.md has it in prose. One class, over 400 lines: copies share
+ * disks and clients, and what is known of one is needed for the others.
  */
 import { setTimeout as sleep } from 'node:timers/promises'
 import type { Logger } from 'pino'
@@ -116,6 +117,8 @@ class CopyGovernor implements CopyPace {
     const bound = copy.control.rate ?? 0
     if (pace.kind === 'full') return bound
     if (pace.kind === 'rate') return least(pace.bps, bound)
+    // Nobody looked, perhaps for hours.
+    this.#tidy(monotonic())
     const entry = this.#entry(copy, settings.floorBps)
     const { clients, unknown } = await this.#look(copy, entry)
     const since = monotonic()
