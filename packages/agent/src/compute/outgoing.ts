@@ -61,7 +61,7 @@ const phaseOf = (
 }
 
 /**
- * The live migration of one guest to another host.
+ * The live migration of one guest to another host. One class, over 400 lines: every call is judged by the same record and phase.
  *
  * How QEMU (7.2) behaves, which the phases rest on: at `pre-switchover` the guest is stopped (run state `finish-migrate`)
  * and its writes are flushed; the disks are given up (inactive) only by `migrate-continue`, which does no I/O on them.

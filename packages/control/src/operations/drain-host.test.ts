@@ -1,3 +1,4 @@
+/** A drain, carried out by an engine over servers and parts in memory. One file, over 400 lines: one rig, and everything that may come between. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
 import { bind, Executor, MemoryStore, type RunRecord } from '@volant/saga'

@@ -2,7 +2,8 @@
  * What the drain and the restore of a compute host have in common: each server is an operation of its own, begun as a part.
  * No list is kept. A look is given what is to be done with each server now, finds in the parts what was done, and begins
  * what is next; so a crash, and whatever somebody else does with a server meanwhile, need nothing of their own. Only what
- * was against a server is remembered, in the progress: it is tried again later, not at each look.
+ * was against a server is remembered, in the progress: it is tried again later, not at each look. One file, over 400 lines:
+ * a look is one judgement, made of all of these.
  */
 import type { RunRecord } from '@volant/saga'
 import { isForRoom, type Task, type Way } from '../domain/host-drain.ts'

@@ -78,7 +78,7 @@ export interface LiveMigrateServerPorts extends GuestPorts {
   monotonic(): number
 }
 
-/** Past its commit the server is at its destination: what is left to do is tidying up, and nothing more is copied. */
+/** The server runs at its destination: what is left to do is tidying up, and nothing more is copied. */
 export const hasLeft = ({ kind, step }: Pick<RunRecord, 'kind' | 'step'>): boolean =>
   kind === 'server.live-migrate' && (step === 'retireSource' || step === 'recordDone')
 

@@ -164,8 +164,8 @@ export async function switchOver(
   const from = ports.agents.compute(source)
   const to = ports.agents.compute(host)
   const watch = stopwatch(ports.monotonic)
-  // The rest of the memory is on its way since the standstill, and the volumes change hands meanwhile. The one touches no volume, the other no
-  // memory; the guest that has both stands still until it is told to go on.
+  // The rest of the memory is on its way since the standstill, and the volumes change hands meanwhile. The one touches no
+  // volume, the other no memory; the guest that has both stands still until it is told to go on.
   const beginning = watch.part('begin', begun(from.beginSwitchover(callerOf(op), serverId, op.id)))
   const send = async () => {
     await beginning
