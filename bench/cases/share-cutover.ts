@@ -1,5 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import { aggregateNames, openSharePlane } from '../../test/share/plane.ts'
+import { openSharePlane } from '../../test/share/plane.ts'
+import { aggregateNames } from '../../test/share/remains.ts'
 import { kept, row, spreadOf, type BenchCase } from '../bench-case.ts'
 import { quantile } from '../measure.ts'
 import { endShares } from '../rig/share.ts'

@@ -1,17 +1,16 @@
 /** A whole Volant that serves shares to guests: two aggregates, an NFS server in a network namespace, NFS clients. */
 import { execFileSync } from 'node:child_process'
-import { existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, rmdirSync } from 'node:fs'
+import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openPlane, type Plane } from '../migration/plane.ts'
-import { rowsOf } from '../move/place.ts'
 import { chainOf, type ChainProcess } from './chain.ts'
 import { manilaOf, type Manila } from './manila.ts'
 import { openShareNetwork, type ShareNetwork } from './network.ts'
 import { openNfsGuest, type NfsGuest } from './nfs-guest.ts'
+import { aggregateFolder, aggregateNames, remainsOf, shareImages, type ShareImage } from './remains.ts'
 
 export const lif = '10.97.0.11'
-export const aggregateNames = ['aggr1', 'aggr2'] as const
 export type AggregateName = (typeof aggregateNames)[number]
 
 export interface SharePlaneOptions {
@@ -42,7 +41,7 @@ export interface SharePlane {
 
 function configOf(stateDir: string, network: ShareNetwork, bytes: number): string {
   const aggregates = aggregateNames.map(
-    (name) => `{ name: ${name}, path: ${folderIn(stateDir, name)}, filesystem: xfs, size: ${bytes} }`,
+    (name) => `{ name: ${name}, path: ${aggregateFolder(stateDir, name)}, filesystem: xfs, size: ${bytes} }`,
   )
   const perNode = network.nodes.length === 1 ? [aggregates] : aggregates.map((one) => [one])
   const nodes = network.nodes.map(
@@ -61,8 +60,6 @@ compute_hosts: []
 migration: { retention: 1s }
 `
 }
-
-const folderIn = (stateDir: string, aggregate: string): string => join(stateDir, 'lma', aggregate, 'disk')
 
 export async function openSharePlane(options: SharePlaneOptions): Promise<SharePlane> {
   process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../../.cache/node')
@@ -105,9 +102,7 @@ export async function openSharePlane(options: SharePlaneOptions): Promise<ShareP
       } finally {
         network.close()
       }
-      const problems = stillThere(stateDir)
-      // What is still mounted is not to be looked at.
-      if (problems.length === 0) problems.push(...images.flatMap((image) => repairProblems(stateDir, image)))
+      const problems = remainsOf(stateDir, images)
       if (process.env['VOLANT_TEST_KEEP'] === undefined && problems.length === 0) {
         execFileSync('rm', ['-rf', '--one-file-system', stateDir])
         rmSync(guestFolder, { recursive: true, force: true })
@@ -117,61 +112,9 @@ export async function openSharePlane(options: SharePlaneOptions): Promise<ShareP
   }
 }
 
-interface Image {
-  aggregate: string
-  /** Within the aggregate's folder. */
-  path: string
-}
-
 /** The truths of all shares. */
-const imagesOf = (stateDir: string): Image[] =>
-  existsSync(join(stateDir, 'volant.db'))
-    ? rowsOf(
-        stateDir,
-        'select c.aggregate, c.image_id, f.name from copies c join volumes v on v.image_id = c.image_id ' +
-          'join flexvols f on f.id = v.flexvol_id where v.share_id is not null',
-      ).map((row) => ({
-        aggregate: String(row['aggregate']),
-        path: join(String(row['name']), String(row['image_id'])),
-      }))
-    : []
-
-function stillThere(stateDir: string): string[] {
-  const mounted = readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .filter((line) => line.includes(stateDir))
-  const loops = execFileSync('losetup', ['-l', '-n', '-O', 'NAME,BACK-FILE'], { encoding: 'utf8' })
-    .split('\n')
-    .filter((line) => line.includes(stateDir))
-  return [
-    ...mounted.map((line) => `still mounted: ${line}`),
-    ...loops.map((line) => `there is still a loop device: ${line}`),
-  ]
-}
-
-/** All is unmounted: an aggregate's file system must be whole, and the share's in the image on it. */
-function repairProblems(stateDir: string, { aggregate, path }: Image): string[] {
-  const device = `${folderIn(stateDir, aggregate)}.xfs`
-  const own = repair(device)
-  if (own !== undefined) return [own]
-  const at = mkdtempSync(join(tmpdir(), 'vr-'))
-  mkdirSync(at, { recursive: true })
-  execFileSync('mount', ['-o', 'ro,loop', device, at])
-  try {
-    const problem = repair(join(at, path))
-    return problem === undefined ? [] : [problem]
-  } finally {
-    execFileSync('umount', [at])
-    rmdirSync(at)
-  }
-}
-
-function repair(file: string): string | undefined {
-  try {
-    execFileSync('xfs_repair', ['-n', '-f', file], { stdio: 'pipe' })
-    return undefined
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout?: Buffer; stderr?: Buffer }
-    return `xfs_repair -n of ${file}: ${String(stderr).slice(-400)} ${String(stdout).slice(-400)}`
-  }
-}
+const imagesOf = (stateDir: string): ShareImage[] =>
+  shareImages(
+    stateDir,
+    'join volumes v on v.image_id = c.image_id join flexvols f on f.id = v.flexvol_id where v.share_id is not null',
+  )

@@ -7,7 +7,8 @@ import { messageOf } from '@volant/contract/errors.ts'
 import { until } from '../migration/plane.ts'
 import { rowsOf } from '../move/place.ts'
 import { chainRoles, type ChainRole } from './chain.ts'
-import { aggregateNames, openSharePlane, type SharePlane } from './plane.ts'
+import { openSharePlane, type AggregateName, type SharePlane } from './plane.ts'
+import { aggregateNames } from './remains.ts'
 import { newReport, type Report } from './report.ts'
 import { killNow, openShareUser, type ShareUser } from './users.ts'
 
@@ -74,7 +75,7 @@ async function live(proof: Proof, { migrations, kills }: ProofOptions): Promise<
       snapshots.push(await manila.snapshot(shareId, `snapshot-${round}`))
     })
     await eventOf(proof, 'rules of others', othersRules)
-    const to = aggregateNames[round % 2] as (typeof aggregateNames)[number]
+    const to = aggregateNames[round % 2] as AggregateName
     // Its share of the kills falls into the time while the copy waits for its second phase.
     const within = all.splice(0, Math.ceil(all.length / (migrations - round + 1)))
     await migrate(proof, to, within)
@@ -120,7 +121,7 @@ async function othersRules({ place: { manila }, shareId }: Proof): Promise<void>
 
 async function migrate(
   proof: Proof,
-  to: (typeof aggregateNames)[number],
+  to: AggregateName,
   kills: readonly (ChainRole | 'control plane')[],
 ): Promise<void> {
   const { place, shareId, say } = proof

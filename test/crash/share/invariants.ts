@@ -9,7 +9,8 @@ import { processesOf, type Kind } from '../processes.ts'
 import { unfinishedOperations } from '../world.ts'
 import { shareRow } from './api.ts'
 import { admittedProblems, refusedProblems, rootHandle } from './clients.ts'
-import { aggregateNames, loopsBelow, mountsBelow, type ShareWorld } from './world.ts'
+import { aggregateNames, loopsBelow, mountsBelow } from '../../share/remains.ts'
+import type { ShareWorld } from './world.ts'
 
 /** A bound for what background passes do: retention every 2 s, heads every 10 s, agents that are started again. */
 const settleMs = 60_000

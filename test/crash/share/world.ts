@@ -1,17 +1,22 @@
 /** The place of the shares' crash tests: a share that is served, written to all the time, and asked for by clients. */
 import { execFileSync } from 'node:child_process'
 import { randomInt } from 'node:crypto'
-import { existsSync, mkdtempSync, readFileSync, rmdirSync } from 'node:fs'
-import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { openPlane, until, type Plane } from '../../migration/plane.ts'
 import { rowsOf } from '../../move/place.ts'
+import {
+  aggregateFolder,
+  aggregateNames,
+  mountsBelow,
+  remainsOf,
+  shareImages,
+  type ShareImage,
+} from '../../share/remains.ts'
 import { openGate, type Gate } from '../gate.ts'
 import { api, shareRow } from './api.ts'
 import { rootHandle, type Served } from './clients.ts'
 import { startWriter, type Writer } from './writer.ts'
 
-export const aggregateNames = ['aggr1', 'aggr2'] as const
 export const otherAggregate = (aggregate: string): string =>
   String(aggregateNames.find((name) => name !== aggregate))
 
@@ -33,8 +38,6 @@ export interface ShareWorld {
   close(): Promise<void>
 }
 
-const folderIn = (stateDir: string, aggregate: string): string => join(stateDir, 'lma', aggregate, 'disk')
-
 /** Bytes of each aggregate; the files are thin. */
 const aggregateBytes = 64 * 2 ** 30
 
@@ -46,7 +49,7 @@ clusters:
       - name: lma-01
         data_address: 127.0.0.1
         aggregates:
-${aggregateNames.map((name) => `          - { name: ${name}, path: ${folderIn(stateDir, name)}, filesystem: xfs, size: ${aggregateBytes} }`).join('\n')}
+${aggregateNames.map((name) => `          - { name: ${name}, path: ${aggregateFolder(stateDir, name)}, filesystem: xfs, size: ${aggregateBytes} }`).join('\n')}
     flexvols: []
     shares: { lif: ${lif} }
 compute_hosts: []
@@ -59,20 +62,6 @@ export const mountPathOf = (stateDir: string, shareId: string): string => {
   if (found === undefined) throw new Error(`share ${shareId} is not mounted`)
   return found
 }
-
-/** Mount points in the state folder. */
-export const mountsBelow = (stateDir: string): string[] =>
-  readFileSync('/proc/mounts', 'utf8')
-    .split('\n')
-    .map((line) => line.split(' ')[1] ?? '')
-    .filter((path) => path.startsWith(`${stateDir}/`))
-
-/** Files in the state folder over which there are loop devices. */
-export const loopsBelow = (stateDir: string): string[] =>
-  execFileSync('losetup', ['-l', '-n', '-O', 'BACK-FILE'], { encoding: 'utf8' })
-    .split('\n')
-    .map((line) => line.trim())
-    .filter((path) => path.startsWith(`${stateDir}/`))
 
 export async function openShareWorld(): Promise<ShareWorld> {
   process.env['NODE_COMPILE_CACHE'] ??= join(import.meta.dirname, '../../../.cache/node')
@@ -104,7 +93,7 @@ export async function openShareWorld(): Promise<ShareWorld> {
       guest: `${net}.4`,
       handle: await rootHandle(served, admitted),
       writer,
-      folderOf: (aggregate) => folderIn(stateDir, aggregate),
+      folderOf: (aggregate) => aggregateFolder(stateDir, aggregate),
       close,
     }
   } catch (error) {
@@ -147,59 +136,14 @@ async function closeAll(plane: Plane): Promise<void> {
   } finally {
     if (keep === undefined) delete process.env['VOLANT_TEST_KEEP']
   }
-  const problems = [
-    ...mountsBelow(stateDir).map((path) => `${path} is still mounted`),
-    ...loopsBelow(stateDir).map((path) => `there is still a loop device over ${path}`),
-  ]
-  if (problems.length === 0) {
-    for (const aggregate of aggregateNames) problems.push(...repairProblems(stateDir, aggregate, images))
-  }
+  const problems = remainsOf(stateDir, images)
   if (problems.length > 0) throw new Error(`${problems.join('; ')}; kept: ${stateDir}`)
   if (keep === undefined) execFileSync('rm', ['-rf', '--one-file-system', stateDir])
 }
 
-interface Image {
-  aggregate: string
-  /** Within the aggregate's folder. */
-  path: string
-}
-
 /** Of shares, and of their snapshots. */
-const imagesOf = (stateDir: string): Image[] =>
-  existsSync(join(stateDir, 'volant.db'))
-    ? rowsOf(
-        stateDir,
-        'select c.aggregate, c.image_id, f.name from copies c join flexvols f on f.id = c.flexvol_id ' +
-          'where f.share_id is not null and c.snapshot_id is null',
-      ).map((row) => ({
-        aggregate: String(row['aggregate']),
-        path: join(String(row['name']), String(row['image_id'])),
-      }))
-    : []
-
-/** All is unmounted: the aggregate's file system must be whole, and that of each share in its image. */
-function repairProblems(stateDir: string, aggregate: string, images: readonly Image[]): string[] {
-  const device = `${folderIn(stateDir, aggregate)}.xfs`
-  if (!existsSync(device)) return []
-  const own = repair(device)
-  const here = images.filter((image) => image.aggregate === aggregate)
-  if (own !== undefined || here.length === 0) return own === undefined ? [] : [own]
-  const at = mkdtempSync(join(tmpdir(), 'vr-'))
-  execFileSync('mount', ['-o', 'ro,loop', device, at])
-  try {
-    return here.map(({ path }) => repair(join(at, path))).filter((problem) => problem !== undefined)
-  } finally {
-    execFileSync('umount', [at])
-    rmdirSync(at)
-  }
-}
-
-function repair(file: string): string | undefined {
-  try {
-    execFileSync('xfs_repair', ['-n', '-f', file], { stdio: 'pipe' })
-    return undefined
-  } catch (error) {
-    const { stdout, stderr } = error as { stdout?: Buffer; stderr?: Buffer }
-    return `xfs_repair -n of ${file}: ${String(stderr).slice(-400)} ${String(stdout).slice(-400)}`
-  }
-}
+const imagesOf = (stateDir: string): ShareImage[] =>
+  shareImages(
+    stateDir,
+    'join flexvols f on f.id = c.flexvol_id where f.share_id is not null and c.snapshot_id is null',
+  )
