@@ -1,6 +1,7 @@
 /** A drain, carried out by an engine over servers and parts in memory. One file, over 400 lines: one rig, and everything that may come between. */
 import assert from 'node:assert/strict'
 import { test, type TestContext } from 'node:test'
+import { until } from '@volant/contract/testing/until.ts'
 import { bind, Executor, MemoryStore, type RunRecord } from '@volant/saga'
 import { hurriedPolicy } from '@volant/saga/testing/every-step.ts'
 import { drainedReason, notEmptyReason } from '../domain/host-drain.ts'
@@ -32,13 +33,7 @@ async function planes(t: TestContext, rig: HostRig) {
     return own
   }
   let now = await plane()
-  const until = async (what: string, isSo: () => boolean | Promise<boolean>): Promise<void> => {
-    for (const end = Date.now() + 10_000; !(await isSo()); await new Promise((go) => setTimeout(go, 1))) {
-      assert.ok(Date.now() < end, `not in 10 s: ${what}`)
-    }
-  }
   return {
-    until,
     drain: async (changes: Partial<DrainHostInput> = {}) =>
       (await now.start(drainHost, { ...drain, ...changes })).id,
     restore: async (changes: Partial<RestoreHostInput> = {}) =>
@@ -91,7 +86,7 @@ test('a server that has left makes room for the next while what it left behind i
   const rig = hostRig(['compute-1', 'compute-2'])
   for (const name of ['a', 'b']) rig.add(name)
   rig.looks = 1e9
-  const { drain, until, ended } = await planes(t, rig)
+  const { drain, ended } = await planes(t, rig)
   const id = await drain({ parallel: 1 })
   await until('one is under way', () => rig.started.length === 1)
   const [first] = rig.parts as [RunRecord]
@@ -159,7 +154,7 @@ test('what fails for a passing reason is tried again, and it is said why it wait
   rig.add('b')
   rig.failing.set('a', { times: 2, class: 'retry', message: 'the network was away' })
   rig.failing.set('b', { times: 9, class: 'retry', message: 'it dirties its memory too fast' })
-  const { drain, ended, until, progress } = await planes(t, rig)
+  const { drain, ended, progress } = await planes(t, rig)
   const id = await drain()
   await until('a waits with its reason', async () =>
     ((await progress(id))?.servers ?? []).some(
@@ -235,7 +230,7 @@ test('room that comes up while others are under way is used', async (t) => {
   rig.looks = 20
   rig.add('a', { memoryMib: 1024 })
   rig.add('b', { memoryMib: 512 })
-  const { drain, ended, until } = await planes(t, rig)
+  const { drain, ended } = await planes(t, rig)
   const id = await drain()
   await until('a is under way', () => rig.started.length === 1)
   rig.memoryMib.set('compute-2', 2048)
@@ -275,7 +270,7 @@ test('servers that come, go, are deleted or moved by somebody meanwhile are seen
   rig.looks = 6
   for (const name of ['a', 'b', 'c', 'd']) rig.add(name, { memoryMib: 512 })
   rig.add('busy', { taskState: 'rebooting', memoryMib: 64 })
-  const { drain, ended, until } = await planes(t, rig)
+  const { drain, ended } = await planes(t, rig)
   const id = await drain({ parallel: 1 })
   await until('the first is under way', () => rig.started.length === 1)
   rig.set('c', { host: 'compute-3' })
@@ -322,7 +317,7 @@ test('of two drains that begin at the same moment none leaves its servers withou
 test('a cancel begins nothing more; what is under way goes back, what has left stays, the host is in use again', async (t) => {
   const rig = hostRig()
   for (const name of ['a', 'b', 'c', 'd', 'e', 'f']) rig.add(name)
-  const { drain, ended, until, engine } = await planes(t, rig)
+  const { drain, ended, engine } = await planes(t, rig)
   const id = await drain()
   await until('one has left', () => rig.on('compute-1').length < 6)
   rig.looks = 1e9
@@ -339,7 +334,7 @@ test('what somebody cancels by itself stays; the others go', async (t) => {
   const rig = hostRig()
   rig.looks = 5
   for (const name of ['a', 'b', 'c']) rig.add(name)
-  const { drain, ended, until } = await planes(t, rig)
+  const { drain, ended } = await planes(t, rig)
   const id = await drain()
   await until('one is under way', () => rig.started.length > 0)
   await rig.ports.engine.cancel('part-1')
@@ -353,7 +348,7 @@ test('pause, resume and rate reach the parts; while it is paused nothing is begu
   const rig = hostRig()
   rig.looks = 1e9
   for (const name of ['a', 'b', 'c']) rig.add(name)
-  const { drain, ended, until, engine, progress } = await planes(t, rig)
+  const { drain, ended, engine, progress } = await planes(t, rig)
   const id = await drain()
   await until('two are under way', () => rig.started.length === 2)
   await engine().steer(id, { rate: 7 })
@@ -376,7 +371,7 @@ test('a control plane that dies again and again: each is moved once, and the dra
   const it = await planes(t, rig)
   const id = await it.drain()
   for (let death = 1; death <= 5; death++) {
-    await it.until(`part ${death} has begun`, () => rig.started.length >= death)
+    await until(`part ${death} has begun`, () => rig.started.length >= death)
     await it.crash()
   }
   assert.equal((await it.ended(id)).state, 'succeeded')
@@ -387,7 +382,7 @@ test('a control plane that dies again and again: each is moved once, and the dra
   )
   const back = await it.restore()
   for (let death = 1; death <= 3; death++) {
-    await it.until(`part ${death} of the restore has begun`, () => rig.started.length >= names.length + death)
+    await until(`part ${death} of the restore has begun`, () => rig.started.length >= names.length + death)
     await it.crash()
   }
   assert.equal((await it.ended(back)).state, 'succeeded')
@@ -453,7 +448,7 @@ test('a restore plans with vCPUs as with memory: who has none at home stays, and
 test('a cancelled restore: who has come home stays there, the others where they are, and the host is disabled again', async (t) => {
   const rig = hostRig()
   for (const name of ['a', 'b', 'c', 'd']) rig.add(name)
-  const { drain, restore, ended, until, engine } = await planes(t, rig)
+  const { drain, restore, ended, engine } = await planes(t, rig)
   const drained = await drain()
   await ended(drained)
   const id = await restore({ parallel: 1 })

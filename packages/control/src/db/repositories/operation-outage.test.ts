@@ -6,7 +6,7 @@ import { closeSync, mkdtempSync, openSync, rmSync, statfsSync, truncateSync, wri
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import test, { type TestContext } from 'node:test'
-import { setTimeout as sleep } from 'node:timers/promises'
+import { until } from '@volant/contract/testing/until.ts'
 import { sql } from 'kysely'
 import type { Executor } from '@volant/saga'
 import { bench, flow } from '@volant/saga/testing/flow.ts'
@@ -15,14 +15,6 @@ import { openDatabase } from '../open.ts'
 import { operationStore } from './operation.ts'
 
 const bounded = { timeout: 120_000 }
-
-async function until(what: string, test: () => boolean | Promise<boolean>): Promise<void> {
-  for (let i = 0; i < 3000; i++) {
-    if (await test()) return
-    await sleep(10)
-  }
-  assert.fail(`in vain: ${what}`)
-}
 
 /** A run that stands in `copy` until the gate opens. To be closed before its folder goes. */
 async function running(folder: string) {
