@@ -65,9 +65,7 @@ describe('volant move', () => {
       [['volume', place.volumeId, 'moved']],
     )
     const kinds = async (...args: string[]): Promise<string[]> =>
-      (await json<{ operations: Operation[] }>('operations', 'list', ...args)).operations.map(
-        ({ kind }) => kind,
-      )
+      (await json<Operation[]>('operations', 'list', ...args)).map(({ kind }) => kind)
     assert.ok(!(await kinds()).includes('image.relocate'))
     assert.deepEqual(await kinds('--parent', move.id), ['image.relocate'])
     assert.ok((await kinds('--all')).includes('image.relocate'))
