@@ -17,7 +17,9 @@
 #include "session.h"
 
 enum { MAX_DISKS = 64, MAX_BUTTONS = 4, POLL_MS = 200 };
-#define MAX_SPAN ((uint64_t)256 << 20)
+/* Little: emulation, heads and exports pay for each write, and what was written is copied and verified. */
+#define SPAN ((uint64_t)32 << 20)
+#define IOPS 150
 
 struct disk {
   char name[32];
@@ -42,7 +44,7 @@ static uint64_t bytes_of(const char *text) {
 }
 
 static struct settings settings_of_command_line(void) {
-  struct settings settings = {.iops = 500, .threads = 4, .span = MAX_SPAN, .fill = 0, .waits = 0};
+  struct settings settings = {.iops = IOPS, .threads = 4, .span = SPAN, .fill = 0, .waits = 0};
   static char line[4096];
   if (read_line(line, sizeof line, "/proc/cmdline", "") != 0) return settings;
   for (char *word = strtok(line, " "); word != NULL; word = strtok(NULL, " ")) {

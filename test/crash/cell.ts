@@ -7,6 +7,7 @@ import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { isSettled } from '@volant/contract/ndo/operation.ts'
 import { ApiError } from '@volant/client'
 import { parseConsole } from '../../probe/console.ts'
+import { nextLook } from '../look.ts'
 import { startMigration, until, type Job } from '../migration/plane.ts'
 import { assertInvariants } from './invariants.ts'
 import { pointOf, type Point } from './points.ts'
@@ -143,7 +144,8 @@ async function sessionsOf({ consoleLog, attached }: World): Promise<number> {
 
 async function end({ plane }: World, operationId: string): Promise<Operation> {
   let operation = await plane.client.ndo.operation(operationId)
-  for (const deadline = Date.now() + endedMs; !isSettled(operation.state); await sleep(50)) {
+  const began = performance.now()
+  for (const deadline = Date.now() + endedMs; !isSettled(operation.state); await nextLook(began)) {
     operation = await plane.client.ndo.operation(operationId)
     if (Date.now() > deadline) assert.fail(`not ended in ${endedMs} ms: ${JSON.stringify(operation)}`)
   }
@@ -239,7 +241,7 @@ async function acknowledgedAlone({ consoleLog, attached }: World): Promise<numbe
 /** More than can have been acknowledged before and not been told yet: the console is a second behind. */
 export async function guestGoesOn(world: World): Promise<void> {
   const before = await acknowledgedAlone(world)
-  await until('the guest writes on', 60_000, async () => (await acknowledgedAlone(world)) > before + 500)
+  await until('the guest writes on', 60_000, async () => (await acknowledgedAlone(world)) > before + 150)
 }
 
 async function longestRequest({ consoleLog, attached }: World, from: number): Promise<number> {

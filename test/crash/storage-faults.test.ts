@@ -85,7 +85,7 @@ describe('storage that is full, or goes away, under a guest that writes', () => 
 
   /** A migration whose target has no room left once it has begun to copy. */
   async function fullTarget(): Promise<string> {
-    const { id } = await startMigration(plane, job, { rate: 2 << 20 })
+    const { id } = await startMigration(plane, job, { rate: 256 << 10 })
     await until('it copies', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
     target.fill()
     await plane.client.ndo.setRate(id, 0)

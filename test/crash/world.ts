@@ -83,7 +83,7 @@ export async function openWorld(where: Where): Promise<World> {
 export async function registerQuietProbe(
   plane: Plane,
   name = 'quiet-probe',
-  load = 'probe.iops=250 probe.span=24M',
+  load = 'probe.iops=100 probe.span=24M probe.fill=4M',
   /** Without any, as `volant-probe`, a server that is made of it has no root disk. */
   data = Buffer.alloc(0),
 ): Promise<string> {
@@ -121,7 +121,7 @@ async function makeDetached(plane: Plane, { serverId }: Job): Promise<Job> {
   const serial = volumeId.slice(0, 20)
   await until('the probe has written to the spare volume', 60_000, async () => {
     const text = await client.compute.consoleOutput(serverId, 20)
-    return Number(new RegExp(`serial=${serial} acked=(\\d+)`).exec(text)?.[1] ?? 0) > 500
+    return Number(new RegExp(`serial=${serial} acked=(\\d+)`).exec(text)?.[1] ?? 0) > 200
   })
   await detach(plane, serverId, volumeId)
   await hasStatus('available')

@@ -33,7 +33,7 @@ test('a guest writes on through its head: killed, grown, relocated twice, and no
         .map((line) => Math.max(line.maxms, line.inflightms)),
     )
   }
-  await until('the guest has filled its disk', () => (seconds().at(-1)?.acked ?? 0) > 16 * 256 + 500)
+  await until('the guest has filled its disk', () => (seconds().at(-1)?.acked ?? 0) > 16 * 256 + 150)
 
   process.kill(head.pid, 'SIGKILL')
   t.diagnostic(`head killed: longest request ${await secondsPass(2)} ms`)
@@ -68,5 +68,5 @@ test('a guest writes on through its head: killed, grown, relocated twice, and no
   t.diagnostic(`${report.acknowledgedWrites} writes, ${report.blocksChecked} blocks checked`)
   assert.deepEqual(report.problems, [])
   assert.equal(report.ok, true)
-  assert.ok(report.acknowledgedWrites > 16 * 256 + 500)
+  assert.ok(report.acknowledgedWrites > 16 * 256 + 150)
 })

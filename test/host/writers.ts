@@ -143,7 +143,7 @@ export async function writesOn(rig: HostRig, writer: Writer): Promise<void> {
     await until(`server ${writer.serverId} writes to volume ${volumeId}`, 90_000, async () => {
       const now = progressOf(rig, writer, volumeId)
       if (now === undefined) return false
-      return now.acked > (now.id === from?.id ? from.acked : 0) + 400
+      return now.acked > (now.id === from?.id ? from.acked : 0) + 150
     }).catch((error: unknown) => {
       const tail = rig.consoles.of(writer.serverId).split('\n').slice(-12).join('\n')
       throw new Error(`${String(error)}; its console:\n${tail}`, { cause: error })

@@ -63,9 +63,12 @@ export async function onlyHolder(plane: Plane): Promise<ProcessIdentity> {
   return all[0] as ProcessIdentity
 }
 
+/** For the probe's guest: so much is there to copy that a slow migration lasts while agents die and come back. */
+export const filled = { commandLine: 'probe.fill=8M' }
+
 /** Starts a migration that copies slowly, and has begun to; its id. */
 export async function slowMigration(plane: Plane, job: Job): Promise<string> {
-  const { id } = await startMigration(plane, job, { rate: 1_000_000 })
+  const { id } = await startMigration(plane, job, { rate: 200_000 })
   await until('the copy runs', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
   return id
 }

@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict'
 import { after, before, describe, test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { asProcesses, isBack, killAgent } from './agent-processes.ts'
+import { asProcesses, isBack, killAgent, filled } from './agent-processes.ts'
 import {
   assertNothingLost,
   bootProbe,
@@ -18,7 +18,7 @@ describe('both agents die at random moments of a migration, its guest writing', 
 
   before(async () => {
     plane = await openPlane(asProcesses)
-    job = await bootProbe(plane)
+    job = await bootProbe(plane, 'volant-probe', filled)
   })
   after(() => plane?.close())
 

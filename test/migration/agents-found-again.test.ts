@@ -10,6 +10,7 @@ import {
   pidOf,
   slowMigration,
   succeeds,
+  filled,
 } from './agent-processes.ts'
 import {
   acknowledged,
@@ -27,7 +28,7 @@ describe('agents in processes of their own outlive the control plane, and their 
 
   before(async () => {
     plane = await openPlane(asProcesses)
-    job = await bootProbe(plane)
+    job = await bootProbe(plane, 'volant-probe', filled)
   })
   after(() => plane?.close())
 

@@ -11,6 +11,7 @@ import {
   onlyHolder,
   slowMigration,
   succeeds,
+  filled,
 } from './agent-processes.ts'
 import {
   assertNothingLost,
@@ -29,7 +30,7 @@ describe('agents in processes of their own die and come back, while a volume mig
 
   before(async () => {
     plane = await openPlane(asProcesses)
-    job = await bootProbe(plane)
+    job = await bootProbe(plane, 'volant-probe', filled)
   })
   after(() => plane?.close())
 

@@ -38,7 +38,7 @@ describe('a server that boots from an image with data', () => {
       container_format: 'bare',
       kernel_id,
       ramdisk_id,
-      os_command_line: `${String(os_command_line)} probe.iops=250 probe.span=24M`,
+      os_command_line: `${String(os_command_line)} probe.iops=150 probe.span=24M`,
     }
     const { id } = (await session.json('POST', '/image/v2/images', { body })) as { id: string }
     const answer = await fetch(`${session.url}/image/v2/images/${id}/file`, {
@@ -95,7 +95,7 @@ describe('a server that boots from an image with data', () => {
     // More than one: the guest's kernel died and booted again, which is none of the disk's doing, and is not hidden.
     t.diagnostic(`sessions of the probe: ${report.sessions}`)
     assert.equal(report.ok, true, `${JSON.stringify(report)} of\n${consoleLog}`)
-    assert.ok(report.acknowledgedWrites > 800)
+    assert.ok(report.acknowledgedWrites > 400)
     assert.equal(report.errorsSeenByGuest, 0)
     const file = await open(imagePath)
     try {

@@ -74,7 +74,7 @@ function query<T>(plane: Plane, sql: string, ...values: (string | number)[]): T[
 }
 
 async function cancelledMigration(plane: Plane, job: Job) {
-  const { id } = await startMigration(plane, job, { rate: 1_000_000 })
+  const { id } = await startMigration(plane, job, { rate: 200_000 })
   await until('the copy runs', 60_000, async () => (await plane.client.ndo.operation(id)).step === 'inSync')
   await plane.client.ndo.cancel(id)
   assert.equal((await ended(plane, id)).state, 'cancelled')

@@ -43,7 +43,7 @@ async function setTheScene(
   await client.image.setProperty(
     image.id,
     'os_command_line',
-    `${String(image['os_command_line'])} probe.fill=${fillMib}M`,
+    `${String(image['os_command_line'])} probe.iops=500 probe.span=256M probe.fill=${fillMib}M`,
   )
   await type('nova', 'boot', '--flavor', 'm1.tiny', '--image', 'volant-probe', '--nic', 'none', serverName)
   await type('cinder', 'create', '--name', 'data', '1')
