@@ -13,6 +13,7 @@ import { QmpClient } from '@volant/qemu'
 import { ensureProbeGuest } from '../../probe/build.ts'
 import { parseConsole } from '../../probe/console.ts'
 import type { ProbeLine } from '../../probe/console.ts'
+import { nextLook } from '../look.ts'
 
 export const caller = { fence: 1 }
 const cacheDir = join(import.meta.dirname, '../../.cache')
@@ -86,7 +87,8 @@ export async function until(
   condition: () => boolean | Promise<boolean>,
   timeoutMs = 60_000,
 ): Promise<void> {
-  for (const end = performance.now() + timeoutMs; ; await sleep(25)) {
+  const began = performance.now()
+  for (const end = began + timeoutMs; ; await nextLook(began)) {
     const late = performance.now() > end
     if (await condition()) return
     if (late) throw new Error(`waited ${timeoutMs} ms in vain: ${what}`)

@@ -2,7 +2,6 @@ import assert from 'node:assert/strict'
 import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { hostname } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { createClient, type VolantClient } from '@volant/client'
 import { findCredentials } from '@volant/cli/instance/credentials.ts'
 import { runningInstance } from '@volant/cli/instance/record.ts'
@@ -14,6 +13,7 @@ import { stopDataPlane } from '@volant/control/stop-all.ts'
 import { messageOf } from '@volant/contract/errors.ts'
 import { paceText } from '@volant/contract/ndo/pace.ts'
 import { isSettled, type Operation } from '@volant/contract/ndo/operation.ts'
+import { nextLook } from '../look.ts'
 
 const cliMain = join(import.meta.dirname, '../../packages/cli/src/main.ts')
 
@@ -129,7 +129,8 @@ export async function leftovers(stateDir: string): Promise<string[]> {
 
 /** Waits until `check` holds, and fails saying what did not come true. It looks once more when the time is over. */
 export async function until(what: string, timeoutMs: number, check: () => Promise<boolean>): Promise<void> {
-  for (const end = performance.now() + timeoutMs; ; await sleep(20)) {
+  const began = performance.now()
+  for (const end = began + timeoutMs; ; await nextLook(began)) {
     const late = performance.now() >= end
     if (await check()) return
     if (late) assert.fail(`not in ${timeoutMs} ms: ${what}`)

@@ -1,6 +1,6 @@
 /** What users of the cloud do, through the stock APIs; each returns when it is so. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ApiError } from '@volant/client'
+import { nextLook } from '../look.ts'
 import type { Plane } from '../migration/plane.ts'
 
 export interface SnapshotShown {
@@ -34,7 +34,8 @@ export function usersOf(plane: Plane) {
   }
   /** Undefined: gone. An error status that is not waited for ends the wait. */
   const becomes = async (path: string, key: string, wanted: string | undefined): Promise<void> => {
-    for (const end = performance.now() + patienceMs; ; await sleep(30)) {
+    const began = performance.now()
+    for (const end = began + patienceMs; ; await nextLook(began)) {
       const status = await statusOf(path, key)
       if (status === wanted) return
       if (status?.includes('error') === true) throw new Error(`${path} is ${status}, not ${wanted ?? 'gone'}`)

@@ -1,6 +1,6 @@
 /** What users and administrators ask of the Shared File Systems API, each until it is done. */
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ApiError, type Session } from '@volant/client'
+import { nextLook } from '../look.ts'
 
 export type Manila = ReturnType<typeof manilaOf>
 
@@ -45,7 +45,8 @@ export function manilaOf(session: () => Session) {
     wanted: string | undefined,
     name = 'status',
   ): Promise<void> => {
-    for (const end = performance.now() + patienceMs; ; await sleep(30)) {
+    const began = performance.now()
+    for (const end = began + patienceMs; ; await nextLook(began)) {
       const now = await field(path, key, name)
       if (now === wanted) return
       const isLate = performance.now() > end

@@ -9,6 +9,7 @@ import { setTimeout as sleep } from 'node:timers/promises'
 import { acceleratorArguments } from '@volant/agent/compute/command-line.ts'
 import { findAccelerator } from '@volant/agent/compute/accelerator.ts'
 import { ensureNfsGuest, ensureProbeGuest } from '../../probe/build.ts'
+import { nextLook } from '../look.ts'
 import { pathOfNetns, type ShareNetwork } from './network.ts'
 
 const cacheDir = join(import.meta.dirname, '../../.cache')
@@ -153,7 +154,8 @@ async function tryAccelerator(folder: string): Promise<string[]> {
 const hexPairs = (bytes: Buffer): string => [...bytes].map((b) => b.toString(16).padStart(2, '0')).join(':')
 
 async function waitFor(what: string, timeoutMs: number, check: () => boolean): Promise<void> {
-  for (const end = performance.now() + timeoutMs; ; await sleep(20)) {
+  const began = performance.now()
+  for (const end = began + timeoutMs; ; await nextLook(began)) {
     const late = performance.now() >= end
     if (check()) return
     if (late) throw new Error(`not in ${timeoutMs} ms: ${what}`)

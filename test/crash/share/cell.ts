@@ -1,7 +1,7 @@
 /** One cell: something is asked of a share, brought to a point, something is killed there, and all must come right. */
 import assert from 'node:assert/strict'
-import { setTimeout as sleep } from 'node:timers/promises'
 import { ApiError } from '@volant/client'
+import { nextLook } from '../../look.ts'
 import { until } from '../../migration/plane.ts'
 import { pointOf } from '../points.ts'
 import { killNow, processesOf, type Kind } from '../processes.ts'
@@ -125,7 +125,8 @@ function kindsOf(victim: Exclude<ShareVictim, 'cancel'>): Kind[] | null {
 }
 
 async function end({ plane }: ShareWorld, asked: Asked) {
-  for (const deadline = performance.now() + endedMs; ; await sleep(50)) {
+  const began = performance.now()
+  for (const deadline = began + endedMs; ; await nextLook(began)) {
     const operation = operationById(plane.stateDir, asked.operationId())
     if (operation?.isEnded === true) return operation
     if (performance.now() < deadline) continue
