@@ -23,7 +23,8 @@ before(async () => {
   serverId = made.server.id
   await until('it runs', async () => (await server()).state === 'ACTIVE/null')
   await compute.attach(serverId, place.volumeId)
-  await until('it writes', async () => (await place.run('probe', 'verify', 'data')).code === 0)
+  await until('it writes', acknowledgesWrites)
+  assert.equal((await place.run('probe', 'verify', 'data')).code, 0)
 })
 after(() => place?.close())
 
@@ -31,6 +32,10 @@ async function until(what: string, isSo: () => Promise<boolean>): Promise<void> 
   for (const end = Date.now() + 90_000; !(await isSo()); await sleep(250)) {
     assert.ok(Date.now() < end, `not in 90 s: ${what}`)
   }
+}
+
+async function acknowledgesWrites(): Promise<boolean> {
+  return / acked=[1-9]/.test(await place.client.compute.consoleOutput(serverId, 20))
 }
 
 async function server(): Promise<{ host: string; state: string }> {
@@ -100,7 +105,8 @@ describe('volant evacuate', () => {
     assert.match(done.stdout, /succeeded: 1 of 1 server went to other hosts; compute-1 stays disabled/)
     assert.match(done.stderr, /worker {2}moved to compute-2/)
     assert.deepEqual(await server(), { host: 'compute-2', state: 'ACTIVE/null' })
-    await until('it writes there', async () => (await place.run('probe', 'verify', 'data')).code === 0)
+    await until('it writes there', acknowledgesWrites)
+    assert.equal((await place.run('probe', 'verify', 'data')).code, 0)
     const { status, forced_down: forcedDown, disabled_reason: reason } = await service()
     assert.deepEqual([status, forcedDown, reason], ['disabled', true, 'evacuated: it was down'])
     await setService({ forced_down: false })

@@ -72,6 +72,14 @@ async function pythonProgram(name: string): Promise<string | undefined> {
   }
 }
 
+/** The variables that `source openrc` sets for the clients. */
+export async function openrc(stateDir: string): Promise<Record<string, string>> {
+  const text = await readFile(join(stateDir, 'openrc'), 'utf8')
+  return Object.fromEntries(
+    [...text.matchAll(/^export (OS_[A-Z0-9_]+)='(.*)'$/gm)].map(([, name, value]) => [name, value]),
+  ) as Record<string, string>
+}
+
 /** Runs one of the clients, unmodified, with these variables beside PATH and HOME. */
 export async function runClient(
   name: string,

@@ -1,9 +1,7 @@
 import assert from 'node:assert/strict'
-import { readFile } from 'node:fs/promises'
-import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { assertNothingLost, bootProbe, openPlane, until, type Job, type Plane } from '../migration/plane.ts'
-import { runClient } from './client-processes.ts'
+import { openrc, runClient } from './client-processes.ts'
 
 /** Debian's clients, unmodified, against a Volant as it is without any configuration: two compute hosts, real guests. */
 let plane: Plane
@@ -16,14 +14,6 @@ before(async () => {
   job = await bootProbe(plane)
 })
 after(() => plane.close())
-
-/** What `source openrc` sets. */
-async function openrc(stateDir: string): Promise<Record<string, string>> {
-  const text = await readFile(join(stateDir, 'openrc'), 'utf8')
-  return Object.fromEntries(
-    [...text.matchAll(/^export (OS_[A-Z0-9_]+)='(.*)'$/gm)].map(([, name, value]) => [name, value]),
-  ) as Record<string, string>
-}
 
 async function run(program: string, ...args: string[]): Promise<{ code: number; output: string }> {
   const { code, stdout, stderr } = await runClient(program, args, environment)

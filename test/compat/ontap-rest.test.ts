@@ -1,12 +1,13 @@
 /** The ONTAP REST API of a real Volant, by a stock client: curl and jq. */
 import assert from 'node:assert/strict'
 import { execFile } from 'node:child_process'
-import { createHash, randomBytes } from 'node:crypto'
+import { randomBytes } from 'node:crypto'
 import { readFile, open, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { after, before, test } from 'node:test'
 import { promisify } from 'node:util'
 import { openPlace, type Place } from '../cli/place.ts'
+import { digestOf } from '../move/digest.ts'
 
 const mib = 2 ** 20
 const script = join(import.meta.dirname, '../../examples/ontap-rest/move.sh')
@@ -54,10 +55,7 @@ const move = (...args: string[]) =>
 
 async function digest(): Promise<string> {
   const { path } = await place.client.ndo.placement(place.volumeId)
-  const file = await open(path ?? '', 'r')
-  const hash = createHash('sha256')
-  for await (const chunk of file.createReadStream()) hash.update(chunk as Buffer)
-  return hash.digest('hex')
+  return digestOf(path ?? '')
 }
 
 test('clusters.json is its owner’s alone, and the password stays when Volant starts again', async () => {

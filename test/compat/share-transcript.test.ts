@@ -1,24 +1,21 @@
 import assert from 'node:assert/strict'
-import { execFile } from 'node:child_process'
-import { hostname, tmpdir } from 'node:os'
-import { join } from 'node:path'
+import { hostname } from 'node:os'
 import { test } from 'node:test'
 import { setTimeout as sleep } from 'node:timers/promises'
-import { promisify } from 'node:util'
 import { lif, openSharePlane, type SharePlane } from '../share/plane.ts'
+import { openrc, runClient } from './client-processes.ts'
 import { propertiesOf, rowsOf } from './manila-rig.ts'
 
-const execute = promisify(execFile)
 const first = `${hostname()}@manila-lma#aggr1`
 const second = `${hostname()}@manila-lma#aggr2`
 
-/** The stock client as a user runs it: `source STATE/openrc`, then the command. */
+let variables: Record<string, string> | undefined
+
+/** The stock client, with the variables of `STATE/openrc`. */
 async function manila({ plane }: SharePlane, ...args: string[]): Promise<string> {
-  const { stdout } = await execute(
-    'bash',
-    ['-c', 'source "$0" && exec manila "$@"', join(plane.stateDir, 'openrc'), ...args],
-    { env: { PATH: process.env['PATH'] ?? '', HOME: tmpdir(), PYTHONWARNINGS: 'ignore' }, timeout: 90_000 },
-  )
+  variables ??= await openrc(plane.stateDir)
+  const { code, stdout, stderr } = await runClient('manila', args, variables)
+  assert.equal(code, 0, `manila ${args.join(' ')}: ${stderr}${stdout}`)
   return stdout
 }
 
