@@ -123,12 +123,13 @@ function signal(identity: ProcessIdentity, name: NodeJS.Signals): void {
 
 /**
  * Processes that have `word` as a whole word of their command line: finds a daemon whose starter died before it
- * could write the daemon's identity down. The word must be one that nothing else uses, such as a socket's path; a
- * pattern is matched with each word.
+ * could write the daemon's identity down. The word must be one that nothing else uses, such as a socket's path; of several
+ * any counts; a pattern is matched with each word. All of /proc is read, so what is sought together is asked for together.
  */
-export function findByCommandWord(word: string | RegExp): ProcessIdentity[] {
+export function findByCommandWord(word: string | readonly string[] | RegExp): ProcessIdentity[] {
+  const sought = typeof word === 'string' ? [word] : word
   const isMeant = (words: string[]): boolean =>
-    typeof word === 'string' ? words.includes(word) : words.some((one) => word.test(one))
+    words.some((one) => (sought instanceof RegExp ? sought.test(one) : sought.includes(one)))
   const found: ProcessIdentity[] = []
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name)) continue

@@ -18,7 +18,7 @@ import { listServerIds } from './guest-record.ts'
 import { computeInventory, removeStrayGuest } from './inventory.ts'
 import { neverRemoved } from '../inventory/unclaimed.ts'
 import { machineFacts, processorFacts, readMachines, readQemuVersion } from './host-facts.ts'
-import { listBridges } from './network.ts'
+import { bridgeLister } from './network.ts'
 
 export interface ComputeAgentOptions {
   host: string
@@ -54,8 +54,8 @@ const noCertificates = (): Promise<string> =>
   )
 
 /** Without them the host is told of all the same: its guests may have no ports. */
-const bridgeFacts = (netns: string | undefined): Promise<Pick<HypervisorFacts, 'bridges'>> =>
-  listBridges(netns).then(
+const bridgeFacts = (listed: Promise<string[]>): Promise<Pick<HypervisorFacts, 'bridges'>> =>
+  listed.then(
     (bridges) => ({ bridges }),
     () => ({}),
   )
@@ -77,6 +77,7 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
   const guests = new Map<string, Guest>()
   const version = askedOnce(readQemuVersion)
   const machines = askedOnce(readMachines)
+  const bridges = bridgeLister(options.netns)
   const accelerator = askedOnce(async (): Promise<AcceleratorVerdict> => {
     const kernel = await options.probeKernel?.()
     const found = await findAccelerator(join(stateDir, 'accelerator.json'), await version(), kernel)
@@ -143,7 +144,7 @@ export const createComputeAgent = (options: ComputeAgentOptions): LocalComputeAg
         ...(reason === undefined ? {} : { acceleratorReason: reason }),
         qemuVersion: await version(),
         machines: await machines(),
-        ...(await bridgeFacts(options.netns)),
+        ...(await bridgeFacts(bridges())),
         ...processorFacts(readFileSync('/proc/cpuinfo', 'utf8')),
         ...machineFacts(stateDir, options.memoryMiB, usedMemoryMiB()),
       }

@@ -66,3 +66,6 @@ export const tapName = (serverId: string, mac: string, salt?: string): string =>
   const name = salt === undefined ? `${serverId} ${mac}` : `${serverId} ${mac} ${salt}`
   return `vt${createHash('sha256').update(name).digest('hex').slice(0, 12)}`
 }
+
+/** Whether an interface may be one of those. */
+export const isTapName = (name: string): boolean => /^vt[0-9a-f]{12}$/.test(name)

@@ -1,8 +1,10 @@
 import { execFile } from 'node:child_process'
+import { readFileSync } from 'node:fs'
 import { promisify } from 'node:util'
 import type { GuestSpec } from '@volant/contract'
 import { DomainError, messageOf } from '@volant/contract'
-import { tapName } from './names.ts'
+import { askedWhile } from '@volant/qemu/asked-once.ts'
+import { isTapName, tapName } from './names.ts'
 
 const run = promisify(execFile)
 const timeout = 10_000
@@ -66,9 +68,22 @@ export const ensureNoTaps = async (
 }
 
 /** Names of the bridges in the namespace. */
-export const listBridges = async (netns: string | undefined): Promise<string[]> => {
+const listBridges = async (netns: string | undefined): Promise<string[]> => {
   const { stdout } = await run(...inNetns(netns, ['ip', '-j', 'link', 'show', 'type', 'bridge']), { timeout })
   return ((stdout.trim() === '' ? [] : JSON.parse(stdout)) as { ifname: string }[]).map(
     ({ ifname }) => ifname,
   )
 }
+
+/**
+ * The same, asked for again when an interface has come or gone since, guests' own aside: each live migration asks several
+ * times, and a process for each answer takes longer than all else that it asks for.
+ */
+export const bridgeLister = (netns: string | undefined): (() => Promise<string[]>) =>
+  netns === undefined ? askedWhile(interfacesNow, () => listBridges(undefined)) : () => listBridges(netns)
+
+const interfacesNow = (): string => interfacesIn(readFileSync('/proc/self/net/dev', 'utf8')).join(' ')
+
+/** Names in `dev` (/proc/self/net/dev) but for guests' tap interfaces. */
+export const interfacesIn = (dev: string): string[] =>
+  [...dev.matchAll(/^ *([^ :]+):/gm)].map(([, name = '']) => name).filter((name) => !isTapName(name))

@@ -191,7 +191,7 @@ export class SupervisedDaemon {
   async #start(): Promise<QmpClient> {
     const { label, qmpPath, guardPath, logPath, netns, controlPath } = this.#spec
     const launcher = await ensureLauncher()
-    await endStrays(monitorWord(qmpPath))
+    await endStrays(monitorWord(qmpPath), ...(this.#keeps ? [] : [controlPath]))
     const graph = await this.#spec.prepare()
     if (this.#spec.listen) await this.#ensureKeeper(launcher)
     const monitors = { qmpPath, ...(guardPath === undefined ? {} : { guardPath }) }
@@ -295,11 +295,15 @@ export class SupervisedDaemon {
     }
   }
 
+  get #keeps(): boolean {
+    return isAlive(this.#state.keeper) && existsSync(this.#spec.controlPath)
+  }
+
+  /** Strays of it have been ended. */
   async #ensureKeeper(launcher: string): Promise<void> {
     const { listen, controlPath, logPath, netns, label } = this.#spec
-    if (!listen || (isAlive(this.#state.keeper) && existsSync(controlPath))) return
+    if (!listen || this.#keeps) return
     await ensureGone(this.#state.keeper)
-    await endStrays(controlPath)
     rmSync(controlPath, { force: true })
     const where =
       'unix' in listen ? ['--unix', listen.unix] : ['--tcp', listen.host, String(this.#state.port ?? 0)]
@@ -321,14 +325,13 @@ export class SupervisedDaemon {
 const monitorWord = (qmpPath: string): string => daemonArguments({ qmpPath, blockdevs: [] })[1] ?? ''
 
 /** A starter that died before it wrote the process down left one that nobody knows by its pid. */
-async function endStrays(word: string): Promise<void> {
-  for (const stray of findByCommandWord(word)) await ensureGone(stray)
+async function endStrays(...words: string[]): Promise<void> {
+  for (const stray of findByCommandWord(words)) await ensureGone(stray)
 }
 
 /** Ends the processes of a daemon that has no record any more, or never had one. */
 export async function endUnrecorded(paths: DaemonPaths): Promise<void> {
-  await endStrays(monitorWord(paths.qmpPath))
-  await endStrays(paths.controlPath)
+  await endStrays(monitorWord(paths.qmpPath), paths.controlPath)
   for (const path of pathsOf(paths)) rmSync(path, { force: true })
 }
 
