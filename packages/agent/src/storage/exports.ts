@@ -202,7 +202,8 @@ export class ImageExport {
   }
 
   async #saveMarked(): Promise<void> {
-    if (this.#context.isSuperseded()) return
+    // Whoever has it now has read the mark, and may have written since.
+    if (this.daemon.isLeft) return
     try {
       await this.#save({})
       this.#unmark()

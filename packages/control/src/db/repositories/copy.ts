@@ -196,7 +196,6 @@ async function belongs(db: Kysely<Database>, copy: Copy): Promise<boolean> {
   return neighbour !== undefined
 }
 
-/** In as few statements as can be: the client's I/O is held meanwhile. */
 type TruthChange = Parameters<CopyRecords['changeTruth']>[0]
 
 // Built once: a client waits for the change of the truth, and to build its statements takes longer than to carry them out.
@@ -246,6 +245,7 @@ const exchangeRoles = preparedChange<{
     .where('image_id', 'in', [given('toImageId'), given('fromImageId')]),
 )
 
+/** In as few statements as can be: the client's I/O is held meanwhile. */
 const changeTruth = (db: Kysely<Database>, change: TruthChange): Promise<void> =>
   db.transaction().execute(async (trx) => {
     const { fence, volumeId, fromImageId, toImageId, operationId, retainedUntil } = change
