@@ -32,6 +32,8 @@ interface Run {
   scratch: string
   namePattern: string | undefined
   deadline: number
+  /** By a signal: no file begins any more. */
+  isEnded: boolean
 }
 
 async function runOne({ path: file, timeoutMs }: TestFile, run: Run): Promise<void> {
@@ -70,7 +72,7 @@ async function runOne({ path: file, timeoutMs }: TestFile, run: Run): Promise<vo
 async function runAll(files: readonly TestFile[], run: Run): Promise<void> {
   const queue = [...files]
   const lane = async (next: () => TestFile | undefined): Promise<void> => {
-    for (let file = next(); file !== undefined; file = next()) await runOne(file, run)
+    for (let file = next(); file !== undefined && !run.isEnded; file = next()) await runOne(file, run)
   }
   const longest = (): TestFile | undefined => queue.shift()
   const shortest = (): TestFile | undefined => queue.pop()
@@ -130,8 +132,13 @@ async function main(): Promise<number> {
   // As bin/volant has it: each file is a process, and so is much of what it starts.
   process.env['NODE_COMPILE_CACHE'] ??= join(root, '.cache/node')
   const namespaces = await networkNamespaces()
+  const run: Run = {
+    ...{ tally, scratch: folder, namePattern: values.name },
+    ...{ deadline: Date.now() + budgetMs, isEnded: false },
+  }
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) {
     process.once(signal, () => {
+      run.isEnded = true
       endTestFiles()
       void leftBehind(folder, namespaces).finally(() => {
         rmSync(folder, { recursive: true, force: true })
@@ -140,10 +147,11 @@ async function main(): Promise<number> {
       })
     })
   }
-  const run: Run = { tally, scratch: folder, namePattern: values.name, deadline: Date.now() + budgetMs }
   const files = selectTests(root, positionals)
   console.log(`${files.length} files`)
   await runAll(files, run)
+  // Who ended it tidies up, and says so.
+  if (run.isEnded) return 1
   tally.failed.push(
     ...(await leftBehind(folder, namespaces)).map((thing) => ({ name: `left behind: ${thing}` })),
   )
