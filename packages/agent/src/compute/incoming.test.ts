@@ -21,7 +21,9 @@ test('a QEMU that waits for its guest and dies has failed, also while only its c
   const child = spawn('sleep', ['60'], { stdio: 'ignore' })
   // As the kernel does it: the sockets of a process that is killed are closed before it is gone.
   const monitor = createServer((socket) => {
-    socket.write('{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}, "capabilities": []}}\n')
+    socket.write(
+      '{"QMP": {"version": {"qemu": {"major": 7, "minor": 2, "micro": 22}}, "capabilities": []}}\n',
+    )
     socket.on('data', (bytes) => {
       const { execute, id } = JSON.parse(bytes.toString('utf8')) as { execute: string; id: number }
       if (execute === 'qmp_capabilities') return socket.write(`${JSON.stringify({ return: {}, id })}\n`)
