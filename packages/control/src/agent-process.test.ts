@@ -38,6 +38,10 @@ describe('a process of agents', () => {
     return one.pid
   }
 
+  /** Looks once: between two looks a process that is being killed may die. */
+  const runsAsAnother = ({ pid }: AgentProcess, former: number): boolean =>
+    pid !== undefined && pid !== former
+
   beforeEach(() => {
     stateDir = mkdtempSync(join(tmpdir(), 'va-'))
   })
@@ -58,7 +62,7 @@ describe('a process of agents', () => {
     const one = await supervised()
     const pid = pidOf(one)
     process.kill(pid, 'SIGKILL')
-    await until('another process runs', () => one.pid !== undefined && one.pid !== pid)
+    await until('another process runs', () => runsAsAnother(one, pid))
     assert.match(one.url(), /^https:/)
   })
 
@@ -78,7 +82,7 @@ describe('a process of agents', () => {
     const one = await supervised({ isUp: () => false, hungAfterMs: 2000 })
     const pid = pidOf(one)
     process.kill(pid, 'SIGSTOP')
-    await until('another process runs', () => one.pid !== undefined && one.pid !== pid)
+    await until('another process runs', () => runsAsAnother(one, pid))
     assert.throws(() => process.kill(pid, 0), { code: 'ESRCH' })
   })
 
