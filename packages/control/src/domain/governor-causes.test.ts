@@ -5,6 +5,7 @@ import {
   mib,
   p99Between,
   runDisk,
+  turnsIn,
   usedBetween,
   type DiskModel,
   type DiskRun,
@@ -31,20 +32,6 @@ const factor = ({ run, alone }: Case, from: number, to: number): number =>
 
 /** What a copy may have of this disk so that its queue makes everything twice as long, bytes per second. */
 const allowedBps = (0.84 * 400 - (500 * 48) / 1024) * mib
-
-/** How often the limit turns by a tenth or more, in a minute. */
-function turnsIn({ looks }: DiskRun, fromMs: number, toMs: number): number {
-  const limits = looks.filter(({ ms }) => ms >= fromMs && ms < toMs).map(({ limits }) => limits[0] ?? 0)
-  let [turns, direction, from] = [0, 0, limits[0] ?? 0]
-  for (const limit of limits) {
-    const way = limit > from * 1.1 ? 1 : limit < from / 1.1 ? -1 : 0
-    if (way === 0) continue
-    if (direction !== 0 && way !== direction) turns += 1
-    direction = way
-    from = limit
-  }
-  return (turns * 60_000) / (toMs - fromMs)
-}
 
 const told = (values: number[]): string => values.map((value) => value.toFixed(2)).join(', ')
 

@@ -1,7 +1,7 @@
 /** The law of the governor on a simulated disk: all times are simulated. */
 import assert from 'node:assert/strict'
 import { test } from 'node:test'
-import { mib, p99Between, runDisk, usedBetween, type DiskModel } from '../testing/governed-disk.ts'
+import { mib, p99Between, runDisk, turnsIn, usedBetween, type DiskModel } from '../testing/governed-disk.ts'
 
 const seeds = [1, 2, 3, 4, 5, 6]
 const steady = (perSecond: number) => () => perSecond
@@ -48,15 +48,7 @@ test('after settling it does not oscillate', () => {
   for (const seed of seeds) {
     const run = runDisk({ seed, clients: [{ perSecond: steady(500) }], seconds: 70 })
     const limits = run.looks.filter(({ ms }) => ms >= 10_000).map(({ limits }) => limits[0] ?? 0)
-    // Turns of a tenth or more: noise of a percent is no oscillation.
-    let [turns, direction, from] = [0, 0, limits[0] ?? 0]
-    for (const limit of limits) {
-      const way = limit > from * 1.1 ? 1 : limit < from / 1.1 ? -1 : 0
-      if (way === 0) continue
-      if (direction !== 0 && way !== direction) turns += 1
-      direction = way
-      from = limit
-    }
+    const turns = turnsIn(run, 10_000, 70_000)
     assert.ok(turns <= 12, `seed ${seed}: ${turns} turns in a minute`)
     const sorted = limits.toSorted((a, b) => a - b)
     const [low, high] = [

@@ -46,8 +46,7 @@ export interface Knee {
   shown: number
   /** Until the next trial. Milliseconds. */
   trialInMs: number
-  /** Since when it is tried. Milliseconds; null: it is not. */
-  triedSince: number | null
+  isTried: boolean
 }
 
 export const newGovernor = (rateBps: number, now: number): GovernorState => ({
@@ -122,6 +121,7 @@ export function governed(before: GovernorState, input: GovernorInput): GovernorS
     at: now,
     knee: felt.is === 'idle' ? null : waited(before.knee, felt, elapsedMs),
     lowering: felt.is === 'idle' || felt.is === 'under' ? null : before.lowering,
+    formerBps: felt.is === 'idle' ? 0 : before.formerBps,
     idleSince: felt.is === 'idle' ? (before.idleSince ?? now) : null,
   }
   if (felt.is === 'over') return lowered(state, input, felt.share)
@@ -130,7 +130,7 @@ export function governed(before: GovernorState, input: GovernorInput): GovernorS
       felt.is === 'idle' ? freed(state, input, elapsedMs / 1000) : Math.max(input.leastBps, state.rateBps)
     return { ...state, rateBps: fairer(rateBps, input, elapsedMs) }
   }
-  const tried = triedOnceMore(state, input)
+  const tried = triedOnceMore(state, input, elapsedMs)
   if (tried !== null) return tried
   const rateBps = raised(
     state,
@@ -149,18 +149,21 @@ function waited(knee: Knee | null, felt: Felt, elapsedMs: number): Knee | null {
 }
 
 /** Back to where it was too much, in bounded steps. Null: there is nothing to be tried now. */
-function triedOnceMore(state: GovernorState, { now, leastBps }: GovernorInput): GovernorState | null {
+function triedOnceMore(state: GovernorState, input: GovernorInput, elapsedMs: number): GovernorState | null {
+  const { now, leastBps } = input
   const { knee, rateBps } = state
   if (knee === null) return null
-  const isThere = rateBps >= knee.bps * trialTo * 0.99
+  // Looks are not evenly apart, and neither is what it is drawn to its part by.
+  const isThere = rateBps >= fairer(knee.bps * trialTo, input, elapsedMs) * 0.95
   // It is well where it was too much: that was something else.
-  if (isThere && knee.triedSince !== null) return { ...state, knee: null, formerBps: 0 }
-  if (knee.triedSince === null && knee.trialInMs > 0) return null
+  if (isThere && knee.isTried) return { ...state, knee: null, formerBps: 0 }
+  if (!knee.isTried && knee.trialInMs > 0) return null
+  const next = Math.max(leastBps, Math.min(knee.bps * trialTo, rateBps * trialStep))
   return {
     ...state,
-    rateBps: Math.max(leastBps, Math.min(knee.bps * trialTo, rateBps * trialStep)),
+    rateBps: fairer(next, input, elapsedMs),
     changedAt: now,
-    knee: { ...knee, triedSince: now },
+    knee: { ...knee, isTried: true },
   }
 }
 
@@ -195,9 +198,7 @@ function lowered(state: GovernorState, input: GovernorInput, share: number): Gov
     lowering,
     // Where a trial has shown that it is the copy's doing there is nothing to go back to.
     formerBps:
-      state.knee !== null && state.knee.triedSince !== null
-        ? 0
-        : Math.max(state.formerBps, from === Infinity ? 0 : from),
+      state.knee !== null && state.knee.isTried ? 0 : Math.max(state.formerBps, from === Infinity ? 0 : from),
     isNew: false,
   }
 }
@@ -208,13 +209,13 @@ const shownAt = (bps: number, shown: number): Knee => ({
   bps,
   shown,
   trialInMs: Math.min(longestTrialMs, trialMs * laterTrial ** shown),
-  triedSince: null,
+  isTried: false,
 })
 
 function kneeAt(bps: number, { knee }: GovernorState): Knee | null {
   if (bps === Infinity) return null
   if (knee === null) return shownAt(bps, 0)
-  if (knee.triedSince !== null) return shownAt(bps, knee.shown + 1)
+  if (knee.isTried) return shownAt(bps, knee.shown + 1)
   // Too much again, at much less: by itself that is not the knee's doing.
   return bps < knee.bps * explained ? shownAt(bps, 0) : { ...knee, bps }
 }

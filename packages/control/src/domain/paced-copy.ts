@@ -258,6 +258,7 @@ function measured(
     changedAt: since,
     knee: null,
     lowering: null,
+    formerBps: 0,
     idleSince: null,
   }
   return {

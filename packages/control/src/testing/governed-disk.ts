@@ -192,3 +192,17 @@ export function usedBetween(run: DiskRun, copy: number, from: number, to: number
   const seen = run.looks.filter(({ ms }) => ms >= from && ms < to).map(({ used }) => used[copy] ?? 0)
   return seen.reduce((sum, each) => sum + each, 0) / Math.max(1, seen.length)
 }
+
+/** How often, in a minute, the limit of a run's first copy turns by a tenth or more: noise of a percent is no oscillation. */
+export function turnsIn({ looks }: DiskRun, fromMs: number, toMs: number): number {
+  const limits = looks.filter(({ ms }) => ms >= fromMs && ms < toMs).map(({ limits }) => limits[0] ?? 0)
+  let [turns, direction, from] = [0, 0, limits[0] ?? 0]
+  for (const limit of limits) {
+    const way = limit > from * 1.1 ? 1 : limit < from / 1.1 ? -1 : 0
+    if (way === 0) continue
+    if (direction !== 0 && way !== direction) turns += 1
+    direction = way
+    from = limit
+  }
+  return (turns * 60_000) / (toMs - fromMs)
+}
