@@ -1,6 +1,5 @@
 /** Where the share's clients and servers of one test meet: a bridge in a network namespace of its own. */
 import { execFileSync } from 'node:child_process'
-import { randomBytes } from 'node:crypto'
 
 const ip = (...args: string[]): void => void execFileSync('ip', args, { stdio: 'pipe' })
 
@@ -27,8 +26,9 @@ export interface ShareNetwork {
 
 export const pathOfNetns = (netns: string): string => `/run/netns/${netns}`
 
+/** One at a time in each process: names of namespaces are made from its id, which is how what was left behind is known. */
 export function openShareNetwork(nodeCount: number): ShareNetwork {
-  const stem = `vs${randomBytes(3).toString('hex')}`
+  const stem = `vs${process.pid}`
   const hub = `${stem}h`
   const made: string[] = []
   const add = (netns: string): void => {
@@ -45,7 +45,7 @@ export function openShareNetwork(nodeCount: number): ShareNetwork {
     ip('-n', hub, 'link', 'add', 'br0', 'type', 'bridge')
     ip('-n', hub, 'link', 'set', 'br0', 'up')
     const nodes = Array.from({ length: nodeCount }, (_, i) => {
-      const node = { netns: `${stem}${i + 1}`, address: `10.97.0.${i + 1}` }
+      const node = { netns: `${stem}${'abcdefg'[i] ?? ''}`, address: `10.97.0.${i + 1}` }
       add(node.netns)
       ip('-n', node.netns, 'link', 'add', 'eth0', 'type', 'veth', 'peer', 'name', `p${i}`, 'netns', hub)
       ip('-n', hub, 'link', 'set', `p${i}`, 'master', 'br0', 'up')

@@ -50,14 +50,16 @@ export async function networkNamespaces(): Promise<string[]> {
   }
 }
 
-/**
- * Namespaces of test files that have ended: tests name them by a letter or two and the process id (`vd1234a`,
- * `vg-1234`). Those of a process that runs are another run's, at the same time.
- */
+/** The process that made a namespace: tests name them by a letter or two and its id (`vd1234a`, `vg-1234`). */
+export const makerOf = (namespace: string): string | undefined => /^v[a-z]-?(\d+)[a-z]?$/.exec(namespace)?.[1]
+
+/** Namespaces of test files that have ended. Those of a process that runs are another run's, at the same time. */
 export async function orphanedNamespaces(): Promise<string[]> {
+  const names = await networkNamespaces()
+  // In this order: whoever begins meanwhile and makes one is running by now.
   const running = new Set(await readdir('/proc'))
-  return (await networkNamespaces()).filter((name) => {
-    const pid = /^v[a-z]-?(\d+)[a-z]?$/.exec(name)?.[1]
+  return names.filter((name) => {
+    const pid = makerOf(name)
     return pid !== undefined && !running.has(pid)
   })
 }
