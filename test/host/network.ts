@@ -16,6 +16,9 @@ export interface Place {
   /** Takes down its link to one network; what was on its way is lost. */
   cut(network: NetworkName): void
   heal(network: NetworkName): void
+  /** The control plane hears nothing of it any more; the other machines do. */
+  hide(): void
+  show(): void
 }
 
 export type NetworkName = 'control' | 'data'
@@ -97,6 +100,8 @@ export function openHostNetwork(hostCount: number): HostNetwork {
         ...place,
         cut: (network) => void ip('-n', netns, 'link', 'set', network, 'down'),
         heal: (network) => void ip('-n', netns, 'link', 'set', network, 'up'),
+        hide: () => void ip('-n', netns, 'route', 'replace', 'blackhole', `${control}.1/32`),
+        show: () => void ip('-n', netns, 'route', 'replace', `${control}.1/32`, 'dev', 'control'),
       }
     }
     const storage = addPlace('store', 0)

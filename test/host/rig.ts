@@ -173,6 +173,7 @@ async function closeAll({ plane, network, machines, folder }: Opened): Promise<v
     for (const machine of machines) {
       machine.heal('control')
       machine.heal('data')
+      machine.show()
       machine.startAgent()
     }
     if (plane !== undefined) {
