@@ -2,6 +2,7 @@
 import type { BenchCase } from './bench-case.ts'
 import { api } from './cases/api.ts'
 import { cinder } from './cases/cinder.ts'
+import { copiesTogether } from './cases/copies-together.ts'
 import { copyMany } from './cases/copy-many.ts'
 import { copySparse } from './cases/copy-sparse.ts'
 import { copySpeed } from './cases/copy-speed.ts'
@@ -18,6 +19,7 @@ import { moveFlexVol } from './cases/move.ts'
 import { restart } from './cases/restart.ts'
 import { shareCreate } from './cases/share-create.ts'
 import { shareCutover } from './cases/share-cutover.ts'
+import { shareImpact } from './cases/share-impact.ts'
 import { shareMany } from './cases/share-many.ts'
 import { shareThroughput } from './cases/share-throughput.ts'
 import { snapshots } from './cases/snapshots.ts'
@@ -44,6 +46,7 @@ export const plan: Planned[] = [
   planned(copySparse, 45, 20),
   planned(copyMany, 60, 20),
   planned(impact, 300, 110),
+  planned(copiesTogether, 95, 50),
   planned(cutoverPause, 50, 20),
   planned(thinCopy, 20, 10),
   planned(api, 240, 70),
@@ -60,6 +63,7 @@ export const plan: Planned[] = [
   planned(snapshots, 45, 30),
   planned(shareThroughput, 85, 50),
   planned(shareCutover, 35, 30),
+  planned(shareImpact, 110, 45),
   planned(shareCreate, 30, 25),
   planned(shareMany, 40, 30),
   { ...planned(cinder, 480, 240), flag: 'with-cinder' },
