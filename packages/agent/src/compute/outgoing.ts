@@ -81,6 +81,9 @@ export class OutgoingMigration {
   #closed = false
   /** The migration whose rest QEMU sends by this agent's word: it may come to nothing else meanwhile, and is asked once. */
   #told: string | undefined
+  /** What QEMU said last of itself, and what it answered last. */
+  #said: string | undefined
+  #answered: MigrationStatus | undefined
 
   constructor(process: GuestProcess, context: OutgoingContext) {
     this.#process = process
@@ -117,6 +120,8 @@ export class OutgoingMigration {
       if (present.begun || present.failure !== undefined) return
     } else if (present !== undefined) await this.#requireOver(present)
     this.#process.write({ outgoing: { request, begun: false, switching: false } })
+    // That was of an earlier one.
+    this.#said = undefined
     try {
       // It is ours where an agent ended between telling QEMU and writing that down.
       if (!isUnderWay(await queryMigration(qmp))) {
@@ -191,7 +196,7 @@ export class OutgoingMigration {
     const error = this.record?.failure
     const { ram } = info
     const downtimeMs = phase === 'completed' ? info.downtime : info['expected-downtime']
-    return {
+    this.#answered = {
       migrationId,
       phase,
       totalBytes: ram?.total ?? 0,
@@ -204,6 +209,19 @@ export class OutgoingMigration {
       ...(stoppedAt === undefined ? {} : { stillMs: performance.now() - stoppedAt }),
       ...(error === undefined ? {} : { error }),
     }
+    return this.#answered
+  }
+
+  /**
+   * Of a guest that has just come to its standstill, by QEMU's event: asked now, when it begins to send the rest, QEMU answers
+   * late. The amounts are those that it told before.
+   */
+  #statusAtStandstill(migrationId: string): MigrationStatus | undefined {
+    const [record, before] = [this.record, this.#answered]
+    if (record?.request.migrationId !== migrationId || before?.migrationId !== migrationId) return undefined
+    if (before.phase !== 'copying' || this.#said !== 'pre-switchover') return undefined
+    const phase = phaseOf(record, { status: this.#said })
+    return phase === 'pre-switchover' ? { ...before, phase } : undefined
   }
 
   /** A compute host of another machine that has no address of its own in the configuration has the default one. */
@@ -219,7 +237,8 @@ export class OutgoingMigration {
   ): Promise<MigrationStatus> {
     for (const end = performance.now() + timeoutMs; ;) {
       const { count } = this.#changes
-      const status = await this.status(migrationId)
+      const told = knownPhase === 'copying' ? this.#statusAtStandstill(migrationId) : undefined
+      const status = told ?? (await this.status(migrationId))
       const left = end - performance.now()
       if (status.phase !== knownPhase || left <= 0 || this.#closed) return status
       await this.#changes.after(count, Math.min(left, lookAgainMs))
@@ -228,9 +247,10 @@ export class OutgoingMigration {
 
   /** QEMU told of a new status, or the process ended. */
   note(status: string | undefined): void {
+    this.#said = status
     if (status === 'pre-switchover' && this.record !== undefined) {
       this.#arm()
-      // Whoever waits for the phase asks QEMU for it first: while it sends the rest it answers late.
+      // Whoever waits for the phase is told first.
       setImmediate(() => void this.#sendRest())
     }
     this.#changes.announce()
