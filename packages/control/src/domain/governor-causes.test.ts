@@ -97,3 +97,11 @@ test('copies that share a disk look at its client together, and go on together',
     assert.ok(Math.max(one, other) / Math.min(one, other) < 1.4, told([one / mib, other / mib]))
   }
 })
+
+test('a copy does not begin with a look without it, however long ago the latest one was; later it has its looks', () => {
+  for (const { run } of runs(() => 1, { copies: [{ beginsAt: 10_000 }], seconds: 30 })) {
+    const checkedAt = run.looks.filter(({ told }) => told[0]?.state === 'checking').map(({ ms }) => ms)
+    assert.ok(checkedAt.length > 0)
+    assert.ok((checkedAt[0] ?? 0) > 11_000, `${checkedAt[0]} ms`)
+  }
+})

@@ -22,6 +22,8 @@ import type { Pace } from '@volant/contract/ndo/pace.ts'
 
 export interface PacedCopy {
   governor: GovernorState
+  /** Milliseconds. */
+  begunAt: number
   /** Since when it waits at its floor for the latency that a client has without it. Milliseconds; null: it does not. */
   measuringSince: number | null
   /** What it did, and what the client of this name waited for, before it went to its floor to see whose fault that is. */
@@ -32,6 +34,7 @@ export interface PacedCopy {
 
 export const newPacedCopy = (rateBps: number, now: number): PacedCopy => ({
   governor: newGovernor(rateBps, now),
+  begunAt: now,
   measuringSince: null,
   checking: null,
   told: null,
@@ -113,7 +116,7 @@ export function paced(before: PacedCopy, input: PaceInput): PaceVerdict {
     if (feeling.p99Ms === null || feeling.is === 'idle') continue
     clients.set(client, followed(track, feeling.p99Ms, elapsedMs, isAtFloor))
   }
-  if (worst !== undefined && pace.kind === 'times' && isDoubtful(worst, copy.governor, input)) {
+  if (worst !== undefined && pace.kind === 'times' && isDoubtful(worst, copy, input)) {
     const { lowering, rateBps } = copy.governor
     const checking = {
       client: worst.client,
@@ -136,11 +139,12 @@ export function paced(before: PacedCopy, input: PaceInput): PaceVerdict {
  */
 function isDoubtful(
   { track, feeling }: FeltClient,
-  { rateBps, lowering }: GovernorState,
+  { begunAt, governor: { rateBps, lowering } }: PacedCopy,
   { now, leastBps }: PaceInput,
 ): boolean {
   if (feeling.p99Ms === null || track.referenceMs === null) return false
-  if (isCheckDue(track, now) && feeling.is !== 'idle' && feeling.p99Ms > track.referenceMs) return true
+  if (isCheckDue(track, begunAt, now) && feeling.is !== 'idle' && feeling.p99Ms > track.referenceMs)
+    return true
   if (feeling.is !== 'over' || !mayCheck(track, now)) return false
   if (rateBps <= leastBps * nearFloor) return true
   // A step down is meant to be enough.
@@ -262,7 +266,7 @@ function measured(
     idleSince: null,
   }
   return {
-    copy: { governor, measuringSince: since, checking: null, told: null },
+    copy: { ...before, governor, measuringSince: since, checking: null, told: null },
     clients,
     rateBps: leastBps,
     told: { client: waiting, p99Ms: null, boundMs: null, baselineMs: null, state: 'measuring' },

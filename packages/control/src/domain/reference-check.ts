@@ -26,11 +26,19 @@ const leap = 8
 export const mayCheck = ({ check }: ClientTrack, now: number): boolean =>
   check.since === null && now - check.endedAt >= distanceMs
 
-/** Without any cause: what was taken as the client's own may have become less since. */
-export const isCheckDue = ({ check, referenceMs, baselineMs }: ClientTrack, now: number): boolean => {
+/**
+ * Without any cause: what was taken as the client's own may have become less since. Not before the copy, which began at
+ * `begunAt`, has gone on for as long: a short one would spend more on it than it could do to its client.
+ */
+export const isCheckDue = (
+  { check, referenceMs, baselineMs }: ClientTrack,
+  begunAt: number,
+  now: number,
+): boolean => {
   const isRaised = (referenceMs ?? 0) > (baselineMs ?? 0) * marked
   return (
-    check.since === null && now - check.endedAt >= Math.min(check.everyMs, isRaised ? raisedMs : Infinity)
+    check.since === null &&
+    now - Math.max(check.endedAt, begunAt) >= Math.min(check.everyMs, isRaised ? raisedMs : Infinity)
   )
 }
 
