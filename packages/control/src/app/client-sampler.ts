@@ -19,7 +19,7 @@ export type Reading =
 
 /** Whoever answers later is not waited for: the copy goes on without him. Milliseconds. */
 const patienceMs = 800
-/** Those who look within this time share one answer. Milliseconds. */
+/** Those who look within this time share one answer, where they do not ask for a newer one. Milliseconds. */
 const freshMs = 120
 
 interface Answer {
@@ -38,12 +38,13 @@ export class ClientSampler {
     this.#monotonic = monotonic
   }
 
-  async read(client: VolumeClient): Promise<Reading> {
+  /** `agedMs`: how old an answer may be that somebody else has asked for. Milliseconds. */
+  async read(client: VolumeClient, agedMs = freshMs): Promise<Reading> {
     const { serverId, shareId, volumeId } = client
     if (serverId === null && shareId === null) {
       return { is: 'unknown', reason: 'no server of Volant uses it' }
     }
-    const answer = this.#answerOf(client)
+    const answer = this.#answerOf(client, agedMs)
     try {
       const disks = await inTime(answer.disks)
       const latency = disks.get(shareId === null ? volumeId : '')
@@ -62,11 +63,11 @@ export class ClientSampler {
     for (const [key, { at }] of this.#answers) if (now - at > 60_000) this.#answers.delete(key)
   }
 
-  #answerOf({ host, serverId, shareId }: VolumeClient): Answer {
+  #answerOf({ host, serverId, shareId }: VolumeClient, agedMs: number): Answer {
     const key = shareId === null ? `server/${host}/${serverId}` : `share/${host}/${shareId}`
     const found = this.#answers.get(key)
     const now = this.#monotonic()
-    if (found !== undefined && now - found.at < freshMs) return found
+    if (found !== undefined && now - found.at < agedMs) return found
     const disks = shareId === null ? this.#server(host, serverId ?? '') : this.#share(host, shareId)
     disks.catch(() => {})
     const answer = { at: now, disks }

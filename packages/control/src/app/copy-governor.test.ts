@@ -227,7 +227,29 @@ test('the next copy between the same places begins near what the latest one had'
   assert.ok(next > begun * 2)
   assert.ok(Number.isInteger(next), `${next}: QEMU refuses what is no integer`)
   governor.end('two')
+  const back = { ...copyOf('back'), from: again.to, to: again.from }
+  assert.equal(await governor.begin(back), next)
+  governor.end('back')
   assert.equal(await governor.begin(elsewhere), begun)
+})
+
+test('a client whose latency is known, and that works, is waited for a moment only; one that rests for longer', async () => {
+  const client = own()
+  const { governor, copyOf, looks, now } = rig({ clients: [client] })
+  const waited = async (id: string): Promise<[ms: number, bps: number]> => {
+    const begun = now()
+    const bps = await governor.begin(copyOf(id))
+    await looks(copyOf(id), 2)
+    governor.end(id)
+    return [now() - begun - 500, bps]
+  }
+  const [measured] = await waited('one')
+  assert.ok(measured > 300, `${measured} ms`)
+  const [ms, bps] = await waited('two')
+  assert.equal(ms, 50)
+  assert.ok(bps > 0, 'it is seen that it works')
+  client.perLook = 0
+  assert.deepEqual(await waited('three'), [300, 0])
 })
 
 test('what was learned of a client and of a place is forgotten while nothing is copied, too', async () => {

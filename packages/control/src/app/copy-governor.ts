@@ -34,6 +34,8 @@ const mostOthers = 8
 const othersMs = 10_000
 /** How long a copy's client is looked at before it starts, and how long where it does nothing. Milliseconds. */
 const [baselineMs, idleMs] = [1000, 300]
+/** Between two looks at it meanwhile. Milliseconds. */
+const measuredEveryMs = 50
 /** So many requests are enough for a baseline. */
 const enoughRequests = 400
 /** A copy that was not looked at for so long is over, or stands still. Milliseconds. */
@@ -121,12 +123,9 @@ class CopyGovernor implements CopyPace {
     this.#tidy(monotonic())
     const entry = this.#entry(copy, settings.floorBps)
     const { clients, unknown } = await this.#look(copy, entry)
-    const since = monotonic()
-    await this.#measure(copy, entry, clients)
-    entry.isSparing = true
+    const isBusy = await this.#measure(copy, entry, clients)
+    entry.isSparing = isBusy || unknown !== null
     if (unknown !== null) return least(settings.blindBps, bound)
-    const isBusy = [...this.#tracks(clients)].some(([, track]) => (observed(track, since)?.requests ?? 0) > 0)
-    entry.isSparing = isBusy
     const lately = this.#lately.get(placesOf(entry))?.bps ?? 0
     const startBps = isBusy ? Math.max(settings.floorBps * beginAtFloors, lately * beginAtLately) : Infinity
     entry.copy = newPacedCopy(startBps, monotonic())
@@ -332,14 +331,18 @@ class CopyGovernor implements CopyPace {
   }
 
   /** Asks all clients once. `unknown`: why the copy's own can't be found out; null: it can, or there is none. */
-  async #look(copy: CopyToPace, entry: Entry): Promise<{ clients: VolumeClient[]; unknown: string | null }> {
+  async #look(
+    copy: CopyToPace,
+    entry: Entry,
+    agedMs?: number,
+  ): Promise<{ clients: VolumeClient[]; unknown: string | null }> {
     try {
       const clients = await this.#clientsOf(copy, entry)
       let unknown: string | null = null
       const present: VolumeClient[] = []
       await Promise.all(
         clients.map(async (client) => {
-          const reading = await this.#sampler.read(client)
+          const reading = await this.#sampler.read(client, agedMs)
           if (reading.is === 'unknown' && client.volumeId === copy.volumeId) unknown = reading.reason
           if (reading.is !== 'read') return
           present.push(client)
@@ -374,32 +377,36 @@ class CopyGovernor implements CopyPace {
     return found
   }
 
-  /** Who works now; and a moment without the copy, for those of whom it is not known yet what they wait for then. */
-  async #measure(copy: CopyToPace, entry: Entry, clients: readonly VolumeClient[]): Promise<void> {
-    if (clients.length === 0) return
+  /** Whether anybody works now; and a moment without the copy, for those of whom it is not known yet what they wait for then. */
+  async #measure(copy: CopyToPace, entry: Entry, clients: readonly VolumeClient[]): Promise<boolean> {
+    if (clients.length === 0) return false
     const { monotonic } = this.#parts
     const since = monotonic()
-    if (clients.every((client) => this.#wasIdle(client, since))) return
+    if (clients.every((client) => this.#wasIdle(client, since))) return false
     const isNew = ({ volumeId }: VolumeClient): boolean =>
       this.#clients.get(volumeId)?.track.referenceMs === null
     // Whoever is beside another copy now is measured later: this is no moment without one. But whether he works is seen.
     const isMoment = clients.some(isNew) && !this.#hasNeighbours(copy.id, entry)
+    let isBusy = false
     for (;;) {
-      await (this.#parts.pause ?? sleep)(50)
-      await this.#look(copy, entry)
+      await (this.#parts.pause ?? sleep)(measuredEveryMs)
+      await this.#look(copy, entry, measuredEveryMs / 2)
       const requests = clients.map(({ volumeId }) => {
         const track = this.#clients.get(volumeId)?.track
         return track === undefined ? 0 : (observed(track, since - stepMs)?.requests ?? 0)
       })
+      isBusy = requests.some((count) => count > 0)
+      // That somebody works is seen in a moment; that nobody does is not.
+      if (isBusy && !isMoment) break
       const elapsed = monotonic() - since
       if (elapsed >= baselineMs || requests.every((count) => count >= enoughRequests)) break
-      if (elapsed >= idleMs && (!isMoment || requests.every((count) => count === 0))) break
+      if (elapsed >= idleMs && (!isMoment || !isBusy)) break
     }
-    if (!isMoment) return
-    for (const client of clients) {
+    for (const client of isMoment ? clients : []) {
       const known = this.#clients.get(client.volumeId)
       if (known !== undefined && isNew(client)) known.track = withBaseline(known.track, since - stepMs)
     }
+    return isBusy
   }
 
   /** Whoever did nothing of late, for as long as it is looked at here, as another copy has seen: nobody waits for that twice. */
@@ -433,7 +440,8 @@ class CopyGovernor implements CopyPace {
   }
 }
 
-const placesOf = ({ places }: Entry): string => places.join(' ')
+/** There and back are the same disks. */
+const placesOf = ({ places }: Entry): string => places.toSorted().join(' ')
 
 const priorityOf = ({ control }: CopyToPace): Priority =>
   control.priority === null ? 'normal' : parsePriority(control.priority)
