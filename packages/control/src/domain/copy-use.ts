@@ -23,13 +23,16 @@ export function usedOf(use: CopyUse, rateBps: number, leastMs: number): number |
   if (first === undefined || last === undefined || last.at - first.at < leastMs) return null
   const seconds = (last.at - first.at) / 1000
   const done = (last.doneBytes - first.doneBytes) / seconds
-  const moved = ((last.movedBytes ?? 0) - (first.movedBytes ?? 0)) / seconds
-  // Holes are passed at any speed: what was moved says more, where it is known.
-  return moved > 0 && moved < done ? moved : Math.min(done, rateBps)
+  // Holes are passed at any speed: what was moved says more, where it is known, and that nothing was says that, too.
+  if (first.movedBytes === undefined || last.movedBytes === undefined) return Math.min(done, rateBps)
+  return Math.min(done, (last.movedBytes - first.movedBytes) / seconds)
 }
+
+/** What a mirror asks for at once may be done between two looks: one that is slow does nothing in between, and wants as much. */
+const stepBytes = 8 * mib
 
 /** What it would use of a budget: not more than half as much again as it uses now, and never nothing. */
 export function wantOf(use: CopyUse, rateBps: number, leastMs: number): number {
   const used = usedOf(use, rateBps, leastMs)
-  return Math.max(mib, Math.min(rateBps, used === null ? Infinity : used * 1.5 + mib))
+  return Math.max(mib, Math.min(rateBps, used === null ? Infinity : used * 1.5 + stepBytes))
 }
