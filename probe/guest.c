@@ -77,6 +77,8 @@ static void look_at(const char *name, const struct settings *settings) {
   char text[64], generation[32] = "";
   if (read_line(text, sizeof text, "/sys/block/%s/size", name) != 0) return;
   uint64_t size = strtoull(text, NULL, 10) * 512;
+  /* Of one that is taken away: its size goes before its name does. Not seen, it is left. */
+  if (size == 0) return;
   read_line(generation, sizeof generation, "/sys/block/%s/diskseq", name);
   struct disk *disk = NULL, *empty = NULL;
   for (int i = 0; i < MAX_DISKS; i++) {
@@ -101,7 +103,7 @@ static void look_at(const char *name, const struct settings *settings) {
     if (session_stop(disk->session, 1.0) == 0) start(disk, settings);
     return;
   }
-  if (empty == NULL || size == 0) return;
+  if (empty == NULL) return;
   if (read_line(text, SERIAL_BYTES + 1, "/sys/block/%s/serial", name) != 0) text[0] = 0;
   strcpy(empty->name, name);
   snprintf(empty->serial, sizeof empty->serial, "%s", text);

@@ -124,6 +124,7 @@ export function openGuestRig(t: TestContext, options: Partial<ComputeAgentOption
     })
   let agent = open()
   t.after(async () => {
+    if (!t.passed) await tellState(t, agent, console)
     for (const { serverId } of await agent.listGuests()) await agent.ensureNoGuest(caller, serverId)
     await agent.close()
     for (const daemon of daemons) await daemon.kill()
@@ -154,5 +155,17 @@ export function openGuestRig(t: TestContext, options: Partial<ComputeAgentOption
     },
     console,
     lines: (serverId, serial) => parseConsole(console(serverId), serial),
+  }
+}
+
+/** Of a test that failed: what its guests do, and what they said last. */
+async function tellState(
+  t: TestContext,
+  agent: LocalComputeAgent,
+  console: (serverId: string) => string,
+): Promise<void> {
+  for (const guest of await agent.listGuests()) {
+    t.diagnostic(JSON.stringify(guest))
+    t.diagnostic(console(guest.serverId).slice(-2000))
   }
 }
