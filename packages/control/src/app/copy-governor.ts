@@ -245,15 +245,10 @@ class CopyGovernor implements CopyPace {
       leastBps: Math.max(this.#parts.settings.floorBps, seen.leastBps ?? 0),
       fairBps: fairPart(
         copy.id,
-        neighbours.map(
-          ([
-            id,
-            {
-              weight,
-              copy: { governor },
-            },
-          ]) => ({ id, weight, rateBps: governor.rateBps }),
-        ),
+        neighbours.map(([id, { weight, use, copy: other }]) => {
+          const { rateBps } = other.governor
+          return { id, weight, rateBps, usedBps: usedOf(use, rateBps, stepMs) }
+        }),
       ),
     })
     entry.copy = verdict.copy

@@ -41,10 +41,23 @@ test('whatever is wanted, a budget is never exceeded, and nobody starves', () =>
 
 test('fair parts are by weight, and one that is alone, or beside one without a limit, has none', () => {
   const two = [
-    { id: 'a', weight: 4, rateBps: 90 },
-    { id: 'b', weight: 1, rateBps: 10 },
+    { id: 'a', weight: 4, rateBps: 90, usedBps: null },
+    { id: 'b', weight: 1, rateBps: 10, usedBps: null },
   ]
   assert.equal(fairPart('b', two), 20)
   assert.equal(fairPart('a', two.slice(0, 1)), null)
-  assert.equal(fairPart('a', [...two, { id: 'c', weight: 1, rateBps: Infinity }]), null)
+  assert.equal(fairPart('a', [...two, { id: 'c', weight: 1, rateBps: Infinity, usedBps: null }]), null)
+})
+
+test('a limit that the disk does not give is shared by nobody; what one can not use is the others’', () => {
+  const mib = 1024 ** 2
+  const [high, low] = [
+    { id: 'high', weight: 4, rateBps: 750 * mib, usedBps: 300 * mib },
+    { id: 'low', weight: 1, rateBps: 750 * mib, usedBps: 300 * mib },
+  ]
+  const part = fairPart('low', [high, low]) ?? 0
+  assert.ok(part < low.usedBps, `${part / mib}: less than it does, so that the other can do more`)
+  const slow = { ...high, usedBps: 20 * mib }
+  const rest = fairPart('low', [slow, low]) ?? 0
+  assert.ok(rest > 300 * mib, `${rest / mib}: one that is slow for its own reasons keeps nobody back`)
 })

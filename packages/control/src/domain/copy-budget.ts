@@ -1,4 +1,5 @@
 /** What copies that share something have of it. Pure. */
+import { stepBytes } from './copy-use.ts'
 
 export interface Sharer {
   id: string
@@ -31,13 +32,36 @@ export function shareOut(budgetBps: number, sharers: readonly Sharer[]): Map<str
   return shares
 }
 
-/** The part of one by weight of what all of them have together; null where it is alone, or one of them has no limit. */
-export function fairPart(
-  id: string,
-  sharers: readonly { id: string; weight: number; rateBps: number }[],
-): number | null {
-  const own = sharers.find((sharer) => sharer.id === id)
-  const all = sharers.reduce((sum, { rateBps }) => sum + rateBps, 0)
-  if (own === undefined || sharers.length < 2 || all === Infinity) return null
-  return (all * own.weight) / sharers.reduce((sum, { weight }) => sum + weight, 0)
+/** A copy that shares a disk with others. */
+export interface Going {
+  id: string
+  weight: number
+  /** Its limit; Infinity: it has none. Bytes per second. */
+  rateBps: number
+  /** What it gets through; null: unknown, it may be all that it is given. Bytes per second. */
+  usedBps: number | null
+}
+
+/** A copy that uses so much of its limit is held back by that. */
+const heldBack = 0.7
+/** What a copy that is not may come to use, and what it is reckoned to have, as shares of what it uses. */
+const [wanted, had] = [1.5, 1.15]
+
+/**
+ * The part of one by weight of what all of them have together; null where it is alone, or one of them has no limit. What a limit
+ * gives and the disk does not is nothing that anybody has: where all limits are above what the disk can do it would share itself out,
+ * and it knows no weights.
+ */
+export function fairPart(id: string, sharers: readonly Going[]): number | null {
+  if (sharers.length < 2 || sharers.some(({ rateBps }) => rateBps === Infinity)) return null
+  const all = sharers.reduce(
+    (sum, { rateBps, usedBps }) =>
+      sum + (usedBps === null ? rateBps : Math.min(rateBps, usedBps * had + stepBytes)),
+    0,
+  )
+  const wants = sharers.map(({ id: one, weight, rateBps, usedBps }) => {
+    const isHeldBack = usedBps === null || usedBps >= rateBps * heldBack
+    return { id: one, weight, wantBps: isHeldBack ? Infinity : usedBps * wanted + stepBytes }
+  })
+  return shareOut(all, wants).get(id) ?? null
 }

@@ -28,8 +28,8 @@ export function usedOf(use: CopyUse, rateBps: number, leastMs: number): number |
   return Math.min(done, (last.movedBytes - first.movedBytes) / seconds)
 }
 
-/** What a mirror asks for at once may be done between two looks: one that is slow does nothing in between, and wants as much. */
-const stepBytes = 8 * mib
+/** What a mirror asks for at once may be done between two looks: one that is slow does nothing in between, and wants as much. Bytes per second. */
+export const stepBytes = 8 * mib
 
 /** What it would use of a budget: not more than half as much again as it uses now, and never nothing. */
 export function wantOf(use: CopyUse, rateBps: number, leastMs: number): number {

@@ -129,3 +129,18 @@ test('an absolute bound holds', () => {
     assert.ok(p99 > ms * 0.6, `bound ${ms} ms, p99 ${p99}: nothing is wasted`)
   }
 })
+
+test('where the disk is the limit and nobody waits too long, copies share it by weight all the same, and waste nothing', () => {
+  const run = runDisk({
+    seconds: 25,
+    clients: [{ perSecond: () => 100 }],
+    pace: { kind: 'ms', ms: 1000 },
+    copies: [
+      { weight: 4, startBps: 300 * mib },
+      { weight: 1, startBps: 300 * mib },
+    ],
+  })
+  const [high, low] = [0, 1].map((copy) => usedBetween(run, copy, 10_000, 25_000)) as [number, number]
+  assert.ok(high > 2.5 * low && high < 5 * low, `${high / mib} and ${low / mib}`)
+  assert.ok(high + low > 340 * mib, `${(high + low) / mib} together`)
+})

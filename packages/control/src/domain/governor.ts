@@ -103,6 +103,8 @@ const explained = 0.75
 const [roomThere, haste] = [0.33, 5]
 /** Copies that share a disk come to their fair parts of it in about so long. Milliseconds. */
 const fairnessMs = 3000
+/** One goes beyond its part by so much, for that is how all of them find more. */
+const beyondPart = 1.25
 /** An idle client may be one that waits: so long nothing is given. Milliseconds. */
 const idleHoldMs = 500
 /** Then for each second; and beyond this multiple of what is used there is no limit. */
@@ -138,7 +140,7 @@ export function governed(before: GovernorState, input: GovernorInput): GovernorS
     state.isNew ? Math.max(felt.share, felt.lately) : felt.share,
     (felt.sureness * elapsedMs) / 1000,
   )
-  return { ...state, rateBps: fairer(rateBps, input, elapsedMs) }
+  return { ...state, rateBps: fairer(modest(rateBps, state, input), input, elapsedMs) }
 }
 
 /** Time passes until it is tried again. */
@@ -174,6 +176,12 @@ function freed({ rateBps, idleSince }: GovernorState, input: GovernorInput, seco
   const next = Math.max(leastBps, rateBps) * Math.exp(idleGrowth * seconds)
   const isUseless = usedBps !== null && next > Math.max(leastBps, usedBps) * unlimitedAt
   return isUseless ? Infinity : next
+}
+
+/** Whoever has more than its part waits until the others have theirs: what there is to have is theirs first. */
+function modest(rateBps: number, state: GovernorState, { fairBps }: GovernorInput): number {
+  if (fairBps === undefined || fairBps === null) return rateBps
+  return Math.min(rateBps, Math.max(state.rateBps, fairBps * beyondPart))
 }
 
 /** A newcomer begins slowly, and by shares of what each has it would stay behind for ever. */

@@ -3,6 +3,7 @@
  * do, little at first and then steeply, as at any queue. For tests of the governor.
  */
 import type { DeviceLatency, LatencyHistogram } from '@volant/contract'
+import { fairPart } from '../domain/copy-budget.ts'
 import { newTrack, withBaseline, withSnapshot, type ClientTrack } from '../domain/client-latency.ts'
 import type { Pace } from '@volant/contract/ndo/pace.ts'
 import { newPacedCopy, paced, type PacedCopy, type Told } from '../domain/paced-copy.ts'
@@ -32,7 +33,8 @@ export interface SimulatedClient {
 export interface DiskModel {
   seed?: number
   clients: SimulatedClient[]
-  copies?: { leastBps?: number; startBps?: number; beginsAt?: number }[]
+  /** `weight`: beside the others; default 1. */
+  copies?: { leastBps?: number; startBps?: number; beginsAt?: number; weight?: number }[]
   seconds: number
   pace?: Extract<Pace, { kind: 'times' | 'ms' }>
   /** What all copies and clients together can have. Bytes per second. */
@@ -80,13 +82,17 @@ export function runDisk(model: DiskModel): DiskRun {
     everyMs = 250,
     requestBytes = 48 * 1024,
   } = model
-  const copies = (model.copies ?? [{}]).map(({ leastBps = 8 * mib, startBps = 32 * mib, beginsAt = 0 }) => ({
-    leastBps,
-    beginsAt,
-    paced: newPacedCopy(model.governed === false ? Infinity : startBps, beginsAt) as PacedCopy,
-    usedBps: 0,
-    bytes: 0,
-  }))
+  const copies = (model.copies ?? [{}]).map(
+    ({ leastBps = 8 * mib, startBps = 32 * mib, beginsAt = 0, weight = 1 }, i) => ({
+      id: String(i),
+      weight,
+      leastBps,
+      beginsAt,
+      paced: newPacedCopy(model.governed === false ? Infinity : startBps, beginsAt) as PacedCopy,
+      usedBps: 0,
+      bytes: 0,
+    }),
+  )
   const capacity = model.capacityBps ?? (() => 400 * mib)
   const normal = (): number => Math.sqrt(-2 * Math.log(1 - random())) * Math.cos(2 * Math.PI * random())
   const service = (): number => median * Math.exp(spread * normal())
@@ -146,9 +152,11 @@ export function runDisk(model: DiskModel): DiskRun {
       const { leastBps, usedBps } = copy
       const going = copies
         .filter(({ beginsAt }) => ms >= beginsAt)
-        .map(({ paced: { governor } }) => governor.rateBps)
-      const all = going.reduce((sum, rate) => sum + rate, 0)
-      const fairBps = going.length > 1 && all !== Infinity ? all / going.length : null
+        .map(({ id, weight, usedBps: used, paced: { governor } }) => ({
+          ...{ id, weight, usedBps: used },
+          rateBps: governor.rateBps,
+        }))
+      const fairBps = fairPart(copy.id, going)
       const verdict = paced(copy.paced, { now: ms, pace, clients: tracks, usedBps, leastBps, fairBps })
       copy.paced = verdict.copy
       tracks = verdict.clients
