@@ -13,7 +13,7 @@ import { cinderPackages, ensureCinderInstalled } from './rig/cinder/packages.ts'
 import { writeReport, type Section } from './report.ts'
 import { createRunner, type Runner } from './runner.ts'
 
-const fullMinutes = 30
+const fullMinutes = 35
 /** Beyond that, where the real Cinder is asked for. */
 const cinderMinutes = 8
 
