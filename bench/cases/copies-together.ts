@@ -1,7 +1,6 @@
 import { setTimeout as sleep } from 'node:timers/promises'
-import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { oneMachine } from '../../test/crash/world.ts'
-import { filledVolume, startToOther, targetOf } from '../../test/migration/copies-at-once.ts'
+import { filledVolume, limitOf, startToOther, targetOf } from '../../test/migration/copies-at-once.ts'
 import { ended, openPlane, until, type Plane } from '../../test/migration/plane.ts'
 import { row, spreadOf, type BenchCase, type BenchContext, type Row } from '../bench-case.ts'
 import { median, monotonicMs } from '../measure.ts'
@@ -76,9 +75,6 @@ const grown = (copies: readonly Going[], from: number, to: number): number[] =>
   copies.map(({ growth: { points } }) => (bytesAt(points, to) - bytesAt(points, from)) / mib)
 
 const sum = (values: readonly number[]): number => values.reduce((all, value) => all + value, 0)
-
-const limitOf = ({ progress: { pace } }: Operation): number =>
-  (pace?.limit_bytes_per_second ?? Number.NaN) / mib
 
 interface Budgeted {
   /** MiB of each while all were under way. */

@@ -99,8 +99,9 @@ async function copyOnce(place: SharePlane, share: string, guest: NfsGuest, pace:
     const looking = (async () => {
       for (; !over.signal.aborted; await sleep(200)) await look()
     })()
-    const operation = await ended(plane, move.id)
-    over.abort()
+    // Thrown below.
+    looking.catch(() => {})
+    const operation = await ended(plane, move.id).finally(() => over.abort())
     await looking
     if (operation.state !== 'succeeded')
       throw new Error(`the move ${operation.state}: ${operation.error?.reason}`)

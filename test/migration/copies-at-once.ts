@@ -2,6 +2,7 @@
 import assert from 'node:assert/strict'
 import { open, readdir } from 'node:fs/promises'
 import { join } from 'node:path'
+import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { truthOf } from '../crash/world.ts'
 import { statusIs } from './moves.ts'
 import { poolOf, until, type Plane } from './plane.ts'
@@ -55,3 +56,7 @@ export async function targetSeen(plane: Plane, volumeId: string): Promise<string
   })
   return path ?? ''
 }
+
+/** Its limit as its record has it, MiB/s; NaN: none. */
+export const limitOf = ({ progress: { pace } }: Operation): number =>
+  (pace?.limit_bytes_per_second ?? Number.NaN) / mib

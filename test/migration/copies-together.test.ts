@@ -4,7 +4,7 @@ import { test } from 'node:test'
 import type { Operation } from '@volant/contract/ndo/operation.ts'
 import { oneMachine } from '../crash/world.ts'
 import { nextLook } from '../look.ts'
-import { filledVolume, startToOther, targetSeen } from './copies-at-once.ts'
+import { filledVolume, limitOf, startToOther, targetSeen } from './copies-at-once.ts'
 import { ended, openPlane, until } from './plane.ts'
 
 const priorities = ['high', 'normal', 'low']
@@ -23,9 +23,6 @@ interface Moving {
   /** Of its target. */
   path: string
 }
-
-const limitOf = ({ progress: { pace } }: Operation): number =>
-  (pace?.limit_bytes_per_second ?? Number.NaN) / mib
 
 const copiedOf = async (copies: readonly Moving[]): Promise<number[]> =>
   Promise.all(copies.map(async ({ path }) => ((await stat(path)).blocks * 512) / mib))

@@ -1,5 +1,5 @@
 /** What copies that share something have of it. Pure. */
-import { stepBytes } from './copy-use.ts'
+import { mayUse, stepBytes } from './copy-use.ts'
 
 export interface Sharer {
   id: string
@@ -44,8 +44,8 @@ export interface Going {
 
 /** A copy that uses so much of its limit is held back by that. */
 const heldBack = 0.7
-/** What a copy that is not may come to use, and what it is reckoned to have, as shares of what it uses. */
-const [wanted, had] = [1.5, 1.15]
+/** What a copy that is not is reckoned to have, as a share of what it uses. */
+const had = 1.15
 
 /**
  * The part of one by weight of what all of them have together; null where it is alone, or one of them has no limit. What a limit
@@ -61,7 +61,7 @@ export function fairPart(id: string, sharers: readonly Going[]): number | null {
   )
   const wants = sharers.map(({ id: one, weight, rateBps, usedBps }) => {
     const isHeldBack = usedBps === null || usedBps >= rateBps * heldBack
-    return { id: one, weight, wantBps: isHeldBack ? Infinity : usedBps * wanted + stepBytes }
+    return { id: one, weight, wantBps: isHeldBack ? Infinity : mayUse(usedBps) }
   })
   return shareOut(all, wants).get(id) ?? null
 }

@@ -31,8 +31,11 @@ export function usedOf(use: CopyUse, rateBps: number, leastMs: number): number |
 /** What a mirror asks for at once may be done between two looks: one that is slow does nothing in between, and wants as much. Bytes per second. */
 export const stepBytes = 8 * mib
 
-/** What it would use of a budget: not more than half as much again as it uses now, and never nothing. */
+/** What one may come to use that is not held back: not more than half as much again as it uses now. Bytes per second. */
+export const mayUse = (usedBps: number): number => usedBps * 1.5 + stepBytes
+
+/** What it would use of a budget, and never nothing. Bytes per second. */
 export function wantOf(use: CopyUse, rateBps: number, leastMs: number): number {
   const used = usedOf(use, rateBps, leastMs)
-  return Math.max(mib, Math.min(rateBps, used === null ? Infinity : used * 1.5 + stepBytes))
+  return Math.max(mib, Math.min(rateBps, used === null ? Infinity : mayUse(used)))
 }
